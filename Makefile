@@ -1,0 +1,39 @@
+# Every target sets up what it needs; `make help` lists them.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+DEBIAN_PACKAGES := curl
+
+.PHONY: help demo test check format clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+$(VENV)/ready: setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/ready ## stage a build from an emulated Google Cloud Storage; DEMO_ARGS=--once ends by itself
+	$(BIN)/python -m demo $(DEMO_ARGS)
+
+test: $(VENV)/ready ## run the tests; TEST_ARGS goes to pytest
+	./debian-packages $(DEBIAN_PACKAGES)
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report= $(TEST_ARGS)
+	$(BIN)/coverage report
+
+check: $(VENV)/ready ## lint, types, format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/ready ## put the code into its one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) build *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,208 @@
+"""The artifacts' behaviours: how each kind is fetched and made ready."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event as Flag
+from time import monotonic, time
+
+from artifacts.catalogue import CatalogueEntry
+from staging.archives import Archive, ArchiveObject, ArchiveUrl
+from staging.errors import PackagerFailed
+from staging.extraction import unpack
+from staging.layout import BuildPlaces
+from staging.manifest import ArtifactRecord
+from staging.publishing import StagingArea
+from staging.retry import Patience, check
+from staging.status import Event, Report, State
+from staging.transfer import fetch
+
+TEST_IMAGE = "chromiumos_test_image.bin"
+_SECONDS_BETWEEN_REPORTS = 0.25
+_PACKAGER_TIMEOUT = 1800.0  # seconds
+
+
+@dataclass(frozen=True)
+class Site:
+    """All that an artifact needs of the build it belongs to.
+
+    Attributes:
+        url: the build.
+        archive: where its objects are.
+        places: where it is staged.
+        patience: with the archive.
+        run_packager: whether the build's own code may be run to make packages that it lacks.
+        report: told of every change.
+        cancelled: set when the work should stop.
+
+    """
+
+    url: ArchiveUrl
+    archive: Archive
+    places: BuildPlaces
+    patience: Patience
+    run_packager: bool
+    report: Report
+    cancelled: Flag
+
+
+class DownloadableArtifact:
+    """An artifact that is staged as it is: its objects are fetched, verified and published."""
+
+    def __init__(self, entry: CatalogueEntry, objects: Sequence[ArchiveObject], site: Site) -> None:
+        self.name = entry.name
+        self.synchronous = entry.synchronous
+        self.objects = tuple(objects)
+        self._entry = entry
+        self._site = site
+        self._area = StagingArea(site.places, entry.name)
+        self._progress = _Progress(self)
+
+    def download(self) -> None:
+        """Fetch the objects into the staging area, and verify them.
+
+        Raises:
+            ArchiveError, StagingError, Cancelled, OSError
+
+        """
+        self.tell(State.DOWNLOADING)
+        self._area.prepare()
+        self.objects = tuple(self._fetched(item) for item in self.objects)
+
+    def stage(self) -> None:
+        """Make ready what was downloaded, and publish it; raises like :meth:`download`."""
+        self.tell(State.STAGING)
+        self._make_ready()
+        check(self._site.cancelled)
+        self._area.publish(str(self._site.url), ArtifactRecord("staged", self.objects, staged_at=time()))
+        self.tell(State.STAGED)
+
+    def discard(self) -> None:
+        """Remove what a failure left in the staging area."""
+        self._area.discard()
+
+    def tell(self, state: State, note: str = "") -> None:
+        """Report that the artifact is in ``state``."""
+        total = sum(item.size for item in self.objects)
+        self._site.report(
+            Event(self._site.url.build_path, self.name, state, self._progress.bytes_done, total, note=note)
+        )
+
+    def _fetched(self, item: ArchiveObject) -> ArchiveObject:
+        target = self._target_of(item)
+        crc32c = fetch(self._site.archive, item, target, self._site.patience, self._site.cancelled, self._progress.add)
+        return ArchiveObject(item.name, item.size, crc32c, item.generation)
+
+    def _target_of(self, item: ArchiveObject) -> Path:
+        """The file in the staging area that ``item`` becomes."""
+        return self._area.tree / self._entry.destination_of(self._site.url, item.name)
+
+    def _make_ready(self) -> None:
+        """Turn what was downloaded into the tree that will be published."""
+
+
+class AUTestPayload(DownloadableArtifact):
+    """A payload of an update test: an update server's directory, with links to the rest of what it serves."""
+
+    def _make_ready(self) -> None:
+        for item in self.objects:
+            payload = self._target_of(item)
+            for name in (TEST_IMAGE, "stateful.tgz"):
+                target = os.path.relpath(self._area.tree / name, payload.parent)
+                payload.with_name(name).symlink_to(target)
+
+
+class Tarball(DownloadableArtifact):
+    """An artifact whose objects are tarballs, and which is staged as their content."""
+
+    def _target_of(self, item: ArchiveObject) -> Path:
+        return self._area.objects / item.name
+
+    def _make_ready(self) -> None:
+        for item in self.objects:
+            destination = self._area.tree / self._entry.destination_of(self._site.url, item.name)
+            unpack(self._target_of(item), item.name, destination, self._entry.excludes, self._site.cancelled)
+            self._target_of(item).unlink()
+
+
+class AutotestTarball(Tarball):
+    """The tests of a build: autotest, with the packages that its clients install from."""
+
+    def _make_ready(self) -> None:
+        super()._make_ready()
+        autotest = self._area.tree / "autotest"
+        packages = autotest / "packages"
+        packages.mkdir(parents=True, exist_ok=True)
+        if not (packages / "packages.checksum").exists():
+            self._make_packages(autotest, packages)
+        for package in packages.iterdir():
+            if package.is_file():
+                _put_a_copy(package, autotest / package.name)
+
+    def _make_packages(self, autotest: Path, packages: Path) -> None:
+        if not self._site.run_packager:
+            self.tell(State.STAGING, "holds no packages/packages.checksum, and --run-packager is off: no packages made")
+            return
+        packager = autotest / "utils" / "packager.py"
+        # The one place where code of a build is run: only on the operator's word, and without a shell.
+        command = [str(packager), "upload", f"--repository={packages}", "--all"]
+        try:
+            process = subprocess.Popen(  # noqa: S603
+                command, cwd=autotest.parent, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
+        except OSError as error:
+            raise PackagerFailed(self.name, error.strerror or type(error).__name__) from error
+        with process:
+            output = self._watched(process)
+        if process.returncode:
+            last_line = output.decode(errors="replace").strip().rpartition("\n")[2]
+            raise PackagerFailed(self.name, f"it ended with status {process.returncode}: {last_line}")
+
+    def _watched(self, process: subprocess.Popen[bytes]) -> bytes:
+        """The process's output, once it has ended; it is killed when the work is cancelled or takes too long."""
+        deadline = monotonic() + _PACKAGER_TIMEOUT
+        while True:
+            try:
+                return process.communicate(timeout=0.2)[0]
+            except subprocess.TimeoutExpired:
+                if self._site.cancelled.is_set() or monotonic() > deadline:
+                    process.kill()
+                check(self._site.cancelled)
+
+
+_BEHAVIOURS = {"au_test_payload": AUTestPayload, "autotest": AutotestTarball}
+
+
+def make_artifact(entry: CatalogueEntry, objects: Sequence[ArchiveObject], site: Site) -> DownloadableArtifact:
+    """The artifact that ``entry`` describes, made of ``objects``."""
+    plain = Tarball if entry.unpack else DownloadableArtifact
+    return _BEHAVIOURS.get(entry.behaviour, plain)(entry, objects, site)
+
+
+class _Progress:
+    """Counts an artifact's bytes, and has it report them a few times a second."""
+
+    def __init__(self, artifact: DownloadableArtifact) -> None:
+        self._artifact = artifact
+        self._reported_at = monotonic()
+        self.bytes_done = 0
+
+    def add(self, count: int) -> None:
+        self.bytes_done += count
+        if monotonic() - self._reported_at >= _SECONDS_BETWEEN_REPORTS:
+            self._reported_at = monotonic()
+            self._artifact.tell(State.DOWNLOADING)
+
+
+def _put_a_copy(source: Path, target: Path) -> None:
+    """Make ``target`` hold what ``source`` holds, by a hard link: staged files are never changed in place."""
+    target.unlink(missing_ok=True)
+    if source.is_symlink():
+        shutil.copyfile(source, target)
+    else:
+        target.hardlink_to(source)

@@ -1,0 +1,111 @@
+"""The work itself: staging some artifacts of a build, in this process or in a worker far away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from threading import Event as Flag
+from threading import Thread
+from typing import Any
+
+from artifacts.artifact import DownloadableArtifact, Site, make_artifact
+from artifacts.catalogue import CatalogueEntry
+from staging.archives import ArchiveObject, ArchiveUrl, open_archive
+from staging.errors import Cancelled, as_devserver_error
+from staging.layout import BuildPlaces
+from staging.retry import Patience
+from staging.status import Event, Report, State
+
+
+@dataclass(frozen=True)
+class StagingOptions:
+    """What an operator may choose of staging: see ``devserver --help``."""
+
+    static_dir: Path
+    archive_roots: tuple[Path, ...] = ()
+    patience: Patience = field(default_factory=Patience)
+    run_packager: bool = False
+
+
+@dataclass(frozen=True)
+class GatheredArtifact:
+    """A catalogue entry, and the objects of one build that are it."""
+
+    entry: CatalogueEntry
+    objects: tuple[ArchiveObject, ...]
+
+
+@dataclass(frozen=True)
+class StageRequest:
+    """Which artifacts of a build to stage, and how; JSON-safe by :meth:`to_json`."""
+
+    archive_url: str
+    artifacts: Sequence[GatheredArtifact]
+    options: StagingOptions
+
+    def to_json(self) -> dict[str, Any]:
+        """The request as JSON-safe data."""
+        data = asdict(self)
+        data["options"]["static_dir"] = str(self.options.static_dir)
+        data["options"]["archive_roots"] = [str(root) for root in self.options.archive_roots]
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> StageRequest:
+        """The request that :meth:`to_json` wrote."""
+        options = StagingOptions(
+            static_dir=Path(data["options"]["static_dir"]),
+            archive_roots=tuple(Path(root) for root in data["options"]["archive_roots"]),
+            patience=Patience(**data["options"]["patience"]),
+            run_packager=data["options"]["run_packager"],
+        )
+        artifacts = [
+            GatheredArtifact(
+                CatalogueEntry(**{**item["entry"], "excludes": tuple(item["entry"]["excludes"])}),
+                tuple(ArchiveObject(**thing) for thing in item["objects"]),
+            )
+            for item in data["artifacts"]
+        ]
+        return cls(data["archive_url"], artifacts, options)
+
+
+def run_stage_request(request: dict[str, Any], report: Report, cancelled: Flag) -> None:
+    """Stage what ``request``, a :class:`StageRequest` as JSON, asks for; this is the job that executors run."""
+    stage_artifacts(StageRequest.from_json(request), report, cancelled)
+
+
+def stage_artifacts(request: StageRequest, report: Report, cancelled: Flag) -> None:
+    """Stage every artifact of ``request``, all at once; each outcome is an event, and a failure stops no other."""
+    url = ArchiveUrl.parse(request.archive_url, request.options.archive_roots)
+    site = Site(
+        url=url,
+        archive=open_archive(url, request.options.patience.stall_timeout),
+        places=BuildPlaces(request.options.static_dir, url.build_path),
+        patience=request.options.patience,
+        run_packager=request.options.run_packager,
+        report=report,
+        cancelled=cancelled,
+    )
+    artifacts = [make_artifact(item.entry, item.objects, site) for item in request.artifacts]
+    threads = [Thread(target=_stage, args=(artifact, site), name=f"stage-{artifact.name}") for artifact in artifacts]
+    for thread in threads:
+        thread.daemon = True
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _stage(artifact: DownloadableArtifact, site: Site) -> None:
+    try:
+        artifact.download()
+        artifact.stage()
+    except BaseException as error:
+        artifact.discard()
+        cause = as_devserver_error(error, artifact.name)
+        state = State.CANCELLED if isinstance(cause, Cancelled) else State.FAILED
+        event = Event(site.url.build_path, artifact.name, state, cause=cause)
+        site.report(replace(event, bytes_total=sum(item.size for item in artifact.objects)))
+
+
+__all__ = ["GatheredArtifact", "StageRequest", "StagingOptions", "run_stage_request", "stage_artifacts"]

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""The devserver's command line, and the one place that wires everything together."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from devserver_settings import SETTINGS
+from staging.errors import ConfigurationError
+
+_USAGE_ERROR = 2
+
+
+def serve(options: dict[str, Any]) -> None:
+    """Serve until a signal says to stop; ``options`` has a value for every setting.
+
+    Raises:
+        ConfigurationError: an option's value cannot be used.
+
+    """
+    # Imported here, so that worker processes, which import this module as their main one, start without the web.
+    import cherrypy
+
+    from artifacts.catalogue import DEFAULT_CATALOGUE, read_catalogue
+    from artifacts.job import StagingOptions
+    from downloader import Downloader
+    from staging.executors.process import ProcessExecutor
+    from staging.retry import Patience
+    from staging.status import StatusBoard
+    from web import application, server
+    from web.event_log import log_event
+    from web.health import HealthSampler
+    from web.plugins import DownloadsPlugin, PortFile
+
+    static_dir = _usable_directory("--static-dir", options["static_dir"])
+    catalogue = read_catalogue(options["catalog"] or DEFAULT_CATALOGUE)
+    _check_address(options["host"], options["port"])
+    for option in ("portfile", "pidfile", "logfile"):
+        _check_writable(option, options[option])
+    if options["log_dir"]:
+        _usable_directory("--log-dir", options["log_dir"])
+
+    bus = cherrypy.engine
+    board = StatusBoard()
+    board.subscribe(log_event)
+    preload = ["artifacts.job", "staging.archives.gcs", "devserver"]
+    executor = ProcessExecutor(preload, options["worker_silence"])
+    staging_options = StagingOptions(
+        static_dir=static_dir,
+        archive_roots=tuple(options["archive_root"]),
+        patience=Patience(options["stall_timeout"], options["retry_deadline"]),
+        run_packager=options["run_packager"],
+    )
+    downloader = Downloader(catalogue, staging_options, executor, board)
+    health = HealthSampler(bus, static_dir, lambda: downloader.active_count, server.clients_being_served)
+
+    server.configure(options["host"], options["port"])
+    server.configure_logs(options["logfile"], options["log_dir"], options["production"])
+    application.mount(downloader, health, static_dir)
+    health.subscribe()
+    DownloadsPlugin(bus, downloader, executor).subscribe()
+    if options["portfile"]:
+        PortFile(bus, options["portfile"], server.bound_port).subscribe()
+    if options["pidfile"]:
+        cherrypy.process.plugins.PIDFile(bus, str(options["pidfile"])).subscribe()
+    bus.signals.subscribe()
+    bus.start()
+    bus.block()
+
+
+def _usable_directory(option: str, path: Path) -> Path:
+    """The directory ``path``, made if need be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(option, f"{path} cannot be made ({error.strerror})") from error
+    return path.resolve()
+
+
+def _check_writable(option: str, path: Path | None) -> None:
+    """Find out before anything starts whether the file can be written."""
+    if path is None:
+        return
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise ConfigurationError(f"--{option}", f"{path} cannot be written ({error.strerror})") from error
+
+
+def _check_address(host: str, port: int) -> None:
+    """Find out before anything starts whether the address is free, to say so in one line."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigurationError("--host, --port", f"cannot listen on {host}:{port} ({error.strerror})") from error
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    for setting in reversed(SETTINGS):
+        command = setting.as_option()(command)
+    return command
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@_with_settings
+def command_line(**options: Any) -> None:
+    """Stage builds from an archive, and serve them to the devices of a lab.
+
+    Every option can also be given in the environment variable that stands with it.
+    """
+    serve(options)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; what is wrong with it is one line on standard error, and exit status 2."""
+    try:
+        command_line.main(arguments, prog_name="devserver", standalone_mode=False)
+    except click.Abort:
+        return 1
+    except click.ClickException as error:
+        print(f"devserver: {error.format_message()}", file=sys.stderr)
+        return _USAGE_ERROR
+    except ConfigurationError as error:
+        print(f"devserver: {error}", file=sys.stderr)
+        return _USAGE_ERROR
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""The options: one table that gives the command line, the environment, the help and the README's table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+_BESIDE_US = Path(__file__).resolve().parent / "static"
+
+
+def default_static_dir() -> Path:
+    """``static`` beside the devserver's code where that is a checkout; an installed one serves ``./static``."""
+    return _BESIDE_US if _BESIDE_US.is_dir() else Path("static")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One option.
+
+    Attributes:
+        name: as on the command line, without the dashes in front: ``static-dir``.
+        type: what a value must be.
+        default: the value where none is given; a function is called for it.
+        help: one sentence.
+        multiple: whether it may be given more than once.
+
+    """
+
+    name: str
+    type: click.ParamType[Any]
+    default: Any
+    help: str
+    multiple: bool = False
+
+    @property
+    def key(self) -> str:
+        """The name as Python spells it: ``static_dir``."""
+        return self.name.replace("-", "_")
+
+    @property
+    def environment_variable(self) -> str:
+        """The variable that gives the value where the command line does not."""
+        return f"DEVSERVER_{self.key.upper()}"
+
+    def as_option(self) -> Callable[[Any], Any]:
+        """The decorator that gives a click command this option, in both spellings of a name of several words."""
+        spellings = [f"--{self.name}"]
+        if self.key != self.name:
+            spellings.append(f"--{self.key}")
+        return click.option(
+            *spellings,
+            self.key,
+            type=self.type,
+            default=self.default,
+            is_flag=self.type is click.BOOL,
+            multiple=self.multiple,
+            help=self.help,
+            envvar=self.environment_variable,
+            show_envvar=True,
+            show_default=not (self.multiple or self.default is None),
+        )
+
+
+_DIRECTORY = click.Path(file_okay=False, path_type=Path)
+_EXISTING_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_SECONDS = click.FloatRange(min=0, min_open=True)
+
+SETTINGS = (
+    Setting("host", click.STRING, "127.0.0.1", "Address to listen on; 0.0.0.0 is every address of the machine."),
+    Setting("port", click.IntRange(0, 65535), 8080, "Port to listen on; 0 picks a free one."),
+    Setting("static-dir", _DIRECTORY, default_static_dir, "Directory to stage builds in and to serve as /static."),
+    Setting("portfile", _FILE, None, "File to write the port's number to, once the server listens."),
+    Setting("pidfile", _FILE, None, "File to write the process id to."),
+    Setting("logfile", _FILE, None, "File to log to, instead of the screen."),
+    Setting("log-dir", _DIRECTORY, None, "Directory for devserver.log and, with a line for each request, access.log."),
+    Setting("production", click.BOOL, False, "Do not log requests to the screen."),
+    Setting(
+        "archive-root", _EXISTING_DIRECTORY, (), "Directory that file:// URLs may name builds in; repeatable.", True
+    ),
+    Setting("catalog", _FILE, None, "Catalogue of artifacts to use, a TOML file, instead of the built-in one."),
+    Setting("run-packager", click.BOOL, False, "Run a build's own packager.py where its autotest lacks packages."),
+    Setting("stall-timeout", _SECONDS, 30.0, "Seconds without a byte after which one read of the archive is given up."),
+    Setting("worker-silence", _SECONDS, 15.0, "Seconds without a sign of life after which a worker is taken for hung."),
+    Setting("retry-deadline", _SECONDS, 60.0, "Seconds of failing reads in a row after which a download fails."),
+)

@@ -1,0 +1,33 @@
+"""How the devserver is installed; the tools' settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+RUNTIME = [
+    "cherrypy>=18.10",
+    "google-cloud-storage>=3.1",
+    "google-crc32c>=1.6",
+    "requests>=2.32",
+    "psutil>=6",
+    "click>=8.1",
+    "tomli>=2; python_version < '3.11'",
+]
+TEST = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "gcp-storage-emulator>=2024.8"]
+DEV = ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4", "types-requests", "types-psutil"]
+
+setup(
+    name="devserver",
+    version="0.1.0",
+    description="Stages Chromium OS builds from an archive, and serves them to the devices of a lab",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="BSD-3-Clause",
+    python_requires=">=3.10",
+    py_modules=["devserver", "devserver_settings", "devserver_util", "downloader"],
+    packages=["artifacts", "staging", "staging.archives", "staging.executors", "web"],
+    package_data={"artifacts": ["*.toml"]},
+    install_requires=RUNTIME,
+    extras_require={"test": TEST, "dev": [*TEST, *DEV]},
+    entry_points={"console_scripts": ["devserver = devserver:main"]},
+)

@@ -1,0 +1,1 @@
+"""How builds are staged: archives, transfer, extraction, publishing, status and executors."""

@@ -1,0 +1,26 @@
+"""Archives: where builds are published. ``open_archive`` finds the backend of a URL's scheme."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from staging.archives.base import Archive, ArchiveObject
+from staging.archives.url import ArchiveUrl
+
+# The backends are imported when first needed: Google's client alone takes a third of a second.
+_BACKENDS = {
+    "gs": ("staging.archives.gcs", "GcsArchive"),
+    "file": ("staging.archives.directory", "DirectoryArchive"),
+}
+
+SCHEMES = tuple(_BACKENDS)
+
+
+def open_archive(url: ArchiveUrl, stall_timeout: float) -> Archive:
+    """The archive of ``url``'s build, where a read that gets no byte for ``stall_timeout`` seconds is given up."""
+    module, backend = _BACKENDS[url.scheme]
+    archive: Archive = getattr(import_module(module), backend)(url, stall_timeout)
+    return archive
+
+
+__all__ = ["SCHEMES", "Archive", "ArchiveObject", "ArchiveUrl", "open_archive"]

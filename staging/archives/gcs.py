@@ -1,0 +1,160 @@
+"""Google Cloud Storage, through its official client: the one place that knows Google's exceptions."""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import Any
+
+import google.auth.exceptions
+import requests
+import urllib3
+from google.api_core import exceptions as api
+from google.cloud import storage
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+
+from staging.archives.base import ArchiveObject
+from staging.archives.url import ArchiveUrl
+from staging.errors import AccessDenied, ArchiveError, ArchiveUnavailable, ObjectChanged, ObjectNotFound
+
+_CONNECT_TIMEOUT = 10.0  # seconds
+_LISTED_FIELDS = "items(name,size,crc32c,generation),nextPageToken"
+# Connections that one process keeps open: more than it ever has reads under way, so that none is opened twice.
+_CONNECTIONS = 64
+_PASSING_STATUSES = (408, 429)  # the 4xx that are worth another try
+_TRANSIENT = (requests.RequestException, urllib3.exceptions.HTTPError, DataCorruption, OSError)
+# Asked in this order: what refused or broke a connection is often reported through an error that times out.
+_IN_FEW_WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((ConnectionRefusedError,), "the archive refused the connection"),
+    ((socket.gaierror,), "the archive's name cannot be resolved"),
+    ((requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError), "the archive sent nothing for too long"),
+    ((urllib3.exceptions.ProtocolError, ConnectionError), "the archive broke off in the middle"),
+)
+
+
+class GcsArchive:
+    """A build in a bucket, read with the default credentials, or with none where the machine has none."""
+
+    def __init__(self, url: ArchiveUrl, stall_timeout: float) -> None:
+        self._url = url
+        self._prefix = f"{url.build_path}/"
+        self._timeout = (_CONNECT_TIMEOUT, stall_timeout)
+
+    def list(self) -> list[ArchiveObject]:
+        """See :class:`~staging.archives.base.Archive`."""
+        with _translated(str(self._url)):
+            blobs = _client().list_blobs(
+                self._url.root, prefix=self._prefix, fields=_LISTED_FIELDS, timeout=self._timeout, retry=None
+            )
+            return [self._described(blob) for blob in blobs if not blob.name.endswith("/")]
+
+    def describe(self, name: str) -> ArchiveObject:
+        """See :class:`~staging.archives.base.Archive`."""
+        with _translated(self.url_of(name)):
+            blob = self._bucket().get_blob(self._prefix + name, timeout=self._timeout, retry=None)
+        if blob is None:
+            raise ObjectNotFound(self.url_of(name))
+        return self._described(blob)
+
+    def read(self, item: ArchiveObject, start: int, stop: int) -> bytes:
+        """See :class:`~staging.archives.base.Archive`."""
+        url = self.url_of(item.name)
+        blob = self._bucket().blob(self._prefix + item.name, generation=int(item.generation))
+        try:
+            with _translated(url):
+                # Raw: the archive states the crc32c of an object as it is stored, compressed or not.
+                data: bytes = blob.download_as_bytes(
+                    start=start,
+                    end=stop - 1,
+                    raw_download=True,
+                    single_shot_download=True,
+                    checksum=None,
+                    timeout=self._timeout,
+                    retry=None,
+                )
+        except ObjectNotFound as error:
+            raise ObjectChanged(url, item.generation) from error
+        if len(data) != stop - start:
+            raise ArchiveUnavailable(url, f"{len(data)} of {stop - start} bytes came")
+        return data
+
+    def url_of(self, name: str) -> str:
+        """See :class:`~staging.archives.base.Archive`."""
+        return f"{self._url}/{name}"
+
+    def _bucket(self) -> Any:
+        return _client().bucket(self._url.root)
+
+    def _described(self, blob: Any) -> ArchiveObject:
+        return ArchiveObject(blob.name.removeprefix(self._prefix), blob.size, blob.crc32c or "", str(blob.generation))
+
+
+@functools.lru_cache(maxsize=1)
+def _client_of(process: int) -> storage.Client:
+    """One client for a process: it keeps its connections, and a forked process must not share them."""
+    del process
+    try:
+        client = storage.Client(project=None)  # reading belongs to no project
+    except google.auth.exceptions.DefaultCredentialsError:
+        client = storage.Client.create_anonymous_client()
+    adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=_CONNECTIONS)
+    for scheme in ("http://", "https://"):
+        client._http.mount(scheme, adapter)
+    return client
+
+
+def _client() -> storage.Client:
+    return _client_of(os.getpid())
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """Turn what Google's client raises about ``url`` into this project's errors."""
+    try:
+        yield
+    except (api.GoogleAPICallError, InvalidResponse) as error:
+        raise _refusal(url, error) from error
+    except google.auth.exceptions.InvalidOperation as error:  # what anonymous credentials say to a 401
+        raise AccessDenied(url, "the archive asks for credentials, and this devserver has none") from error
+    except google.auth.exceptions.GoogleAuthError as error:
+        raise AccessDenied(url, f"the devserver's credentials do not work ({type(error).__name__})") from error
+    except _TRANSIENT as error:
+        raise ArchiveUnavailable(url, _plain(error)) from error
+
+
+def _refusal(url: str, error: api.GoogleAPICallError | InvalidResponse) -> ArchiveError:
+    """What an answer of the archive that is not a success means for ``url``."""
+    response = error.response
+    status = int(response.status_code if response is not None else error.code or 500)
+    if status == 404:
+        return ObjectNotFound(url)
+    if 400 <= status < 500 and status not in _PASSING_STATUSES:
+        return AccessDenied(url, f"the archive answered {status}")
+    retry_after = response.headers.get("Retry-After", "") if response is not None else ""
+    return ArchiveUnavailable(url, f"the archive answered {status}", _seconds(retry_after))
+
+
+def _seconds(retry_after: str) -> float:
+    """The seconds that a Retry-After header asks for, as a number or as a date (RFC 9110, 10.2.3); 0 for none."""
+    if retry_after.isdigit():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time())
+    except ValueError:
+        return 0.0
+
+
+def _plain(error: BaseException) -> str:
+    """``error`` in few words: the libraries' own texts name hosts, objects and addresses of memory."""
+    chain: list[BaseException] = [error]
+    while (deeper := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(deeper)
+    for kinds, words in _IN_FEW_WORDS:
+        if any(isinstance(link, kinds) for link in chain):
+            return words
+    return f"the connection to the archive failed ({type(error).__name__})"

@@ -1,0 +1,102 @@
+"""Archive URLs: which build one names, and where under the static directory that build lives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from staging.errors import InvalidArchiveUrl
+from staging.layout import RESERVED_NAME
+
+# Bucket names: https://cloud.google.com/storage/docs/buckets#naming
+_BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]*")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_MAX_PATH_BYTES = 1024  # the longest object name that GCS allows
+_MAX_PART_BYTES = 255  # the longest file name that Linux file systems allow
+
+
+@dataclass(frozen=True)
+class ArchiveUrl:
+    """The URL of one build, in its one spelling.
+
+    Attributes:
+        scheme: ``gs`` or ``file``.
+        root: the bucket, or the archive root's absolute path.
+        build_path: the URL's path below that root, without slashes at its ends: ``target/version``.
+
+    """
+
+    scheme: str
+    root: str
+    build_path: str
+
+    @classmethod
+    def parse(cls, text: str, archive_roots: Sequence[Path] = ()) -> ArchiveUrl:
+        """The build that ``text`` names; doubled slashes and one at the end make no difference.
+
+        ``file://`` URLs must lie below one of the ``archive_roots``.
+
+        Raises:
+            InvalidArchiveUrl: says what is wrong, and what would be right.
+
+        """
+        scheme, separator, rest = text.partition("://")
+        if not separator or scheme not in ("gs", "file"):
+            raise InvalidArchiveUrl(text, "it should look like gs://bucket/target/version")
+        _check_characters(text, rest)
+        if scheme == "gs":
+            root, _, path = rest.partition("/")
+            if not _BUCKET.fullmatch(root):
+                raise InvalidArchiveUrl(text, "it names no bucket; it should look like gs://bucket/target/version")
+        else:
+            root, path = _below_an_archive_root(text, rest, archive_roots)
+        parts = [part for part in path.split("/") if part]
+        _check_parts(text, parts)
+        return cls(scheme, root, "/".join(parts))
+
+    @property
+    def target(self) -> str:
+        """The part before the version: ``x86-mario-release``."""
+        return self.build_path.split("/")[-2]
+
+    @property
+    def version(self) -> str:
+        """The last part: ``R17-1413.0.0-a1-b1346``."""
+        return self.build_path.split("/")[-1]
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.root}/{self.build_path}"
+
+
+def _check_characters(text: str, rest: str) -> None:
+    if _UNPRINTABLE.search(text):
+        raise InvalidArchiveUrl(text, "it holds a control character")
+    for character in "\\?#":
+        if character in rest:
+            raise InvalidArchiveUrl(text, f"it must not hold a {character!r}")
+
+
+def _below_an_archive_root(text: str, rest: str, archive_roots: Sequence[Path]) -> tuple[str, str]:
+    """The archive root that the absolute path ``rest`` lies below, and the path from there."""
+    if not rest.startswith("/"):
+        raise InvalidArchiveUrl(text, "a file URL has an absolute path: file:///root/target/version")
+    if ".." in rest.split("/"):
+        raise InvalidArchiveUrl(text, "it must not hold '.' or '..'")
+    path = Path(rest).resolve()
+    for root in archive_roots:
+        if path.is_relative_to(root.resolve()):
+            return str(root.resolve()), str(path.relative_to(root.resolve()))
+    raise InvalidArchiveUrl(text, "it lies below no --archive-root of this devserver")
+
+
+def _check_parts(text: str, parts: list[str]) -> None:
+    if len(parts) < 2:
+        raise InvalidArchiveUrl(text, "it should name a target and a version, as in gs://bucket/target/version")
+    if "." in parts or ".." in parts:
+        raise InvalidArchiveUrl(text, "it must not hold '.' or '..'")
+    if RESERVED_NAME in parts:
+        raise InvalidArchiveUrl(text, f"{RESERVED_NAME!r} is the devserver's own")
+    if len("/".join(parts).encode()) > _MAX_PATH_BYTES or any(len(part.encode()) > _MAX_PART_BYTES for part in parts):
+        raise InvalidArchiveUrl(text, f"at most {_MAX_PATH_BYTES} bytes, and {_MAX_PART_BYTES} for each part")

@@ -1,0 +1,302 @@
+"""Everything that can go wrong, as one tree with one root.
+
+    DevServerError
+    ├── ConfigurationError       an option or a catalogue that the server cannot start with
+    ├── RequestError             the request itself is wrong; asking again changes nothing
+    │   ├── InvalidArchiveUrl
+    │   └── InvalidParameter
+    ├── ArchiveError             the archive said no, or nothing
+    │   ├── ObjectNotFound
+    │   ├── AccessDenied
+    │   ├── ObjectChanged        another generation than the one that was listed
+    │   └── ArchiveUnavailable   may pass: the only one that is worth a retry
+    ├── StagingError             the bytes arrived, or should have, and something is wrong with them here
+    │   ├── AmbiguousArtifact
+    │   ├── BuildConflict
+    │   ├── PathTaken
+    │   ├── ChecksumMismatch
+    │   ├── BadTarball
+    │   ├── DiskFull
+    │   ├── PackagerFailed
+    │   ├── WorkerDied
+    │   └── InternalFailure
+    ├── Cancelled                somebody, or the server's end, stopped it
+    ├── NoDownload               nobody asked for this build
+    └── WaitTimedOut             the caller's own time ran out; the work goes on
+
+An error's fields are its ``args``, all of them JSON-safe, so that it crosses a process boundary whole, by pickle or by
+:meth:`DevServerError.to_json`. Its text never names a path of the host.
+"""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from typing import Any
+
+Json = dict[str, Any]
+
+
+class DevServerError(Exception):
+    """The root of all errors that this project raises on purpose."""
+
+    @property
+    def kind(self) -> str:
+        """The stable name that clients see before the colon."""
+        return type(self).__name__
+
+    def to_json(self) -> Json:
+        """The error as JSON-safe data; :func:`error_from_json` reads it back."""
+        return {"kind": self.kind, "args": list(self.args)}
+
+    def copy(self) -> DevServerError:
+        """An equal error of its own, so that many threads can raise one cause without sharing a traceback."""
+        return type(self)(*self.args)
+
+
+class ConfigurationError(DevServerError):
+    """The server cannot start like this: ``where`` (an option, a file) and ``reason``."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(where, reason)
+        self.where, self.reason = where, reason
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}"
+
+
+class RequestError(DevServerError):
+    """The request itself is wrong."""
+
+
+class InvalidArchiveUrl(RequestError):
+    """``url`` does not name a build: ``reason`` says what is wrong and what would be right."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url, self.reason = url, reason
+
+    def __str__(self) -> str:
+        return f"{self.url!r} is not an archive URL: {self.reason}"
+
+
+class InvalidParameter(RequestError):
+    """The parameter ``name`` is missing or has a value that cannot be used."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+class ArchiveError(DevServerError):
+    """The archive said no, or did not answer."""
+
+
+class ObjectNotFound(ArchiveError):
+    """``url`` names nothing in the archive."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
+
+    def __str__(self) -> str:
+        return f"Could not find {self.url}"
+
+
+class AccessDenied(ArchiveError):
+    """The archive does not let this server read ``url``."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url, self.reason = url, reason
+
+    def __str__(self) -> str:
+        return f"Not allowed to read {self.url}: {self.reason}"
+
+
+class ObjectChanged(ArchiveError):
+    """``url`` is no longer the generation that was listed."""
+
+    def __init__(self, url: str, generation: str) -> None:
+        super().__init__(url, generation)
+        self.url, self.generation = url, generation
+
+    def __str__(self) -> str:
+        return f"{self.url} changed while it was read: generation {self.generation} is gone"
+
+
+class ArchiveUnavailable(ArchiveError):
+    """The archive failed in a way that may pass; ``retry_after`` is its own wish in seconds, 0 for none."""
+
+    def __init__(self, url: str, reason: str, retry_after: float = 0.0) -> None:
+        super().__init__(url, reason, retry_after)
+        self.url, self.reason, self.retry_after = url, reason, retry_after
+
+    def __str__(self) -> str:
+        return f"Could not read {self.url}: {self.reason}"
+
+
+class StagingError(DevServerError):
+    """Something is wrong with what arrived, or with what was done to it here."""
+
+
+class AmbiguousArtifact(StagingError):
+    """The archive holds several objects where the artifact ``name`` is one."""
+
+    def __init__(self, name: str, objects: list[str]) -> None:
+        super().__init__(name, objects)
+        self.name, self.objects = name, objects
+
+    def __str__(self) -> str:
+        return f"{self.name} should be one object, but the archive holds {len(self.objects)}: {', '.join(self.objects)}"
+
+
+class BuildConflict(StagingError):
+    """The build path is taken by the build of another archive URL."""
+
+    def __init__(self, build: str, staged_from: str, asked_for: str) -> None:
+        super().__init__(build, staged_from, asked_for)
+        self.build, self.staged_from, self.asked_for = build, staged_from, asked_for
+
+    def __str__(self) -> str:
+        return f"{self.build} holds the build of {self.staged_from}, and cannot hold that of {self.asked_for} as well"
+
+
+class PathTaken(StagingError):
+    """Somebody else's file lies where the artifact ``name`` would publish one of its own."""
+
+    def __init__(self, name: str, path: str) -> None:
+        super().__init__(name, path)
+        self.name, self.path = name, path
+
+    def __str__(self) -> str:
+        return f"{self.name} would replace {self.path}, which this devserver did not stage; move it away first"
+
+
+class ChecksumMismatch(StagingError):
+    """The bytes of ``url`` do not have the crc32c that the archive states (both base64, as the archive writes them)."""
+
+    def __init__(self, url: str, expected: str, actual: str) -> None:
+        super().__init__(url, expected, actual)
+        self.url, self.expected, self.actual = url, expected, actual
+
+    def __str__(self) -> str:
+        return f"{self.url} is corrupt: its crc32c is {self.actual}, and the archive states {self.expected}"
+
+
+class BadTarball(StagingError):
+    """The object ``name`` cannot be unpacked, or holds what must not be."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name} cannot be unpacked: {self.reason}"
+
+
+class DiskFull(StagingError):
+    """There is no room left for ``what``."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"No space left on the devserver's disk while staging {self.what}"
+
+
+class PackagerFailed(StagingError):
+    """The build's own packager, run on request, did not make the packages of the artifact ``name``."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"the packager of {self.name} failed: {self.reason}"
+
+
+class WorkerDied(StagingError):
+    """The worker ended without an outcome: ``how`` it ended, and what it was ``doing``."""
+
+    def __init__(self, how: str, doing: str = "") -> None:
+        super().__init__(how, doing)
+        self.how, self.doing = how, doing
+
+    def __str__(self) -> str:
+        return f"worker {self.how} while staging {self.doing}" if self.doing else f"worker {self.how}"
+
+
+class InternalFailure(StagingError):
+    """A fault that nobody foresaw: clients are told ``what`` was being staged, the log gets the ``detail``."""
+
+    def __init__(self, what: str, detail: str) -> None:
+        super().__init__(what, detail)
+        self.what, self.detail = what, detail
+
+    def __str__(self) -> str:
+        return f"the devserver failed while staging {self.what}; its log says why"
+
+
+class Cancelled(DevServerError):
+    """The download was stopped: ``reason`` says by what."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class NoDownload(DevServerError):
+    """The build of ``url`` is neither staged nor being staged."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
+
+    def __str__(self) -> str:
+        return f"No download for the given archive_url found: {self.url} is not staged here; ask for /download first"
+
+
+class WaitTimedOut(DevServerError):
+    """The build of ``url`` was not staged within the ``seconds`` that the caller gave."""
+
+    def __init__(self, url: str, seconds: float) -> None:
+        super().__init__(url, seconds)
+        self.url, self.seconds = url, seconds
+
+    def __str__(self) -> str:
+        return f"{self.url} is still being staged after {self.seconds:g} s; the download goes on"
+
+
+def error_classes(root: type[DevServerError] = DevServerError) -> dict[str, type[DevServerError]]:
+    """Every class of the tree below ``root``, by name."""
+    found = {root.__name__: root}
+    for child in root.__subclasses__():
+        found.update(error_classes(child))
+    return found
+
+
+def error_from_json(data: Json) -> DevServerError:
+    """The error that :meth:`DevServerError.to_json` wrote.
+
+    Raises:
+        KeyError: the data names a kind that this version does not have.
+
+    """
+    return error_classes()[data["kind"]](*data["args"])
+
+
+def as_devserver_error(error: BaseException, what: str) -> DevServerError:
+    """``error`` as one of the tree, where ``what`` was being staged."""
+    if isinstance(error, DevServerError):
+        return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(what)
+    return InternalFailure(what, "".join(traceback.format_exception(error)))

@@ -1,0 +1,1 @@
+"""Executors: what background work runs on."""

@@ -1,0 +1,35 @@
+"""What the devserver asks of an executor: run one job, and tell what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event as Flag
+from typing import Any, Protocol
+
+from staging.locks import FileLock
+from staging.status import Report
+
+# A job is a module's function, so that a process elsewhere finds it by name. It is given a JSON-safe request, the
+# function to report events with, and a flag that says when to stop.
+Job = Callable[[dict[str, Any], Report, Flag], None]
+
+
+class Executor(Protocol):
+    """Runs jobs apart from the server's own process. Any number of threads may run one each at once."""
+
+    def run(self, job: Job, request: dict[str, Any], report: Report, lock: FileLock) -> None:
+        """Run ``job(request)`` to its end, calling ``report`` in this thread with each of its events, in order.
+
+        A worker on this machine holds the build's ``lock`` too, for as long as it lives.
+
+        Raises:
+            WorkerDied: the worker ended, fell silent or did not start, within a second of it.
+            Cancelled: the executor was stopped.
+
+        """
+
+    def start(self) -> None:
+        """Get ready in the background, so that the first job starts as fast as the others."""
+
+    def stop(self) -> None:
+        """End every worker; running jobs raise ``Cancelled``. Returns within five seconds."""

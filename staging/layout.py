@@ -1,0 +1,78 @@
+"""Where things lie under a static directory.
+
+    <static>/<build path>/...                        what is published; /static serves it
+    <static>/<build path>/.devserver/manifest.json   what of the build is staged, and where it came from
+    <static>/<build path>/.devserver/<artifact>.files.json   the files that an artifact published
+    <static>/.devserver/staging/<key>/<artifact>/    where an artifact is made ready
+    <static>/.devserver/locks/<key>                  who is staging the build
+    <static>/.devserver/locks/<key>+manifest         who is changing its manifest
+
+Staging areas lie inside the static directory, so that publishing is a rename within one file system. The name
+``.devserver`` is reserved everywhere: no build, object or tarball may use it, and nothing below it is served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+RESERVED_NAME = ".devserver"
+_LONGEST_KEY = 200
+_SUFFIX_OF_MANIFEST_LOCK = "+manifest"  # a key has no plus sign but before its digest
+
+
+@dataclass(frozen=True)
+class BuildPlaces:
+    """The places of one build: ``build_path`` below the directory ``static_dir``."""
+
+    static_dir: Path
+    build_path: str
+
+    @property
+    def published(self) -> Path:
+        """The build's directory, as /static serves it."""
+        return self.static_dir / self.build_path
+
+    @property
+    def records(self) -> Path:
+        """The directory of the manifest and the lists of files."""
+        return self.published / RESERVED_NAME
+
+    @property
+    def manifest(self) -> Path:
+        """The manifest."""
+        return self.records / "manifest.json"
+
+    @property
+    def staging(self) -> Path:
+        """The directory that holds the build's staging areas."""
+        return self.static_dir / RESERVED_NAME / "staging" / self._key
+
+    @property
+    def lock(self) -> Path:
+        """The lock file of the build's download."""
+        return self.static_dir / RESERVED_NAME / "locks" / self._key
+
+    @property
+    def manifest_lock(self) -> Path:
+        """The lock file of those who change the manifest."""
+        return self.lock.with_name(f"{self._key}{_SUFFIX_OF_MANIFEST_LOCK}")
+
+    @property
+    def _key(self) -> str:
+        """The build path as one file name; a long one is cut, and told apart by its digest."""
+        key = quote(self.build_path, safe="")
+        if len(key) <= _LONGEST_KEY:
+            return key
+        digest = hashlib.sha256(self.build_path.encode()).hexdigest()[:32]
+        return f"{key[: _LONGEST_KEY - 40]}+{digest}"
+
+
+def places_in_use(static_dir: Path) -> list[BuildPlaces]:
+    """The builds that have a lock or a staging area, whether somebody is at work there or died at it."""
+    own = static_dir / RESERVED_NAME
+    keys = {path.name.removesuffix(_SUFFIX_OF_MANIFEST_LOCK) for path in (*own.glob("locks/*"), *own.glob("staging/*"))}
+    # A key that was cut cannot be read back; such a build is cleared up when somebody asks for it.
+    return [BuildPlaces(static_dir, unquote(key)) for key in sorted(keys) if "+" not in key]

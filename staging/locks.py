@@ -1,0 +1,79 @@
+"""File locks that die with their holder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from multiprocessing import reduction
+from pathlib import Path
+from threading import Event as Flag
+from typing import Any
+
+from staging.retry import check
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.2  # seconds between two tries
+
+
+class FileLock:
+    """An exclusive ``flock`` on a file: held by one holder among threads, processes and machines that share the file.
+
+    The kernel lets go of it when its last holder ends, however it ends. Handing the lock to a new process (as an
+    argument of ``multiprocessing.Process``) makes that process a holder too.
+    """
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self._descriptor = descriptor
+        self._path = path
+
+    @classmethod
+    def acquire(cls, path: Path, cancelled: Flag, while_waiting: Callable[[], None] = lambda: None) -> FileLock:
+        """Take the lock, calling ``while_waiting`` between tries.
+
+        Raises:
+            Cancelled: the flag was set before the lock came free.
+
+        """
+        pause = _SHORTEST_PAUSE
+        while True:
+            check(cancelled)
+            lock = cls.try_once(path)
+            if lock is not None:
+                return lock
+            while_waiting()
+            cancelled.wait(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    @classmethod
+    def try_once(cls, path: Path) -> FileLock | None:
+        """Take the lock, or None where another holds it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if _is_still(descriptor, path):
+            return cls(descriptor, path)
+        os.close(descriptor)  # its last holder removed the file between our open and our lock
+        return None
+
+    def release(self) -> None:
+        """Let go, and remove the file; once for all holders, so only when the others have ended."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (reduction.DupFd(self._descriptor), self._path)
+
+
+def _received(descriptor: Any, path: Path) -> FileLock:
+    return FileLock(descriptor.detach(), path)
+
+
+def _is_still(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

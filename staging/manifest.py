@@ -1,0 +1,86 @@
+"""The manifest: what of a build is staged, and where it came from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from staging.archives import ArchiveObject
+from staging.layout import BuildPlaces
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ArtifactRecord:
+    """What became of one artifact.
+
+    Attributes:
+        state: ``staged``, or ``absent`` where the archive has no such object and the artifact is optional.
+        objects: what it was made of.
+        staged_at: seconds since the epoch.
+        files: how many files it published.
+        size: their bytes.
+
+    """
+
+    state: str
+    objects: tuple[ArchiveObject, ...] = ()
+    staged_at: float = 0.0
+    files: int = 0
+    size: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON-safe data."""
+        return {**vars(self), "objects": [item.to_json() for item in self.objects]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ArtifactRecord:
+        """The record that :meth:`to_json` wrote."""
+        return cls(**{**data, "objects": tuple(ArchiveObject(**item) for item in data["objects"])})
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What of the build of ``archive_url`` is staged."""
+
+    archive_url: str
+    artifacts: Mapping[str, ArtifactRecord] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, places: BuildPlaces) -> Manifest | None:
+        """The manifest of a build, or None where it has none, or none that can be understood."""
+        try:
+            data = json.loads(places.manifest.read_bytes())
+            records = {name: ArtifactRecord.from_json(record) for name, record in data["artifacts"].items()}
+            return cls(str(data["archive_url"]), records) if data["format"] == _FORMAT else None
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def write(self, places: BuildPlaces) -> None:
+        """Replace the build's manifest, in one step that a crash cannot halve."""
+        records = {name: record.to_json() for name, record in sorted(self.artifacts.items())}
+        write_json(places.manifest, {"format": _FORMAT, "archive_url": self.archive_url, "artifacts": records})
+
+    def with_records(self, records: Mapping[str, ArtifactRecord]) -> Manifest:
+        """The same manifest with ``records`` added, or put in the place of older ones."""
+        return replace(self, artifacts={**self.artifacts, **records})
+
+    def has(self, names: Iterable[str]) -> bool:
+        """Whether all the artifacts ``names`` are staged, or known to be absent."""
+        return all(name in self.artifacts for name in names)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write ``data`` to the file ``path`` whole or not at all, through a crash as well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w") as file:
+        json.dump(data, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

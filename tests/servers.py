@@ -1,0 +1,165 @@
+"""Real devservers for the tests: started as a user starts them, and asked over HTTP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import requests
+
+PROJECT = Path(__file__).resolve().parent.parent
+T = TypeVar("T")
+
+
+def eventually(question: Callable[[], T], timeout: float = 20.0) -> T:
+    """What ``question`` answers, once that is true."""
+    deadline = time.monotonic() + timeout
+    while not (answer := question()):
+        assert time.monotonic() < deadline, f"it did not come true within {timeout} s"
+        time.sleep(0.01)
+    return answer
+
+
+class DevServer:
+    """One devserver process on a port of its own."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        name: str = "devserver",
+        wrapper: Sequence[str] = (),
+    ) -> None:
+        """Its static directory, port file and log lie in ``directory``; more ``options`` go onto its command line, and
+        ``wrapper`` is the command that runs it, if any.
+        """
+        self.static_dir = directory / "static"
+        self.log_file = directory / f"{name}.log"
+        self._portfile = directory / f"{name}.port"
+        self._portfile.unlink(missing_ok=True)
+        self.command = [
+            *wrapper,
+            sys.executable,
+            str(PROJECT / "devserver.py"),
+            "--port",
+            "0",
+            "--portfile",
+            str(self._portfile),
+        ]
+        self.command += [
+            "--static_dir",
+            str(self.static_dir),
+            "--stall-timeout",
+            "5",
+            "--retry-deadline",
+            "3",
+            *options,
+        ]
+        self._environment = {**os.environ, **(environment or {})}
+        self._pool = ThreadPoolExecutor(200)
+        self.process = self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(self.command, stdout=log, stderr=log, env=self._environment, start_new_session=True)
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on, once it does."""
+
+        def written() -> str:
+            assert self.process.poll() is None, f"the devserver ended:\n{self.log}"
+            return self._portfile.read_text() if self._portfile.exists() else ""
+
+        return int(eventually(written))
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """All that it logged so far."""
+        return self.log_file.read_text()
+
+    def get(self, path: str, **query: str) -> requests.Response:
+        """The answer to a GET."""
+        return requests.get(f"{self.url}{path}", params=query, timeout=60)
+
+    def ask(self, path: str, **query: str) -> Future[requests.Response]:
+        """The answer to a GET, some time."""
+        return self._pool.submit(self.get, path, **query)
+
+    def download(self, archive_url: str, **query: str) -> requests.Response:
+        """The answer of ``/download``."""
+        return self.get("/download", archive_url=archive_url, **query)
+
+    def wait_for_status(self, archive_url: str, **query: str) -> requests.Response:
+        """The answer of ``/wait_for_status``."""
+        return self.get("/wait_for_status", archive_url=archive_url, **query)
+
+    def stage(self, archive_url: str) -> None:
+        """Stage a build wholly."""
+        check_success(self.download(archive_url))
+        check_success(self.wait_for_status(archive_url))
+
+    def worker(self) -> psutil.Process:
+        """The worker process that is running, once one is."""
+        return eventually(self.workers)[0]
+
+    def workers(self) -> list[psutil.Process]:
+        """The worker processes that are running: children of the fork server, which is a child of the devserver."""
+        try:
+            children = psutil.Process(self.process.pid).children()
+            return [worker for child in children for worker in child.children() if worker.status() != "zombie"]
+        except psutil.NoSuchProcess:
+            return []
+
+    def processes(self) -> list[psutil.Process]:
+        """The devserver and all that it started."""
+        me = psutil.Process(self.process.pid)
+        return [me, *me.children(recursive=True)]
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def start_again(self) -> None:
+        """Start it anew, after it ended."""
+        self._portfile.unlink(missing_ok=True)
+        self.process = self._started()
+
+    def stop(self, timeout: float = 10.0) -> int:
+        """End it as an operator would; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+    def close(self) -> None:
+        """End it if it runs, and let go of everything."""
+        if self.process.poll() is None:
+            self.kill()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def check_success(answer: requests.Response) -> None:
+    """Assert that an RPC answered exactly as harnesses want it."""
+    assert answer.status_code == 200, cause_of(answer)
+    assert answer.text == "Success"
+
+
+def cause_of(answer: requests.Response) -> str:
+    """The cause on an error page, read as harnesses read it: the last line of the ``<pre>``."""
+    before, end, _ = answer.text.partition("\n</pre>")
+    assert end, answer.text
+    return before.rpartition("\n")[2]

@@ -1,0 +1,81 @@
+"""The layers: every file imports only from lines below its own."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+# From the ground up. A package is one line where its modules may import each other, and a line for each where not.
+LAYERS = (
+    ("staging.errors",),
+    ("staging.layout", "staging.retry"),
+    ("staging.archives.url", "staging.archives.base"),
+    ("staging.archives.gcs", "staging.archives.directory"),
+    ("staging.archives",),
+    ("staging.locks", "staging.status"),
+    ("staging.manifest", "staging.transfer", "staging.extraction"),
+    ("staging.publishing",),
+    ("staging.executors", "staging.executors.base"),
+    ("staging.executors.process",),
+    ("staging",),
+    ("artifacts.patterns",),
+    ("artifacts.catalogue",),
+    ("artifacts.artifact",),
+    ("artifacts.job",),
+    ("artifacts",),
+    ("devserver_util",),
+    ("downloader",),
+    ("web.errors", "web.methods", "web.parameters", "web.event_log"),
+    ("web.health", "web.plugins", "web.static_files"),
+    ("web.rpc", "web.server"),
+    ("web.application",),
+    ("web",),
+    ("devserver_settings",),
+    ("devserver",),
+)
+LEVELS = {module: level for level, modules in enumerate(LAYERS) for module in modules}
+OWN_PACKAGES = {module.partition(".")[0] for module in LEVELS}
+
+
+def own_modules() -> Iterator[tuple[str, Path]]:
+    for package in sorted(OWN_PACKAGES):
+        for path in [PROJECT / f"{package}.py", *sorted((PROJECT / package).rglob("*.py"))]:
+            if path.exists():
+                yield ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"), path
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """The modules that a file imports, at its top or within."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if submodule in LEVELS else node.module
+
+
+MODULES = list(own_modules())
+
+
+@pytest.mark.parametrize(("module", "path"), MODULES, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_module_imports_only_from_below(module: str, path: Path) -> None:
+    assert module in LEVELS, f"{module} has no place among the layers yet"
+    for imported in imports_of(path):
+        if imported.partition(".")[0] in OWN_PACKAGES:
+            assert LEVELS[imported] < LEVELS[module], f"{module} imports {imported}, which is not below it"
+
+
+def test_every_layer_exists() -> None:
+    assert set(LEVELS) == {module for module, _ in MODULES}
+
+
+@pytest.mark.parametrize(("module", "path"), MODULES, ids=lambda value: value if isinstance(value, str) else "")
+def test_only_the_edge_knows_google(module: str, path: Path) -> None:
+    if module != "staging.archives.gcs":
+        assert not [name for name in imports_of(path) if name.startswith("google.")]

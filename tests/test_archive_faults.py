@@ -1,0 +1,152 @@
+"""What an archive may do wrong, and what callers are told."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.builds import FULL_PAYLOAD, Build, noise, tarball
+from tests.conftest import StartServer
+from tests.fake_archive import FakeArchive, Fault
+from tests.servers import DevServer, cause_of, check_success
+
+
+@pytest.mark.parametrize("where", ["list", FULL_PAYLOAD, "autotest.tar.bz2"])
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        (
+            Fault(status=401),
+            "AccessDenied: Not allowed to read {url}: the archive asks for credentials, and this devserver has none",
+        ),
+        (Fault(status=403), "AccessDenied: Not allowed to read {url}: the archive answered 403"),
+        (Fault(status=429), "ArchiveUnavailable: Could not read {url}: the archive answered 429"),
+        (Fault(status=503), "ArchiveUnavailable: Could not read {url}: the archive answered 503"),
+    ],
+)
+def test_a_refusal_is_told(
+    server: DevServer, archive: FakeArchive, build: Build, where: str, fault: Fault, cause: str
+) -> None:
+    archive.fail_always(where, fault)
+    answer = server.download(build.url, background="false")
+    assert answer.status_code == 500
+    url = build.url if where == "list" else f"{build.url}/{where}"
+    assert cause_of(answer) == cause.format(url=url)
+    archive.heal()
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
+
+
+@pytest.mark.parametrize("action", ["cut", "reset", "stall"])
+def test_an_archive_that_keeps_breaking_off_is_told(
+    start_server: StartServer, archive: FakeArchive, build: Build, action: str
+) -> None:
+    server = start_server("--stall-timeout", "0.3", "--retry-deadline", "1")
+    archive.fail_always(FULL_PAYLOAD, Fault(after=1000, action=action))
+    answer = server.download(build.url)
+    assert answer.status_code == 500
+    assert cause_of(answer).startswith(f"ArchiveUnavailable: Could not read {build.url}/{FULL_PAYLOAD}: the archive ")
+    archive.heal()
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
+
+
+@pytest.mark.parametrize("where", ["list", FULL_PAYLOAD, "stateful.tgz", "autotest.tar.bz2"])
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(status=503), Fault(status=429, headers={"Retry-After": "1"}), Fault(after=500, action="cut")],
+    ids=["503", "429", "cut"],
+)
+def test_what_passes_is_tried_again(
+    server: DevServer, archive: FakeArchive, build: Build, where: str, fault: Fault
+) -> None:
+    archive.fail_once(where, fault, fault)
+    started = time.monotonic()
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
+    if fault.headers:
+        assert time.monotonic() - started >= 2.0
+
+
+def test_an_archive_that_is_down_is_told(start_server: StartServer, archive: FakeArchive, build: Build) -> None:
+    with FakeArchive() as gone:
+        address = gone.url
+    server = start_server("--retry-deadline", "0.5", STORAGE_EMULATOR_HOST=address)
+    answer = server.download(build.url)
+    assert answer.status_code == 500
+    assert cause_of(answer) == f"ArchiveUnavailable: Could not read {build.url}: the archive refused the connection"
+
+
+def test_a_build_that_is_not_in_the_archive_is_told(server: DevServer, build: Build) -> None:
+    url = build.url.replace("b1346", "b9999")
+    answer = server.download(url)
+    assert answer.status_code == 500
+    assert cause_of(answer).startswith(f"ObjectNotFound: Could not find {url}/")
+
+
+@pytest.mark.parametrize("name", [FULL_PAYLOAD, "autotest.tar.bz2"])
+def test_corrupt_bytes_are_never_published(server: DevServer, archive: FakeArchive, build: Build, name: str) -> None:
+    archive.fail_always(name, Fault(after=777, action="flip"))
+    answer = server.download(build.url, background="false")
+    assert cause_of(answer).startswith(f"ChecksumMismatch: {build.url}/{name} is corrupt: its crc32c is ")
+    build.check_nothing_partial(server.static_dir)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"not a tarball",
+        b"",
+        tarball({"a": bytes(100_000)})[:-20],
+        tarball({"../escape": b"x"}),
+        tarball({"/abs": b"x"}),
+    ],
+    ids=["noise", "empty", "cut", "parent", "absolute"],
+)
+@pytest.mark.parametrize("name", ["test_suites.tar.bz2", "autotest.tar.bz2"])
+def test_a_corrupt_tarball_is_a_failure_with_a_cause(
+    server: DevServer, archive: FakeArchive, build: Build, name: str, content: bytes
+) -> None:
+    archive.put(build.bucket, f"{build.path}/{name}", content)
+    answer = server.download(build.url, background="false")
+    assert answer.status_code == 500
+    assert cause_of(answer).startswith(f"BadTarball: {name} cannot be unpacked: ")
+    build.check_nothing_partial(server.static_dir)
+    assert not (server.static_dir / build.target / "escape").exists()
+    archive.put(build.bucket, f"{build.path}/{name}", build.objects[name])
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
+
+
+@pytest.mark.parametrize("compress", [bz2.compress, gzip.compress, lzma.compress], ids=["bz2", "gz", "xz"])
+def test_a_tarball_of_many_compressed_streams_is_unpacked_whole(
+    server: DevServer, archive: FakeArchive, build: Build, compress: Callable[[bytes], bytes]
+) -> None:
+    files = {f"autotest/test_suites/control.{n}": noise(50_000, str(n)) for n in range(20)}
+    plain = tarball(files, "")
+    streams = b"".join(compress(plain[start : start + 100_000]) for start in range(0, len(plain), 100_000))
+    archive.put(build.bucket, f"{build.path}/test_suites.tar.bz2", streams)
+    check_success(server.download(build.url))
+    for name, content in files.items():
+        assert (server.static_dir / build.path / name).read_bytes() == content
+
+
+def test_an_object_that_changes_between_listing_and_reading_is_not_mixed(
+    server: DevServer, archive: FakeArchive, build: Build
+) -> None:
+    with archive.holding("list") as reached:
+        download = server.ask("/download", archive_url=build.url)
+        assert reached.wait(10)
+        archive.put(build.bucket, f"{build.path}/{FULL_PAYLOAD}", b"a new payload")
+    assert download.result(20).status_code == 500
+    assert cause_of(download.result()).startswith(
+        f"ObjectChanged: {build.url}/{FULL_PAYLOAD} changed while it was read"
+    )
+    build.files["update.gz"] = b"a new payload"
+    server.stage(build.url)
+    build.check_staged(server.static_dir)

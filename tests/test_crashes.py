@@ -1,0 +1,194 @@
+"""Kills, crashes and full disks: every download ends with a cause, and nothing partial is ever shown."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.builds import MTON_PAYLOAD, NTON_PAYLOAD, Build, make_build
+from tests.conftest import StartServer
+from tests.fake_archive import FakeArchive
+from tests.servers import DevServer, cause_of, check_success, eventually
+
+BACKGROUND = {"nton_payload": NTON_PAYLOAD, "mton_payload": MTON_PAYLOAD, "autotest": "autotest.tar.bz2"}
+
+
+@pytest.mark.parametrize("artifact", BACKGROUND)
+def test_a_killed_worker_is_told_to_every_waiter_and_costs_only_what_it_was_staging(
+    server: DevServer, archive: FakeArchive, build: Build, artifact: str
+) -> None:
+    with archive.holding(BACKGROUND[artifact]) as reached:
+        check_success(server.download(build.url))
+        waiters = [server.ask("/wait_for_status", archive_url=build.url) for _ in range(5)]
+        assert reached.wait(10)
+        others = BACKGROUND.keys() - {artifact}
+        eventually(lambda: all(f"{other} staged" in server.log for other in others))
+        server.worker().kill()
+        killed = time.monotonic()
+        for waiter in waiters:
+            assert waiter.result(10).status_code == 500
+            assert cause_of(waiter.result(10)) == f"WorkerDied: worker killed by SIGKILL while staging {artifact}"
+        assert time.monotonic() - killed < 2.0
+    archive.forget()
+    server.stage(build.url)
+    assert {fetch.name for fetch in archive.fetches} == {BACKGROUND[artifact]}
+    build.check_staged(server.static_dir)
+
+
+def test_a_hung_worker_is_killed_and_told(start_server: StartServer, archive: FakeArchive, build: Build) -> None:
+    server = start_server("--worker-silence", "2")
+    with archive.holding("autotest.tar.bz2") as reached:
+        check_success(server.download(build.url))
+        assert reached.wait(10)
+        eventually(lambda: "mton_payload staged" in server.log and "nton_payload staged" in server.log)
+        worker = server.worker()
+        worker.suspend()
+        answer = server.wait_for_status(build.url)
+    assert cause_of(answer) == "WorkerDied: worker was silent for 2 s and was killed while staging autotest"
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+    server.stage(build.url)
+
+
+def test_a_worker_that_cannot_start_is_told(server: DevServer, archive: FakeArchive, build: Build) -> None:
+    with archive.holding("stateful.tgz") as reached:
+        download = server.ask("/download", archive_url=build.url)
+        assert reached.wait(10)
+        # The devserver's children make its workers. Held to no more processes and files, they cannot.
+        for child in psutil.Process(server.process.pid).children():
+            child.rlimit(psutil.RLIMIT_NOFILE, (4, 4))
+    check_success(download.result(10))
+    answer = server.wait_for_status(build.url)
+    assert answer.status_code == 500
+    assert cause_of(answer).startswith("WorkerDied: worker ")
+    for child in psutil.Process(server.process.pid).children():
+        child.kill()
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
+
+
+def test_a_dead_fork_server_is_replaced(server: DevServer, archive: FakeArchive, build: Build) -> None:
+    server.stage(build.url)
+    for child in psutil.Process(server.process.pid).children():
+        child.kill()
+    other = make_build(version="R18-1.0.0").upload(archive)
+    server.stage(other.url)
+    other.check_staged(server.static_dir)
+
+
+@pytest.mark.parametrize("moment", range(20))
+def test_a_killed_devserver_leaves_nothing_partial_and_goes_on_after_its_restart(
+    start_server: StartServer, archive: FakeArchive, moment: int
+) -> None:
+    build = make_build(scale=4).upload(archive)
+    archive.bytes_per_second = 8_000_000  # so that a download takes about half a second
+    server = start_server()
+    download = server.ask("/download", archive_url=build.url)
+    eventually(lambda: archive.listings)
+    time.sleep(moment * 0.04)
+    processes = server.processes()
+    server.kill()
+    server.start_again()
+    _ = server.port
+    assert not psutil.wait_procs(processes[1:], timeout=5)[1]
+    build.check_nothing_partial(server.static_dir)
+    archive.bytes_per_second = 0
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
+    assert_tidy(server.static_dir)
+    assert download.exception(10) is not None or download.result().text == "Success"
+
+
+def test_what_was_staged_before_a_crash_is_not_fetched_again(
+    server: DevServer, archive: FakeArchive, build: Build
+) -> None:
+    with archive.holding("autotest.tar.bz2") as reached:
+        check_success(server.download(build.url))
+        assert reached.wait(10)
+        eventually(lambda: "mton_payload staged" in server.log and "nton_payload staged" in server.log)
+        server.kill()
+    archive.forget()
+    server.start_again()
+    assert "NoDownload" in cause_of(server.wait_for_status(build.url))
+    server.stage(build.url)
+    assert {fetch.name for fetch in archive.fetches} == {"autotest.tar.bz2"}
+    build.check_staged(server.static_dir)
+
+
+def test_static_never_shows_a_partial_file(server: DevServer, archive: FakeArchive) -> None:
+    build = make_build(scale=4).upload(archive)
+    archive.bytes_per_second = 8_000_000
+    done = threading.Event()
+    seen: set[str] = set()
+
+    def poll() -> None:
+        while not done.is_set():
+            for name in ("update.gz", "stateful.tgz", "autotest/client/site_tests/t9/control"):
+                answer = server.get(f"/static/{build.path}/{name}")
+                if answer.status_code == 200:
+                    assert answer.content == build.files[name]
+                    seen.add(name)
+            build.check_nothing_partial(server.static_dir)
+
+    poller = server._pool.submit(poll)
+    server.stage(build.url)
+    done.set()
+    poller.result(30)
+    assert "update.gz" in seen
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_devserver_and_its_workers_and_tells_the_waiters(
+    server: DevServer, archive: FakeArchive, build: Build, end: signal.Signals
+) -> None:
+    with archive.holding("autotest.tar.bz2") as reached:
+        check_success(server.download(build.url))
+        waiter = server.ask("/wait_for_status", archive_url=build.url)
+        assert reached.wait(10)
+        processes = server.processes()
+        server.process.send_signal(end)
+        assert server.process.wait(10) == 0
+    assert cause_of(waiter.result(10)) == "Cancelled: the devserver is stopping"
+    assert not psutil.wait_procs(processes[1:], timeout=5)[1]
+    build.check_nothing_partial(server.static_dir)
+    assert "Traceback" not in server.log
+    server.start_again()
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
+    assert_tidy(server.static_dir)
+
+
+def test_a_full_disk_is_a_failure_with_a_cause_and_room_makes_it_good(
+    tmp_path: Path, start_server: StartServer, archive: FakeArchive, build: Build
+) -> None:
+    # A small disk that only the devserver sees, in a mount namespace of its own.
+    static_dir = tmp_path / "static"
+    static_dir.mkdir()
+    script = 'mount -t tmpfs -o size=3m tmpfs "$0" && exec "$@"'
+    server = start_server(wrapper=("unshare", "-rm", "sh", "-c", script, str(static_dir)))
+    inside = Path(f"/proc/{server.process.pid}/root{static_dir}")
+    ballast = inside / "ballast"
+    _ = server.port
+    ballast.write_bytes(bytes(2_700_000))
+    answer = server.download(build.url)
+    assert answer.status_code == 500
+    assert cause_of(answer).startswith("DiskFull: No space left on the devserver's disk while staging ")
+    ballast.unlink()
+    eventually(lambda: os.statvfs(inside).f_bavail * os.statvfs(inside).f_frsize > 2_000_000)
+    server.stage(build.url)
+    build.check_staged(inside)
+
+
+def assert_tidy(static_dir: Path) -> None:
+    """Assert that nothing is left of the work: no lock, no staging area, no temporary file."""
+
+    def leftovers() -> list[Path]:
+        own = static_dir / ".devserver"
+        return [*own.glob("locks/*"), *own.glob("staging/*"), *static_dir.rglob("*.tmp")]
+
+    eventually(lambda: not leftovers(), timeout=2)

@@ -1,0 +1,186 @@
+"""The wire: what each address answers, to whom, and how errors read."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+import pytest
+import requests
+
+from tests.builds import Build
+from tests.fake_archive import FakeArchive
+from tests.servers import DevServer, cause_of, check_success
+
+URL = "gs://chromeos-image-archive/x86-mario-release/R17-1413.0.0-a1-b1346"
+
+
+@pytest.mark.parametrize("path", ["/", "/index", "/index?unknown=1"])
+def test_the_front_page_is_a_liveness_probe(server: DevServer, path: str) -> None:
+    assert "Welcome to the Dev Server!" in server.get(path).text
+
+
+def test_check_health_has_every_key_that_load_balancers_read(server: DevServer) -> None:
+    answer = server.get("/check_health")
+    assert answer.headers["Content-Type"] == "application/json"
+    figures = answer.json()
+    assert set(figures) == {
+        "free_disk",
+        "cpu_percent",
+        "disk_total_bytes_per_second",
+        "network_total_bytes_per_second",
+        "staging_thread_count",
+        "apache_client_count",
+    }
+    assert figures["free_disk"] > 0
+    assert figures["apache_client_count"] >= 1
+    assert figures["staging_thread_count"] == 0
+
+
+def test_check_health_counts_what_is_being_staged(server: DevServer, archive: FakeArchive, build: Build) -> None:
+    with archive.holding("autotest.tar.bz2"):
+        check_success(server.download(build.url))
+        assert server.get("/check_health").json()["staging_thread_count"] == 1
+
+
+@pytest.mark.parametrize("rpc", ["download", "wait_for_status"])
+@pytest.mark.parametrize(
+    ("query", "cause"),
+    [
+        ("", "InvalidParameter: archive_url: this parameter is missing; give it as in archive_url=gs://"),
+        ("?archive_url=", "InvalidParameter: archive_url: this parameter is missing"),
+        ("?archive_url=http://a/b/c", "InvalidArchiveUrl: 'http://a/b/c' is not an archive URL: it should look like"),
+        ("?archive_url=gs://a/b", "InvalidArchiveUrl: 'gs://a/b' is not an archive URL: it should name a target and"),
+        ("?archive_url=gs%3A%2F%2Fa%2Fb%2F..%2Fc", "InvalidArchiveUrl: "),
+        ("?archive_url=gs://a/<script>\n/c", "InvalidArchiveUrl: "),
+        (f"?archive_url={URL}&archive_url={URL}", "InvalidParameter: archive_url: this parameter was given more than"),
+    ],
+)
+def test_a_wrong_request_is_a_400_and_touches_nothing(
+    server: DevServer, archive: FakeArchive, rpc: str, query: str, cause: str
+) -> None:
+    answer = requests.get(f"{server.url}/{rpc}{query}", timeout=10)
+    assert answer.status_code == 400
+    assert cause_of(answer).startswith(cause)
+    assert archive.requests == 0
+    assert list(server.static_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("timeout", ["soon", "-1", "nan", "inf"])
+def test_a_timeout_that_is_no_number_is_a_400(server: DevServer, timeout: str) -> None:
+    answer = server.wait_for_status(URL, timeout=timeout)
+    assert answer.status_code == 400
+    assert cause_of(answer).startswith(f"InvalidParameter: timeout: '{timeout}' is not a number of seconds")
+
+
+@pytest.mark.parametrize("spelling", [quote(URL, safe=""), URL, URL + "&unknown=1&background=&timeout="])
+def test_parameters_arrive_encoded_and_raw(server: DevServer, build: Build, spelling: str) -> None:
+    for rpc in ("download", "wait_for_status"):
+        check_success(requests.get(f"{server.url}/{rpc}?archive_url={spelling}", timeout=30))
+    build.check_staged(server.static_dir)
+
+
+def test_an_error_page_ends_with_its_cause_and_hides_the_host(server: DevServer) -> None:
+    answer = server.download(URL)
+    assert answer.status_code == 500
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert cause_of(answer).startswith(f"ObjectNotFound: Could not find {URL}/")
+    for secret in ("Traceback", str(server.static_dir), "127.0.0.1", "Proxy Error", "Service Unavailable"):
+        assert secret not in answer.text
+
+
+def test_an_error_page_holds_names_as_text(server: DevServer) -> None:
+    answer = server.download("gs://bucket/<script>alert(1)</script>/version")
+    assert "&lt;script&gt;" in answer.text
+    assert "<script" not in answer.text
+
+
+def test_errors_are_problem_details_for_who_accepts_json(server: DevServer) -> None:
+    query = {"archive_url": URL}
+    headers = {"Accept": "application/json"}
+    answer = requests.get(f"{server.url}/download", params=query, headers=headers, timeout=30)
+    assert answer.status_code == 500
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem = json.loads(answer.text)
+    assert problem["status"] == 500
+    assert problem["title"] == "ObjectNotFound"
+    assert problem["detail"].startswith(f"Could not find {URL}/")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/index/more", "/static/nothing", "/static/a/b/c"])
+def test_what_is_not_there_is_a_404(server: DevServer, path: str) -> None:
+    answer = server.get(path)
+    assert answer.status_code == 404
+    assert cause_of(answer) == "NotFound: there is nothing at this address"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("HEAD", "/download"), ("PUT", "/download"), ("DELETE", "/wait_for_status"), ("POST", "/static/"), ("PUT", "/")],
+)
+def test_a_method_that_is_not_taken_is_a_405(server: DevServer, archive: FakeArchive, method: str, path: str) -> None:
+    answer = requests.request(method, server.url + path, params={"archive_url": URL}, timeout=10)
+    assert answer.status_code == 405
+    assert answer.headers["Allow"]
+    assert archive.requests == 0
+
+
+def test_static_answers_ranges_and_head(server: DevServer) -> None:
+    (server.static_dir / "dir").mkdir(parents=True)
+    (server.static_dir / "dir" / "file.bin").write_bytes(b"0123456789")
+    url = f"{server.url}/static/dir/file.bin?gs_bucket=b"
+    whole = requests.get(url, headers={"Negotiate": "vlist"}, timeout=10)
+    assert (whole.status_code, whole.content) == (200, b"0123456789")
+    rest = requests.get(url, headers={"Range": "bytes=4-"}, timeout=10)
+    assert (rest.status_code, rest.content) == (206, b"456789")
+    head = requests.head(url, timeout=10)
+    assert (head.status_code, head.headers["Content-Length"], head.content) == (200, "10", b"")
+
+
+def test_a_directory_is_a_list_for_people_and_programs(server: DevServer) -> None:
+    folder = server.static_dir / "target"
+    folder.mkdir(parents=True)
+    (folder / "<b>&.txt").write_bytes(b"abc")
+    (folder / "sub").mkdir()
+    page = requests.get(f"{server.url}/static/target", timeout=10)
+    assert page.url.endswith("/static/target/")
+    assert "&lt;b&gt;&amp;.txt" in page.text
+    listing = requests.get(f"{server.url}/static/target/", headers={"Accept": "application/json"}, timeout=10).json()
+    assert [(entry["name"], entry["size"]) for entry in listing] == [("<b>&.txt", 3), ("sub/", None)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../secret",
+        "%2e%2e/secret",
+        "..%2fsecret",
+        "%2e%2e%2fsecret",
+        "%252e%252e/secret",
+        "..%5csecret",
+        "link",
+        "linked/secret",
+        "../static_sibling/secret",
+        "%2fetc/passwd",
+        "/etc/passwd",
+        "file%00",
+        ".devserver/locks",
+        "target/.devserver/manifest.json",
+        "target/%2edevserver/manifest.json",
+    ],
+)
+def test_static_ends_at_its_directory(server: DevServer, path: str) -> None:
+    _ = server.port
+    root = server.static_dir
+    for folder in (root.parent, root.parent / "static_sibling", root / "target" / ".devserver", root / ".devserver"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "secret").write_text("a secret")
+        (folder / "manifest.json").write_text("a secret")
+    (root / "link").symlink_to(root.parent / "secret")
+    (root / "linked").symlink_to(root.parent)
+    request = requests.Request("GET", server.url).prepare()
+    request.url = f"{server.url}/static/{path}"
+    with requests.Session() as session:
+        answer = session.send(request, timeout=10)
+    assert answer.status_code in (400, 403, 404)
+    assert "a secret" not in answer.text

@@ -1,0 +1,1 @@
+"""The wire: RPCs, pages, errors and files over HTTP."""

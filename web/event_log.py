@@ -1,0 +1,41 @@
+"""The log of downloads: one line an event, with the build path, through CherryPy's log."""
+
+from __future__ import annotations
+
+from time import time
+
+import cherrypy
+
+from staging.errors import InternalFailure
+from staging.status import BuildStatus, Change, Event, State
+
+_TAG = "DOWNLOAD"
+_MIB = 1024**2
+
+
+def log_event(status: BuildStatus, event: Event, change: Change) -> None:
+    """A listener of the status board: log ``event`` unless it only moves bytes, and what it settles."""
+    if event.note:
+        _log(f"{event.build}: {event.artifact}: {event.note}")
+    if event.state is not change.before.state:
+        _log(f"{event.build}: {event.artifact} {_described(event)}")
+    if isinstance(event.cause, InternalFailure):
+        _log(f"{event.build}: {event.artifact}: {event.cause.detail}")
+    seconds = time() - status.began_at
+    if change.settled_synchronous and not change.settled:
+        _log(f"{event.build}: synchronous artifacts staged after {seconds:.2f} s")
+    if change.settled:
+        outcome = "staged" if status.state is State.STAGED else status.state.value
+        _log(f"{event.build}: {outcome} after {seconds:.2f} s")
+
+
+def _described(event: Event) -> str:
+    if event.cause is not None:
+        return f"{event.state.value}: {event.cause.kind}: {event.cause}"
+    if event.bytes_total:
+        return f"{event.state.value} ({event.bytes_total / _MIB:.1f} MiB)"
+    return event.state.value
+
+
+def _log(line: str) -> None:
+    cherrypy.log(line, _TAG)

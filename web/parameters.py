@@ -1,0 +1,45 @@
+"""What a query string's values mean."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from staging.errors import InvalidParameter
+
+_TRUE = ("true", "1", "yes", "y")
+
+
+def text(name: str, value: Any, example: str = "") -> str:
+    """The value of the parameter ``name``, which has to be given, once; ``example`` shows how."""
+    given = optional_text(name, value)
+    if not given:
+        raise InvalidParameter(name, f"this parameter is missing; give it as in {name}={example}")
+    return given
+
+
+def optional_text(name: str, value: Any) -> str:
+    """The value of the parameter ``name``, or nothing: an empty value means that it was not given."""
+    if isinstance(value, list):
+        raise InvalidParameter(name, "this parameter was given more than once")
+    return value or ""
+
+
+def flag(name: str, value: Any, default: bool) -> bool:
+    """Whether the parameter ``name`` is true, which only ``true``, ``1``, ``yes`` and ``y`` are, in any case."""
+    given = optional_text(name, value)
+    return given.lower() in _TRUE if given else default
+
+
+def seconds(name: str, value: Any) -> float | None:
+    """The parameter ``name`` as a number of seconds; None where it was not given."""
+    given = optional_text(name, value)
+    if not given:
+        return None
+    try:
+        number = float(given)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise InvalidParameter(name, f"{given!r} is not a number of seconds; write for example {name}=60")
+    return number
