@@ -40,7 +40,9 @@ def tarball(files: Mapping[str, bytes | tarfile.TarInfo], compression: str = "bz
             member.size, member.mtime, member.mode = len(content), 1_325_376_000, mode
             tar.addfile(member, io.BytesIO(content))
     plain = buffer.getvalue()
-    return bz2.compress(plain) if compression == "bz2" else gzip.compress(plain)
+    if compression == "gz":
+        return gzip.compress(plain)
+    return bz2.compress(plain) if compression else plain
 
 
 @dataclass
