@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -84,13 +85,13 @@ def _usable_directory(option: str, path: Path) -> Path:
 
 
 def _check_writable(option: str, path: Path | None) -> None:
-    """Find out before anything starts whether the file can be written."""
+    """Find out before anything starts whether the file can be written, without making it: wrappers watch for it."""
     if path is None:
         return
-    try:
-        path.open("ab").close()
-    except OSError as error:
-        raise ConfigurationError(f"--{option}", f"{path} cannot be written ({error.strerror})") from error
+    target = path if path.exists() else path.absolute().parent
+    if not (target.exists() and os.access(target, os.W_OK)):
+        reason = "permission denied" if target.exists() else "there is no such directory"
+        raise ConfigurationError(f"--{option}", f"{path} cannot be written ({reason})")
 
 
 def _check_address(host: str, port: int) -> None:
