@@ -148,7 +148,11 @@ class DevServer:
     def close(self) -> None:
         """End it if it runs, and let go of everything."""
         if self.process.poll() is None:
-            self.kill()
+            try:
+                self.stop()
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
