@@ -34,10 +34,11 @@ def serve(options: dict[str, Any]) -> None:
     from staging.executors.process import ProcessExecutor
     from staging.retry import Patience
     from staging.status import StatusBoard
+    from staging.tree import UnpackLimits
     from web import application, server
     from web.event_log import log_event
     from web.health import HealthSampler
-    from web.plugins import DownloadsPlugin, PortFile
+    from web.plugins import ConnectionsPlugin, DownloadsPlugin, PortFile
 
     static_dir = _usable_directory("--static-dir", options["static_dir"])
     catalogue = read_catalogue(options["catalog"] or DEFAULT_CATALOGUE)
@@ -46,6 +47,8 @@ def serve(options: dict[str, Any]) -> None:
         _check_writable(option, options[option])
     if options["log_dir"]:
         _usable_directory("--log-dir", options["log_dir"])
+        for name in ("devserver.log", "access.log"):
+            _check_writable("log-dir", options["log_dir"] / name)
 
     bus = cherrypy.engine
     board = StatusBoard()
@@ -56,6 +59,7 @@ def serve(options: dict[str, Any]) -> None:
         static_dir=static_dir,
         archive_roots=tuple(options["archive_root"]),
         patience=Patience(options["stall_timeout"], options["retry_deadline"]),
+        unpack_limits=UnpackLimits(options["unpack_max_bytes"], options["unpack_max_files"]),
         run_packager=options["run_packager"],
     )
     downloader = Downloader(catalogue, staging_options, executor, board)
@@ -66,6 +70,7 @@ def serve(options: dict[str, Any]) -> None:
     application.mount(downloader, health, static_dir)
     health.subscribe()
     DownloadsPlugin(bus, downloader, executor).subscribe()
+    ConnectionsPlugin(bus, server.busy_connections).subscribe()
     if options["portfile"]:
         PortFile(bus, options["portfile"], server.bound_port).subscribe()
     if options["pidfile"]:

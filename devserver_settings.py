@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from staging.tree import UnpackLimits
+
 _BESIDE_US = Path(__file__).resolve().parent / "static"
 
 
@@ -68,6 +70,7 @@ class Setting:
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 _EXISTING_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_COUNT = click.IntRange(min=1)
 _SECONDS = click.FloatRange(min=0, min_open=True)
 
 SETTINGS = (
@@ -84,6 +87,8 @@ SETTINGS = (
     ),
     Setting("catalog", _FILE, None, "Catalogue of artifacts to use, a TOML file, instead of the built-in one."),
     Setting("run-packager", click.BOOL, False, "Run a build's own packager.py where its autotest lacks packages."),
+    Setting("unpack-max-bytes", _COUNT, UnpackLimits.max_bytes, "Bytes that one tarball may hold, unpacked."),
+    Setting("unpack-max-files", _COUNT, UnpackLimits.max_files, "Files, directories and links that one may hold."),
     Setting("stall-timeout", _SECONDS, 30.0, "Seconds without a byte after which one read of the archive is given up."),
     Setting("worker-silence", _SECONDS, 15.0, "Seconds without a sign of life after which a worker is taken for hung."),
     Setting("retry-deadline", _SECONDS, 60.0, "Seconds of failing reads in a row after which a download fails."),

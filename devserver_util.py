@@ -32,17 +32,31 @@ def release_lock(lock: FileLock) -> None:
     lock.release()
 
 
-def clear_up(static_dir: Path) -> None:
-    """Finish or remove what devservers that are no more left behind; what others are at work on is left alone."""
+def clear_up(static_dir: Path) -> dict[str, OSError]:
+    """Finish or remove what devservers that are no more left behind; what others are at work on is left alone.
+
+    Returns:
+        The build paths where that was not possible, and why.
+
+    """
+    problems = {}
     for places in places_in_use(static_dir):
-        lock = FileLock.try_once(places.lock)
-        if lock is None:
-            continue
         try:
-            recover(places)
-            FileLock.acquire(places.manifest_lock, Flag()).release()
-        finally:
-            lock.release()
+            _clear_up_build(places)
+        except OSError as error:
+            problems[places.build_path] = error
+    return problems
+
+
+def _clear_up_build(places: BuildPlaces) -> None:
+    lock = FileLock.try_once(places.lock)
+    if lock is None:
+        return
+    try:
+        recover(places)
+        FileLock.acquire(places.publishing_lock, Flag()).release()
+    finally:
+        lock.release()
 
 
 def staged_manifest(places: BuildPlaces, url: ArchiveUrl) -> Manifest:
@@ -59,7 +73,12 @@ def staged_manifest(places: BuildPlaces, url: ArchiveUrl) -> Manifest:
 
 
 def prepare_build_directory(places: BuildPlaces, url: ArchiveUrl) -> None:
-    """Make the build's directory what every build's is: with a manifest, and an image for those who look for one."""
+    """Make the build's directory what every build's is: with a manifest, and an image for those who look for one.
+
+    Raises:
+        PathTaken: a part of the build path is a file.
+
+    """
     publish_empty_file(places, TEST_IMAGE)
     update_manifest(places, str(url), {})
 

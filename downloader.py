@@ -19,6 +19,7 @@ from devserver_util import (
 )
 from staging.archives import ArchiveUrl, open_archive
 from staging.errors import (
+    STOPPING,
     BuildConflict,
     Cancelled,
     DevServerError,
@@ -38,8 +39,6 @@ from staging.status import BuildStatus, Event, State, StatusBoard
 # How long a caller who waits for a build that nobody asked for is given the benefit of the doubt: the /download that
 # it goes with may be on its way, and a few milliseconds behind.
 _GRACE = 0.5  # seconds
-
-_STOPPING = "the devserver is stopping"
 
 
 class Downloader:
@@ -64,9 +63,9 @@ class Downloader:
         """How many downloads are running."""
         return len(self._running)
 
-    def start(self) -> None:
-        """Clear up what an earlier run left, if it did not end well."""
-        clear_up(self._options.static_dir)
+    def start(self) -> dict[str, OSError]:
+        """Clear up what an earlier run left, if it did not end well; where that was not possible, and why."""
+        return clear_up(self._options.static_dir)
 
     def download(self, archive_url: str, background: bool = False) -> None:
         """Stage the build of ``archive_url``, and return once it is staged; with ``background``, as soon as its
@@ -135,11 +134,15 @@ class Downloader:
             if self._is_staged(url):
                 return None
             if self._stopped:
-                raise Cancelled(_STOPPING)
+                raise Cancelled(STOPPING)
             download = _Download(url, self._catalogue, self._options, self._executor, self._board)
             self._running.add(download)
             self._changed.notify_all()
-        Thread(target=self._run, args=(download,), name=f"download {url.build_path}", daemon=True).start()
+        try:
+            Thread(target=self._run, args=(download,), name=f"download {url.build_path}", daemon=True).start()
+        except RuntimeError as error:  # the machine has no thread left
+            download.fail(as_devserver_error(error, url.build_path))
+            self._forget(download)
         return download.status
 
     def _unsettled(self, url: ArchiveUrl) -> BuildStatus | None:
@@ -174,9 +177,12 @@ class Downloader:
         try:
             download.run()
         finally:
-            with self._changed:
-                self._running.discard(download)
-                self._changed.notify_all()
+            self._forget(download)
+
+    def _forget(self, download: _Download) -> None:
+        with self._changed:
+            self._running.discard(download)
+            self._changed.notify_all()
 
 
 class _Download:
@@ -206,17 +212,19 @@ class _Download:
             lock = acquire_lock(self._places, self._cancelled, while_waiting=self._tell_what_is_staged)
             try:
                 recover(self._places)
-                self._stage_with(lock)
+                try:
+                    self._stage_with(lock)
+                finally:
+                    recover(self._places)
             finally:
-                recover(self._places)
                 release_lock(lock)
         except BaseException as error:
-            self._end_all(as_devserver_error(error, self._url.build_path))
+            self.fail(as_devserver_error(error, self._url.build_path))
 
     def stop(self) -> None:
         """Tell everybody that the download is stopped, and have it stop."""
         self._cancelled.set()
-        self._end_all(Cancelled(_STOPPING))
+        self.fail(Cancelled(STOPPING))
 
     def _stage_with(self, lock: FileLock) -> None:
         self._tell_what_is_staged()
@@ -229,7 +237,7 @@ class _Download:
         stage_artifacts(self._request(synchronous), self._report, self._cancelled)
         for artifact in synchronous:
             if not self._state_of(artifact.entry.name).is_good:
-                raise self.status.artifacts[artifact.entry.name].cause or Cancelled(_STOPPING)
+                raise self.status.artifacts[artifact.entry.name].cause or Cancelled(STOPPING)
         if background:
             self._stage_in_background(background, lock)
 
@@ -244,6 +252,7 @@ class _Download:
             update_manifest(self._places, str(self._url), records)
         for entry in absent:
             self._tell(entry.name, State.ABSENT)
+        self.status.begin()
         return artifacts
 
     def _stage_in_background(self, artifacts: Sequence[GatheredArtifact], lock: FileLock) -> None:
@@ -268,7 +277,7 @@ class _Download:
             if name in self.status.artifacts:
                 self._tell(name, State(record.state), sum(item.size for item in record.objects))
 
-    def _end_all(self, cause: DevServerError) -> None:
+    def fail(self, cause: DevServerError) -> None:
         """Settle every artifact that is still open, for the one ``cause``."""
         has_failed = self.status.state is State.FAILED
         for name, event in self.status.artifacts.items():

@@ -6,21 +6,23 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Event as Flag
 from time import monotonic, time
 
 from artifacts.catalogue import CatalogueEntry
-from staging.archives import Archive, ArchiveObject, ArchiveUrl
-from staging.errors import PackagerFailed
-from staging.extraction import unpack
+from staging.archives import ArchiveObject, ArchiveUrl
+from staging.errors import BadTarball, ChecksumMismatch, ObjectChanged, PackagerFailed
+from staging.extraction import unpack_stream, unpack_zip
 from staging.layout import BuildPlaces
 from staging.manifest import ArtifactRecord
 from staging.publishing import StagingArea
-from staging.retry import Patience, check
+from staging.retry import check, retrying
 from staging.status import Event, Report, State
-from staging.transfer import fetch
+from staging.transfer import Transfer
+from staging.tree import UnpackLimits
 
 TEST_IMAGE = "chromiumos_test_image.bin"
 _SECONDS_BETWEEN_REPORTS = 0.25
@@ -33,9 +35,9 @@ class Site:
 
     Attributes:
         url: the build.
-        archive: where its objects are.
         places: where it is staged.
-        patience: with the archive.
+        transfer: how its objects are fetched.
+        unpack_limits: how much its tarballs may hold.
         run_packager: whether the build's own code may be run to make packages that it lacks.
         report: told of every change.
         cancelled: set when the work should stop.
@@ -43,9 +45,9 @@ class Site:
     """
 
     url: ArchiveUrl
-    archive: Archive
     places: BuildPlaces
-    patience: Patience
+    transfer: Transfer
+    unpack_limits: UnpackLimits
     run_packager: bool
     report: Report
     cancelled: Flag
@@ -64,15 +66,23 @@ class DownloadableArtifact:
         self._progress = _Progress(self)
 
     def download(self) -> None:
-        """Fetch the objects into the staging area, and verify them.
+        """Bring the objects into the staging area, and verify them.
+
+        What arrived wrong, or changed on the way, is fetched once more.
 
         Raises:
             ArchiveError, StagingError, Cancelled, OSError
 
         """
         self.tell(State.DOWNLOADING)
-        self._area.prepare()
-        self.objects = tuple(self._fetched(item) for item in self.objects)
+        self._prepare()
+        try:
+            self._bring_all()
+        except (ChecksumMismatch, ObjectChanged) as error:
+            self.tell(State.DOWNLOADING, f"{error}; fetching it once more")
+            self.objects = tuple(self._described_anew(item) for item in self.objects)
+            self._area.prepare()
+            self._bring_all()
 
     def stage(self) -> None:
         """Make ready what was downloaded, and publish it; raises like :meth:`download`."""
@@ -89,14 +99,25 @@ class DownloadableArtifact:
     def tell(self, state: State, note: str = "") -> None:
         """Report that the artifact is in ``state``."""
         total = sum(item.size for item in self.objects)
-        self._site.report(
-            Event(self._site.url.build_path, self.name, state, self._progress.bytes_done, total, note=note)
-        )
+        done = min(self._progress.bytes_done, total)
+        self._site.report(Event(self._site.url.build_path, self.name, state, done, total, note=note))
 
-    def _fetched(self, item: ArchiveObject) -> ArchiveObject:
-        target = self._target_of(item)
-        crc32c = fetch(self._site.archive, item, target, self._site.patience, self._site.cancelled, self._progress.add)
-        return ArchiveObject(item.name, item.size, crc32c, item.generation)
+    def _prepare(self) -> None:
+        """Make the staging area; what is left there of an attempt that was cut off is gone on with."""
+        self._area.prepare_to_go_on()
+
+    def _bring_all(self) -> None:
+        self._progress.start_over()
+        self.objects = tuple(replace(item, crc32c=self._bring(item)) for item in self.objects)
+
+    def _bring(self, item: ArchiveObject) -> str:
+        """Bring one object into the staging area; its crc32c."""
+        return self._site.transfer.fetch(item, self._target_of(item), self._progress.add)
+
+    def _described_anew(self, item: ArchiveObject) -> ArchiveObject:
+        """The object as the archive has it now."""
+        describe = partial(self._site.transfer.archive.describe, item.name)
+        return retrying(describe, self._site.transfer.patience.retry_deadline, self._site.cancelled)
 
     def _target_of(self, item: ArchiveObject) -> Path:
         """The file in the staging area that ``item`` becomes."""
@@ -118,16 +139,30 @@ class AUTestPayload(DownloadableArtifact):
 
 
 class Tarball(DownloadableArtifact):
-    """An artifact whose objects are tarballs, and which is staged as their content."""
+    """An artifact whose objects are tarballs or zip files, and which is staged as their content.
 
-    def _target_of(self, item: ArchiveObject) -> Path:
-        return self._area.objects / item.name
+    A tarball is unpacked as it arrives, and never written itself.
+    """
 
-    def _make_ready(self) -> None:
-        for item in self.objects:
-            destination = self._area.tree / self._entry.destination_of(self._site.url, item.name)
-            unpack(self._target_of(item), item.name, destination, self._entry.excludes, self._site.cancelled)
-            self._target_of(item).unlink()
+    def _prepare(self) -> None:
+        self._area.prepare()
+
+    def _bring(self, item: ArchiveObject) -> str:
+        destination = self._area.tree / self._entry.destination_of(self._site.url, item.name)
+        settings = (self._entry.excludes, self._site.unpack_limits, self._site.cancelled)
+        if item.name.endswith(".zip"):  # whose directory is at its end
+            packed = self._area.objects / item.name
+            crc32c = self._site.transfer.fetch(item, packed, self._progress.add)
+            unpack_zip(packed, item.name, destination, *settings)
+            packed.unlink()
+            return crc32c
+        with self._site.transfer.reader(item, self._progress.add) as reader:
+            try:
+                unpack_stream(reader, item.name, destination, *settings)
+            except BadTarball:
+                reader.finish()  # where the bytes are wrong, that is the cause
+                raise
+            return reader.finish()
 
 
 class AutotestTarball(Tarball):
@@ -153,15 +188,21 @@ class AutotestTarball(Tarball):
         command = [str(packager), "upload", f"--repository={packages}", "--all"]
         try:
             process = subprocess.Popen(  # noqa: S603
-                command, cwd=autotest.parent, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                command,
+                cwd=autotest.parent,
+                env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
             )
         except OSError as error:
             raise PackagerFailed(self.name, error.strerror or type(error).__name__) from error
         with process:
             output = self._watched(process)
+        last_line = output.decode(errors="replace").strip().rpartition("\n")[2]
         if process.returncode:
-            last_line = output.decode(errors="replace").strip().rpartition("\n")[2]
-            raise PackagerFailed(self.name, f"it ended with status {process.returncode}: {last_line}")
+            self.tell(State.STAGING, f"the packager ended with status {process.returncode}: {last_line}")
+            raise PackagerFailed(self.name, f"it ended with status {process.returncode}; the log says more")
 
     def _watched(self, process: subprocess.Popen[bytes]) -> bytes:
         """The process's output, once it has ended; it is killed when the work is cancelled or takes too long."""
@@ -185,15 +226,22 @@ def make_artifact(entry: CatalogueEntry, objects: Sequence[ArchiveObject], site:
 
 
 class _Progress:
-    """Counts an artifact's bytes, and has it report them a few times a second."""
+    """Counts an artifact's bytes, and has it report them a few times a second; what is told never shrinks."""
 
     def __init__(self, artifact: DownloadableArtifact) -> None:
         self._artifact = artifact
         self._reported_at = monotonic()
+        self._position = 0
         self.bytes_done = 0
 
+    def start_over(self) -> None:
+        """Count from nothing."""
+        self._position = 0
+
     def add(self, count: int) -> None:
-        self.bytes_done += count
+        """Count so many more bytes."""
+        self._position += count
+        self.bytes_done = max(self.bytes_done, self._position)
         if monotonic() - self._reported_at >= _SECONDS_BETWEEN_REPORTS:
             self._reported_at = monotonic()
             self._artifact.tell(State.DOWNLOADING)

@@ -24,6 +24,7 @@ BEHAVIOURS = ("", "au_test_payload", "autotest")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_FIELD, _BRACES = re.compile(r"\{[a-z]\}"), re.compile(r"[{}]")
 _PLACEHOLDERS = ("name", "target", "version")
 
 
@@ -112,6 +113,12 @@ def _check_values(where: str, entry: CatalogueEntry) -> None:
         (entry.behaviour in BEHAVIOURS, f"behaviour should be one of {', '.join(BEHAVIOURS[1:])}"),
         (entry.unpack or not entry.excludes, "excludes says what not to unpack, and goes with unpack = true"),
         (entry.unpack or entry.behaviour != "autotest", "behaviour autotest goes with unpack = true"),
+        (not (entry.destination and entry.behaviour == "autotest"), "behaviour autotest unpacks into the build itself"),
+        (
+            "/" in entry.destination or entry.behaviour != "au_test_payload",
+            "behaviour au_test_payload wants a directory of its own in destination",
+        ),
+        (not _BRACES.search(_FIELD.sub("", entry.pattern)), "a field in pattern is one letter, as in {a}"),
         (not (entry.unpack and entry.behaviour == "au_test_payload"), "behaviour au_test_payload unpacks nothing"),
     )
     for is_kept, reason in rules:
@@ -124,7 +131,7 @@ def _check_values(where: str, entry: CatalogueEntry) -> None:
             )
     for path in (entry.destination, *entry.excludes):
         parts = PurePosixPath(path).parts
-        if path.startswith("/") or ".." in parts or RESERVED_NAME in parts:
+        if path.startswith("/") or "." in path.split("/") or ".." in parts or RESERVED_NAME in parts:
             raise ConfigurationError(where, f"{path!r} leaves the build's directory, or is the devserver's own")
 
 
@@ -133,3 +140,7 @@ def _check_names(path: Path, entries: Sequence[CatalogueEntry]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ConfigurationError(str(path), f"names {name!r} twice")
+    destinations = [entry.destination for entry in entries if entry.destination and not entry.unpack]
+    for destination in destinations:
+        if destinations.count(destination) > 1:
+            raise ConfigurationError(str(path), f"stages two artifacts as {destination!r}")

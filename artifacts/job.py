@@ -16,6 +16,8 @@ from staging.errors import Cancelled, as_devserver_error
 from staging.layout import BuildPlaces
 from staging.retry import Patience
 from staging.status import Event, Report, State
+from staging.transfer import Transfer
+from staging.tree import UnpackLimits
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class StagingOptions:
     static_dir: Path
     archive_roots: tuple[Path, ...] = ()
     patience: Patience = field(default_factory=Patience)
+    unpack_limits: UnpackLimits = field(default_factory=UnpackLimits)
     run_packager: bool = False
 
 
@@ -58,6 +61,7 @@ class StageRequest:
             static_dir=Path(data["options"]["static_dir"]),
             archive_roots=tuple(Path(root) for root in data["options"]["archive_roots"]),
             patience=Patience(**data["options"]["patience"]),
+            unpack_limits=UnpackLimits(**data["options"]["unpack_limits"]),
             run_packager=data["options"]["run_packager"],
         )
         artifacts = [
@@ -78,11 +82,12 @@ def run_stage_request(request: dict[str, Any], report: Report, cancelled: Flag) 
 def stage_artifacts(request: StageRequest, report: Report, cancelled: Flag) -> None:
     """Stage every artifact of ``request``, all at once; each outcome is an event, and a failure stops no other."""
     url = ArchiveUrl.parse(request.archive_url, request.options.archive_roots)
+    patience = request.options.patience
     site = Site(
         url=url,
-        archive=open_archive(url, request.options.patience.stall_timeout),
         places=BuildPlaces(request.options.static_dir, url.build_path),
-        patience=request.options.patience,
+        transfer=Transfer(open_archive(url, patience.stall_timeout), patience, cancelled),
+        unpack_limits=request.options.unpack_limits,
         run_packager=request.options.run_packager,
         report=report,
         cancelled=cancelled,
@@ -101,11 +106,9 @@ def _stage(artifact: DownloadableArtifact, site: Site) -> None:
         artifact.download()
         artifact.stage()
     except BaseException as error:
-        artifact.discard()
         cause = as_devserver_error(error, artifact.name)
         state = State.CANCELLED if isinstance(cause, Cancelled) else State.FAILED
+        if state is State.FAILED:
+            artifact.discard()
         event = Event(site.url.build_path, artifact.name, state, cause=cause)
         site.report(replace(event, bytes_total=sum(item.size for item in artifact.objects)))
-
-
-__all__ = ["GatheredArtifact", "StageRequest", "StagingOptions", "run_stage_request", "stage_artifacts"]

@@ -36,6 +36,8 @@ from typing import Any
 
 Json = dict[str, Any]
 
+STOPPING = "the devserver is stopping"  # the reason of a Cancelled
+
 
 class DevServerError(Exception):
     """The root of all errors that this project raises on purpose."""

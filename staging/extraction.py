@@ -1,82 +1,193 @@
-"""Tarballs become trees."""
+"""Tarballs and zip files become trees, as their bytes arrive."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import lzma
 import tarfile
+import time
+import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from threading import Event as Flag
-from typing import IO, Any, cast
+from typing import IO
 
+import zstandard
+
+from staging.decompression import decompressed
 from staging.errors import BadTarball
-from staging.layout import RESERVED_NAME
+from staging.reading import ObjectReader
 from staging.retry import check
+from staging.tree import TreeWriter, UnpackLimits
 
-_DECOMPRESSORS: tuple[tuple[bytes, Callable[[Path], Any]], ...] = (
-    (b"BZh", bz2.open),
-    (b"\x1f\x8b", gzip.open),
-    (b"\xfd7zXZ\0", lzma.open),
-)
-_BROKEN = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError)
+_BLOCK = 512  # bytes; the tar format's own
+_PIECE = 256 * 1024
+_LONGEST_HEADER = 1024 * 1024  # bytes that a name or a set of pax fields may take
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+
+# Headers that say something of the member behind them.
+_EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 
 
-def unpack(tarball: Path, name: str, target: Path, excludes: Sequence[str], cancelled: Flag) -> None:
-    """Unpack ``tarball`` into the directory ``target``, without what lies at or below the paths in ``excludes``.
+def unpack_stream(
+    reader: ObjectReader, name: str, target: Path, excludes: Sequence[str], limits: UnpackLimits, cancelled: Flag
+) -> None:
+    """Unpack the tarball that ``reader`` reads into the directory ``target``, without what is in ``excludes``.
 
-    ``name`` is what errors call it. The members' owners are dropped, their modes made sane, their times kept.
+    ``excludes`` are paths in the tarball; what lies below one is left out with it. ``name`` is what errors call it.
 
     Raises:
-        BadTarball: it is broken, or holds a name or a link that leaves ``target``, or a device.
-        Cancelled, OSError
+        BadTarball: it is broken, or holds what must not be, or too much.
+        ArchiveError, Cancelled, OSError
 
     """
-    target.mkdir(parents=True, exist_ok=True)
-    excluded = [PurePosixPath(path) for path in excludes]
+    writer = _writer(target, name, limits)
     try:
-        with _decompressed(tarball) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-            tar.extractall(target, members=_wanted(tar, name, excluded, cancelled), filter="data")
+        with decompressed(reader, name) as plain:
+            for member in _members(plain):
+                check(cancelled)
+                writer.check_ratio(reader.offset)
+                content = _content(plain, member.size if member.isreg() else 0)
+                if _is_wanted(member.name, excludes):
+                    _write(writer, member, content)
+                for _ in content:
+                    pass
     except _BROKEN as error:
-        raise BadTarball(name, _reason(error)) from error
+        raise BadTarball(name, str(error) or "it ends too early") from error
     except OSError as error:
-        # bz2 and gzip say "Invalid data stream" with an OSError that has no errno; the disk's own errors have one.
+        # The decompressors say "Invalid data stream" with an OSError that has no errno; the disk's own have one.
         if error.errno is not None:
             raise
         raise BadTarball(name, str(error)) from error
+    writer.finish()
 
 
-def _decompressed(tarball: Path) -> IO[bytes]:
-    """The tarball's plain content.
+def unpack_zip(
+    archive: Path, name: str, target: Path, excludes: Sequence[str], limits: UnpackLimits, cancelled: Flag
+) -> None:
+    """Unpack the zip file ``archive``, like :func:`unpack_stream`; its directory is at its end, so it needs a file."""
+    writer = _writer(target, name, limits)
+    try:
+        with zipfile.ZipFile(archive) as source:
+            for member in source.infolist():
+                check(cancelled)
+                if _is_wanted(member.filename, excludes):
+                    _write_zipped(writer, source, member)
+                writer.check_ratio(archive.stat().st_size)
+    except (*_BROKEN, NotImplementedError, RuntimeError, ValueError) as error:
+        raise BadTarball(name, str(error) or type(error).__name__) from error
+    writer.finish()
 
-    Not left to tarfile, which reads the first of several compressed streams and stops: pbzip2 writes many.
+
+def _writer(target: Path, name: str, limits: UnpackLimits) -> TreeWriter:
+    target.mkdir(parents=True, exist_ok=True)
+    return TreeWriter(target, name, limits)
+
+
+def _is_wanted(path: str, excludes: Sequence[str]) -> bool:
+    plain = path.removeprefix("./").rstrip("/")
+    return not any(plain == excluded or plain.startswith(f"{excluded}/") for excluded in excludes)
+
+
+def _write(writer: TreeWriter, member: tarfile.TarInfo, content: Iterator[bytes]) -> None:
+    if member.isreg():
+        writer.file(member.name, member.size, member.mode, member.mtime, content)
+    elif member.isdir():
+        writer.directory(member.name, member.mtime)
+    elif member.issym():
+        writer.symbolic_link(member.name, member.linkname)
+    elif member.islnk():
+        writer.hard_link(member.name, member.linkname)
+    else:
+        writer.refuse(member.name, "neither a file nor a directory nor a link")
+
+
+def _members(plain: IO[bytes]) -> Iterator[tarfile.TarInfo]:
+    """The members of a tar stream, which stands at each one's content as it is given.
+
+    tarfile parses the headers; its own streams and extraction cost several times what a small file takes to be written.
     """
-    with tarball.open("rb") as file:
-        start = file.read(6)
-    for magic, decompress in _DECOMPRESSORS:
-        if start.startswith(magic):
-            return cast("IO[bytes]", decompress(tarball))
-    return tarball.open("rb")
+    fields: dict[str, str] = {}
+    while True:
+        header = plain.read(_BLOCK)
+        if len(header) < _BLOCK:
+            raise EOFError("it ends too early")
+        if not any(header):
+            return
+        member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+        if member.type in (
+            tarfile.GNUTYPE_LONGNAME,
+            tarfile.GNUTYPE_LONGLINK,
+            tarfile.XHDTYPE,
+            tarfile.SOLARIS_XHDTYPE,
+        ):
+            fields.update(_extended(plain, member))
+        elif member.type == tarfile.XGLTYPE:
+            _extended(plain, member)
+        elif member.type == tarfile.GNUTYPE_SPARSE or any(field.startswith("GNU.sparse.") for field in fields):
+            raise tarfile.ReadError(f"it holds the sparse file {member.name!r}")
+        else:
+            yield _with_fields(member, fields)
+            fields = {}
 
 
-def _wanted(
-    tar: tarfile.TarFile, name: str, excluded: Sequence[PurePosixPath], cancelled: Flag
-) -> Iterator[tarfile.TarInfo]:
-    for member in tar:
-        check(cancelled)
-        path = PurePosixPath(member.name)
-        if path.is_absolute():  # which tarfile's own filter would make relative
-            raise BadTarball(name, f"it holds the absolute name {member.name!r}")
-        if RESERVED_NAME in path.parts:
-            raise BadTarball(name, f"it holds {member.name!r}, and {RESERVED_NAME!r} is the devserver's own")
-        if not any(path.is_relative_to(prefix) for prefix in excluded):
-            yield member
+def _extended(plain: IO[bytes], member: tarfile.TarInfo) -> dict[str, str]:
+    """The fields that a header brings for the member behind it, in the names of the pax format."""
+    if member.size > _LONGEST_HEADER:
+        raise tarfile.ReadError("it holds a header that is too long")
+    payload = b"".join(_content(plain, member.size))
+    text = payload.rstrip(b"\0").decode("utf-8", "surrogateescape")
+    if member.type == tarfile.GNUTYPE_LONGNAME:
+        return {"path": text}
+    if member.type == tarfile.GNUTYPE_LONGLINK:
+        return {"linkpath": text}
+    return dict(_pax_fields(payload))
 
 
-def _reason(error: BaseException) -> str:
-    """What is wrong, without the path of the host that some of tarfile's refusals end with."""
-    if isinstance(error, tarfile.FilterError):
-        return f"it holds {error.tarinfo.name!r}, which is not safe to unpack ({type(error).__name__})"
-    return str(error) or type(error).__name__
+def _pax_fields(payload: bytes) -> Iterator[tuple[str, str]]:
+    """The records of a pax header: a length that counts itself, a space, ``key=value``, a newline."""
+    while payload:
+        digits, _, _ = payload.partition(b" ")
+        length = int(digits) if digits.isdigit() else 0
+        record, payload = payload[:length], payload[length:]
+        key, equals, value = record[len(digits) + 1 : -1].partition(b"=")
+        if not (length and equals and record.endswith(b"\n")):
+            raise tarfile.ReadError("it holds a header that cannot be read")
+        yield key.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")
+
+
+def _with_fields(member: tarfile.TarInfo, fields: dict[str, str]) -> tarfile.TarInfo:
+    member.name = fields.get("path", member.name)
+    member.linkname = fields.get("linkpath", member.linkname)
+    try:
+        member.size = int(fields.get("size", member.size))
+        member.mtime = float(fields.get("mtime", member.mtime))
+    except ValueError as error:
+        raise tarfile.ReadError("it holds a number that cannot be read") from error
+    if member.size < 0:
+        raise tarfile.ReadError("it holds a file of negative size")
+    return member
+
+
+def _content(plain: IO[bytes], size: int) -> Iterator[bytes]:
+    """The next ``size`` bytes, in pieces, and past the padding behind them."""
+    left = size
+    while left:
+        piece = plain.read(min(left, _PIECE))
+        if not piece:
+            raise EOFError("it ends too early")
+        left -= len(piece)
+        yield piece
+    plain.read(-size % _BLOCK)
+
+
+def _write_zipped(writer: TreeWriter, source: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    mode = member.external_attr >> 16
+    mtime = time.mktime((*member.date_time, 0, 0, -1))
+    if member.is_dir():
+        writer.directory(member.filename, mtime)
+    elif mode & 0o170000 not in (0, 0o100000):
+        writer.refuse(member.filename, "neither a file nor a directory")
+    else:
+        with source.open(member) as content:
+            writer.file(member.filename, member.file_size, mode, mtime, iter(lambda: content.read(_PIECE), b""))

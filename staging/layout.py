@@ -5,7 +5,7 @@
     <static>/<build path>/.devserver/<artifact>.files.json   the files that an artifact published
     <static>/.devserver/staging/<key>/<artifact>/    where an artifact is made ready
     <static>/.devserver/locks/<key>                  who is staging the build
-    <static>/.devserver/locks/<key>+manifest         who is changing its manifest
+    <static>/.devserver/locks/<key>+publishing       who is changing what is published of it
 
 Staging areas lie inside the static directory, so that publishing is a rename within one file system. The name
 ``.devserver`` is reserved everywhere: no build, object or tarball may use it, and nothing below it is served.
@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 
 RESERVED_NAME = ".devserver"
 _LONGEST_KEY = 200
-_SUFFIX_OF_MANIFEST_LOCK = "+manifest"  # a key has no plus sign but before its digest
+_PUBLISHING = "+publishing"  # a key has no plus sign but before its digest
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class BuildPlaces:
         return self.static_dir / RESERVED_NAME / "locks" / self._key
 
     @property
-    def manifest_lock(self) -> Path:
-        """The lock file of those who change the manifest."""
-        return self.lock.with_name(f"{self._key}{_SUFFIX_OF_MANIFEST_LOCK}")
+    def publishing_lock(self) -> Path:
+        """The lock file of those who change what is published."""
+        return self.lock.with_name(f"{self._key}{_PUBLISHING}")
 
     @property
     def _key(self) -> str:
@@ -73,6 +73,6 @@ class BuildPlaces:
 def places_in_use(static_dir: Path) -> list[BuildPlaces]:
     """The builds that have a lock or a staging area, whether somebody is at work there or died at it."""
     own = static_dir / RESERVED_NAME
-    keys = {path.name.removesuffix(_SUFFIX_OF_MANIFEST_LOCK) for path in (*own.glob("locks/*"), *own.glob("staging/*"))}
+    keys = {path.name.removesuffix(_PUBLISHING) for path in (*own.glob("locks/*"), *own.glob("staging/*"))}
     # A key that was cut cannot be read back; such a build is cleared up when somebody asks for it.
     return [BuildPlaces(static_dir, unquote(key)) for key in sorted(keys) if "+" not in key]

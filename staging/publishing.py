@@ -15,15 +15,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
-from typing import Any
 
 from staging.errors import PathTaken
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.locks import FileLock
 from staging.manifest import ArtifactRecord, Manifest, write_json
+from staging.transfer import has_marks
 
 _FILES_SUFFIX = ".files.json"
 
@@ -40,92 +42,109 @@ class StagingArea:
 
     def prepare(self) -> None:
         """Make the area, empty."""
-        self.discard()
-        self.tree.mkdir(parents=True)
-        self.objects.mkdir()
+        self._remove()
+        self.prepare_to_go_on()
+
+    def prepare_to_go_on(self) -> None:
+        """Make the area, with what an earlier attempt left in it."""
+        self.tree.mkdir(parents=True, exist_ok=True)
+        self.objects.mkdir(exist_ok=True)
 
     def discard(self) -> None:
-        """Remove the area."""
-        shutil.rmtree(self._path, ignore_errors=True)
+        """Remove the area, unless it had become ready: then it is the next :func:`recover`'s to finish."""
+        if not (self._path / "ready.json").exists():
+            self._remove()
 
-    def publish(self, archive_url: str, record: ArtifactRecord) -> ArtifactRecord:
-        """Move the tree into the build's directory, and put the record into the manifest.
-
-        Returns:
-            The record with the number and size of the files that were published.
+    def publish(self, archive_url: str, record: ArtifactRecord) -> None:
+        """Move the tree into the build's directory, and put the record, with its files counted, into the manifest.
 
         Raises:
             PathTaken: a file lies in the way that no artifact of this build published. Nothing was moved.
 
         """
         files = dict(_files_below(self.tree))
-        self._refuse_to_replace(files)
-        record = ArtifactRecord(record.state, record.objects, record.staged_at, len(files), sum(files.values()))
+        self._refuse_to_replace()
+        record = replace(record, files=len(files), size=sum(files.values()))
         write_json(self.tree / RESERVED_NAME / f"{self._name}{_FILES_SUFFIX}", files)
         write_json(self._path / "ready.json", {"archive_url": archive_url, "record": record.to_json()})
         self.finish()
-        return record
 
     def finish(self) -> bool:
         """Do what is left of a publication that had become ready; False where it had not."""
         try:
-            ready: Mapping[str, Any] = json.loads((self._path / "ready.json").read_bytes())
-        except FileNotFoundError:
+            ready = json.loads((self._path / "ready.json").read_bytes())
+            archive_url, record = str(ready["archive_url"]), ArtifactRecord.from_json(ready["record"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return False
-        self._places.published.mkdir(parents=True, exist_ok=True)
-        _merge(self.tree, self._places.published)
-        update_manifest(self._places, ready["archive_url"], {self._name: ArtifactRecord.from_json(ready["record"])})
-        self.discard()
+        # One at a time: two artifacts may bring the same new directory.
+        with _publishing(self._places):
+            _merge(self.tree, self._places.published)
+            _record(self._places, archive_url, {self._name: record})
+        self._remove()
         return True
 
-    def _refuse_to_replace(self, files: Iterable[str]) -> None:
+    def _remove(self) -> None:
+        (self._path / "ready.json").unlink(missing_ok=True)
+        shutil.rmtree(self._path, ignore_errors=True)
+
+    def _refuse_to_replace(self) -> None:
         ours: set[str] | None = None
-        for path in files:
-            in_the_way = _in_the_way(self._places.published, path)
-            if in_the_way is None:
-                continue
+        for path, is_same_kind in _in_the_way(self.tree, self._places.published):
             if ours is None:
                 ours = _published_files(self._places)
-            if in_the_way != path or path not in ours:
-                raise PathTaken(self._name, f"{self._places.build_path}/{in_the_way}")
+            if not is_same_kind or path not in ours:
+                raise PathTaken(self._name, f"{self._places.build_path}/{path}")
 
 
-def recover(places: BuildPlaces) -> list[str]:
-    """Finish what had become ready, and remove the rest with the build's whole directory of areas.
+def recover(places: BuildPlaces) -> None:
+    """Finish what had become ready, keep files that can be gone on with, and remove the rest.
 
     The caller holds the build's lock, and nobody works in an area.
-
-    Returns:
-        The names of the artifacts that were finished.
-
     """
-    finished = []
     if places.staging.is_dir():
         for path in sorted(places.staging.iterdir()):
             area = StagingArea(places, path.name)
-            if area.finish():
-                finished.append(path.name)
-            area.discard()
-        places.staging.rmdir()
+            if not area.finish() and not has_marks(path):
+                area._remove()
+        with suppress(OSError):
+            places.staging.rmdir()
     if places.records.is_dir():
         for temporary in places.records.glob("*.tmp"):
             temporary.unlink(missing_ok=True)
-    return finished
 
 
 def update_manifest(places: BuildPlaces, archive_url: str, records: Mapping[str, ArtifactRecord]) -> None:
     """Put ``records`` into the build's manifest, whoever else does so at the same time."""
-    lock = FileLock.acquire(places.manifest_lock, Flag())
+    with _publishing(places):
+        _record(places, archive_url, records)
+
+
+@contextmanager
+def _publishing(places: BuildPlaces) -> Iterator[None]:
+    """The right to change what is published of the build, and its manifest."""
+    lock = FileLock.acquire(places.publishing_lock, Flag())
     try:
-        manifest = Manifest.read(places) or Manifest(archive_url)
-        manifest.with_records(records).write(places)
+        yield
     finally:
         lock.release()
 
 
+def _record(places: BuildPlaces, archive_url: str, records: Mapping[str, ArtifactRecord]) -> None:
+    manifest = Manifest.read(places) or Manifest(archive_url)
+    manifest.with_records(records).write(places)
+
+
 def publish_empty_file(places: BuildPlaces, name: str) -> None:
-    """Make sure that the build has a file ``name``: an empty one, where it has none."""
-    places.published.mkdir(parents=True, exist_ok=True)
+    """Make sure that the build has a directory, and a file ``name`` in it: an empty one, where it has none.
+
+    Raises:
+        PathTaken: a part of the build path is a file.
+
+    """
+    try:
+        places.published.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise PathTaken("the build", places.build_path) from None
     try:
         (places.published / name).open("xb").close()
     except FileExistsError:
@@ -142,17 +161,18 @@ def _files_below(tree: Path) -> Iterator[tuple[str, int]]:
             yield path.relative_to(tree).as_posix(), path.lstat().st_size
 
 
-def _in_the_way(published: Path, path: str) -> str | None:
-    """What lies in ``published`` where the file ``path`` should go: such a file, or a parent that is no directory."""
-    parts = path.split("/")
-    for depth in range(1, len(parts) + 1):
-        target = published.joinpath(*parts[:depth])
-        is_directory = target.is_dir() and not target.is_symlink()
-        if os.path.lexists(target) and (depth == len(parts) or not is_directory):
-            return "/".join(parts[:depth])
-        if not is_directory:
-            return None
-    return None
+def _in_the_way(tree: Path, published: Path, below: str = "") -> Iterator[tuple[str, bool]]:
+    """What the tree would replace: its path, and whether it is a file to be replaced by a file."""
+    for entry in tree.iterdir():
+        target = published / entry.name
+        if not os.path.lexists(target):
+            continue
+        path = f"{below}{entry.name}"
+        kinds = (_is_plain_directory(entry), _is_plain_directory(target))
+        if all(kinds):
+            yield from _in_the_way(entry, target, f"{path}/")
+        else:
+            yield path, not any(kinds)
 
 
 def _published_files(places: BuildPlaces) -> set[str]:

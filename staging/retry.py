@@ -31,10 +31,49 @@ class Patience:
     retry_deadline: float = 60.0
 
 
-def check(cancelled: Flag) -> None:
-    """Raise ``Cancelled`` once somebody set the flag."""
-    if cancelled.is_set():
+def check(*cancelled: Flag) -> None:
+    """Raise ``Cancelled`` once somebody set one of the flags."""
+    if any(flag.is_set() for flag in cancelled):
         raise Cancelled("the download was stopped")
+
+
+class Retry:
+    """The tries at one thing: how long they have been failing, and how long to pause before the next."""
+
+    def __init__(self, deadline: float, *cancelled: Flag) -> None:
+        """Failures in a row are borne for ``deadline`` seconds; any of the flags ends a pause."""
+        self._deadline = deadline
+        self._cancelled = cancelled
+        self.went_well()
+
+    def went_well(self) -> None:
+        """Count the failures anew."""
+        self._give_up_at: float | None = None
+        self._pause = _FIRST_PAUSE
+
+    def wait_after(self, error: ArchiveUnavailable) -> None:
+        """Pause before another try.
+
+        Raises:
+            ArchiveUnavailable: ``error``, where there is no time left for another try.
+            Cancelled: one of the flags was set.
+
+        """
+        if self._give_up_at is None:
+            self._give_up_at = monotonic() + self._deadline
+        # Random, so that the slices of many downloads do not come back in step.
+        wait = max(error.retry_after, self._pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret hangs on it
+        if monotonic() + wait > self._give_up_at:
+            raise error
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        self._sleep(wait)
+
+    def _sleep(self, seconds: float) -> None:
+        until = monotonic() + seconds
+        while (left := until - monotonic()) > 0:
+            check(*self._cancelled)
+            self._cancelled[0].wait(min(left, 0.5))
+        check(*self._cancelled)
 
 
 def retrying(call: Callable[[], T], deadline: float, cancelled: Flag) -> T:
@@ -45,16 +84,10 @@ def retrying(call: Callable[[], T], deadline: float, cancelled: Flag) -> T:
         ArchiveUnavailable: the last one, when the time ran out.
 
     """
-    give_up_at = monotonic() + deadline
-    pause = _FIRST_PAUSE
+    retry = Retry(deadline, cancelled)
     while True:
         check(cancelled)
         try:
             return call()
         except ArchiveUnavailable as error:
-            # Random, so that the slices of many downloads do not come back in step.
-            wait = max(error.retry_after, pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret hangs on it
-            if monotonic() + wait > give_up_at:
-                raise
-        cancelled.wait(wait)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+            retry.wait_after(error)

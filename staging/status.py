@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
@@ -135,11 +136,18 @@ class BuildStatus:
             if not event.state.is_final:
                 return Change(before, False, False)
             latest = list(self._latest.values())
-            return Change(
-                before,
-                _settle(self._synchronous_outcome, [one for one in latest if one.artifact in self.synchronous]),
-                _settle(self._outcome, latest),
-            )
+            is_first = _settle(self._synchronous_outcome, self._first_ones(latest))
+            return Change(before, is_first, _settle(self._outcome, latest))
+
+    def begin(self) -> None:
+        """Take note that the archive has the build: where no artifact is synchronous, nothing is left to wait for."""
+        with self._lock:
+            if not self.synchronous:
+                _settle(self._synchronous_outcome, [])
+
+    def _first_ones(self, latest: list[Event]) -> list[Event]:
+        """The events that the synchronous outcome hangs on; before :meth:`begin`, any failure is one of them."""
+        return [one for one in latest if one.artifact in self.synchronous or not self.synchronous]
 
     def wait_for_synchronous(self, timeout: float | None = None) -> None:
         """Return once the synchronous artifacts are staged.
@@ -210,7 +218,10 @@ def _settle(outcome: Future[None], events: list[Event]) -> bool:
 
 
 def _wait(outcome: Future[None], timeout: float | None) -> None:
-    error = outcome.exception(timeout)
+    try:
+        error = outcome.exception(timeout)
+    except futures.TimeoutError:  # which Python 3.10 does not take for the built-in one
+        raise TimeoutError from None
     if isinstance(error, DevServerError):
         raise error.copy()
     if error is not None:

@@ -1,52 +1,116 @@
-"""Objects become files: read in order, a slice at a time, hashed on the way."""
+"""Objects become files, in bounded memory; a file that was cut off goes on from its verified part."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Iterator
+import json
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event as Flag
+from typing import IO
 
 import google_crc32c
 
 from staging.archives import Archive, ArchiveObject
-from staging.errors import ChecksumMismatch
-from staging.retry import Patience, check, retrying
+from staging.errors import Cancelled
+from staging.manifest import write_json
+from staging.reading import ObjectReader, OnBytes, ReadSettings
+from staging.retry import Patience, check
 
-SLICE_BYTES = 8 * 1024 * 1024
-
-OnBytes = Callable[[int], None]
-
-
-def fetch(
-    archive: Archive, item: ArchiveObject, target: Path, patience: Patience, cancelled: Flag, on_bytes: OnBytes
-) -> str:
-    """Write ``item`` to the file ``target`` and return its crc32c; ``on_bytes`` is told of every piece that arrived.
-
-    Raises:
-        ChecksumMismatch: the archive states another crc32c.
-        ArchiveError, Cancelled, OSError
-
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    digest = google_crc32c.Checksum()
-    with target.open("wb") as file:
-        for data in _slices(archive, item, patience, cancelled):
-            digest.update(data)
-            file.write(data)
-            on_bytes(len(data))
-    actual = base64.b64encode(digest.digest()).decode()
-    if item.crc32c and actual != item.crc32c:
-        raise ChecksumMismatch(archive.url_of(item.name), item.crc32c, actual)
-    return actual
+_BYTES_BETWEEN_MARKS = 64 * 1024 * 1024
+_MARK = ".devserver-mark"
+_PIECE = 1024 * 1024
 
 
-def _slices(archive: Archive, item: ArchiveObject, patience: Patience, cancelled: Flag) -> Iterator[bytes]:
-    for start in range(0, item.size, SLICE_BYTES):
-        check(cancelled)
-        stop = min(start + SLICE_BYTES, item.size)
+@dataclass(frozen=True)
+class Transfer:
+    """How the objects of one archive are fetched, and who may stop it."""
 
-        def read_slice(start: int = start, stop: int = stop) -> bytes:
-            return archive.read(item, start, stop)
+    archive: Archive
+    patience: Patience
+    cancelled: Flag
+    settings: ReadSettings = field(default_factory=ReadSettings)
 
-        yield retrying(read_slice, patience.retry_deadline, cancelled)
+    def reader(self, item: ArchiveObject, on_bytes: OnBytes, start: int = 0, crc32c: int = 0) -> ObjectReader:
+        """The object as a stream, from ``start`` on."""
+        return ObjectReader(self.archive, item, self.patience, self.cancelled, on_bytes, self.settings, start, crc32c)
+
+    def fetch(self, item: ArchiveObject, target: Path, on_bytes: OnBytes) -> str:
+        """Write ``item`` to the file ``target`` and return its crc32c; ``on_bytes`` is told of every piece.
+
+        What an earlier attempt left at ``target`` is checked against the mark that it left beside it, and kept.
+
+        Raises:
+            ChecksumMismatch: the archive states another crc32c. Nothing is kept.
+            ArchiveError, Cancelled, OSError
+
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        mark = _Mark(target, item)
+        start, crc32c = mark.verified(self.cancelled)
+        on_bytes(start)
+        with target.open("r+b" if start else "wb", buffering=0) as file:
+            file.truncate(start)
+            file.seek(start)
+            with self.reader(item, on_bytes, start, crc32c) as reader:
+                try:
+                    _write_out(reader, file, mark)
+                except Cancelled:
+                    mark.set(reader.offset, reader.crc32c)
+                    raise
+                mark.remove()
+                return reader.finish()
+
+
+def _write_out(reader: ObjectReader, file: IO[bytes], mark: _Mark) -> None:
+    marked = reader.offset
+    for piece in reader.pieces():
+        file.write(piece)
+        if reader.offset - marked >= _BYTES_BETWEEN_MARKS:
+            marked = reader.offset
+            mark.set(marked, reader.crc32c)
+
+
+def has_marks(directory: Path) -> bool:
+    """Whether a file below ``directory`` was cut off, and can be gone on with."""
+    return any(directory.rglob(f"*{_MARK}"))
+
+
+class _Mark:
+    """How much of a file that is being fetched is known to be right, written beside it from time to time."""
+
+    def __init__(self, target: Path, item: ArchiveObject) -> None:
+        self._target = target
+        self._path = target.with_name(f"{target.name}{_MARK}")
+        self._object = item.to_json()
+
+    def set(self, offset: int, crc32c: int) -> None:
+        write_json(self._path, {"object": self._object, "offset": offset, "crc32c": crc32c})
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def verified(self, cancelled: Flag) -> tuple[int, int]:
+        """The length and the crc32c of the part that is there and right, by reading it again; zeros for none."""
+        try:
+            data = json.loads(self._path.read_bytes())
+            offset, crc32c = int(data["offset"]), int(data["crc32c"])
+            if data["object"] == self._object and _crc32c_of(self._target, offset, cancelled) == crc32c:
+                return offset, crc32c
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        self.remove()
+        return 0, 0
+
+
+def _crc32c_of(path: Path, size: int, cancelled: Flag) -> int | None:
+    """The crc32c of the first ``size`` bytes of a file; None where it has not so many."""
+    crc32c = 0
+    with path.open("rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size < size:
+            return None
+        while size and (piece := file.read(min(_PIECE, size))):
+            check(cancelled)
+            crc32c = google_crc32c.extend(crc32c, piece)
+            size -= len(piece)
+    return crc32c

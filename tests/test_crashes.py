@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
-from tests.builds import MTON_PAYLOAD, NTON_PAYLOAD, Build, make_build
+from tests.builds import FULL_PAYLOAD, MTON_PAYLOAD, NTON_PAYLOAD, Build, make_build, noise
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.servers import DevServer, cause_of, check_success, eventually
@@ -192,3 +193,81 @@ def assert_tidy(static_dir: Path) -> None:
         return [*own.glob("locks/*"), *own.glob("staging/*"), *static_dir.rglob("*.tmp")]
 
     eventually(lambda: not leftovers(), timeout=2)
+
+
+def test_a_devserver_starts_where_an_earlier_one_left_what_cannot_be_read(
+    server: DevServer, archive: FakeArchive, build: Build
+) -> None:
+    _ = server.port
+    assert server.stop() == 0
+    area = server.static_dir / ".devserver" / "staging" / build.path.replace("/", "%2F") / "stateful"
+    area.mkdir(parents=True)
+    (area / "ready.json").write_text("{ this is not JSON")
+    server.start_again()
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
+    assert_tidy(server.static_dir)
+
+
+def test_a_slow_reader_does_not_hold_up_the_end(server: DevServer) -> None:
+    _ = server.port
+    (server.static_dir / "big").write_bytes(bytes(50_000_000))
+    with requests.get(f"{server.url}/static/big", stream=True, timeout=10) as answer:
+        assert answer.raw.read(10)
+        assert server.stop(10) == 0
+
+
+def test_a_hung_fork_server_is_told_and_replaced(server: DevServer, archive: FakeArchive, build: Build) -> None:
+    with archive.holding("stateful.tgz") as reached:
+        download = server.ask("/download", archive_url=build.url)
+        assert reached.wait(10)
+        for child in psutil.Process(server.process.pid).children():
+            child.suspend()
+    check_success(download.result(10))
+    assert cause_of(server.wait_for_status(build.url)).startswith("WorkerDied: worker could not start within ")
+    server.stage(build.url)
+
+
+def test_workers_do_not_depend_on_where_the_devserver_was_started(
+    start_server: StartServer, tmp_path: Path, build: Build
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    for name in ("staging", "artifacts", "web"):
+        (elsewhere / name).mkdir(parents=True)
+        (elsewhere / name / "__init__.py").write_text("raise RuntimeError('not this one')")
+    server = start_server(wrapper=("env", "-C", str(elsewhere)))
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
+
+
+def test_artifacts_that_bring_the_same_directory_do_not_get_in_each_others_way(
+    server: DevServer, archive: FakeArchive
+) -> None:
+    for number in range(30):
+        build = make_build(version=f"R17-{number}.0.0").upload(archive)
+        server.stage(build.url)
+
+
+def test_a_download_that_was_cut_off_goes_on_from_its_verified_part(server: DevServer, archive: FakeArchive) -> None:
+    build = make_build()
+    payload = noise(100_000_000, "big")
+    build.objects[FULL_PAYLOAD] = build.files["update.gz"] = payload
+    build.upload(archive)
+    reached = threading.Event()
+
+    def stop_at_90_percent(name: str, start: int) -> None:
+        if name == FULL_PAYLOAD and start > 90_000_000:
+            reached.set()
+            threading.Event().wait(0.5)
+
+    archive.call_before_reads(stop_at_90_percent)
+    server.ask("/download", archive_url=build.url)
+    assert reached.wait(20)
+    eventually(lambda: list(server.static_dir.rglob("*mark")))
+    server.kill()
+    archive.forget()
+    server.start_again()
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
+    assert archive.bytes_sent(FULL_PAYLOAD) < 0.5 * len(payload)
+    assert_tidy(server.static_dir)

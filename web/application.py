@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,4 +20,19 @@ def mount(downloader: Downloader, health: HealthSampler, static_dir: Path) -> No
     errors.install()
     settings: dict[str, Any] = {"tools.devserver_errors.on": True}
     cherrypy.tree.mount(Rpcs(downloader, health), "/", {"/": settings})
-    cherrypy.tree.mount(StaticFiles(static_dir), "/static", {"/": settings})
+    everything = OneHandler(StaticFiles(static_dir).serve)
+    cherrypy.tree.mount(None, "/static", {"/": {**settings, "request.dispatch": everything}})
+
+
+class OneHandler(cherrypy.dispatch.Dispatcher):  # type: ignore[misc]
+    """Gives every path to one handler, its parts as arguments: no file's name is taken for the name of a method."""
+
+    def __init__(self, handler: Callable[..., Any]) -> None:
+        super().__init__()
+        self._handler = handler
+
+    def find_handler(self, path: str) -> tuple[Callable[..., Any], list[str]]:
+        """See CherryPy's own: the handler, and its arguments."""
+        request = cherrypy.serving.request
+        request.config = {**cherrypy.config, **request.app.config["/"]}
+        return self._handler, [part for part in path.split("/") if part]

@@ -35,6 +35,9 @@ _PAGE = """<!DOCTYPE html>
 </html>
 """
 
+# What CherryPy says, with a 404, of a query string that is not UTF-8.
+_UNREADABLE_QUERY = "The given query string could not be processed"
+
 _OWN_WORDS = {
     HTTPStatus.NOT_FOUND: ("NotFound", "there is nothing at this address"),
     HTTPStatus.FORBIDDEN: ("Forbidden", "this address is not served"),
@@ -52,6 +55,9 @@ def error_page(status: str, message: str, traceback: str, version: str) -> bytes
     """CherryPy's hook for every answer that is an error; see ``error_page.default`` in its documentation."""
     del traceback, version
     code = HTTPStatus(int(status.split()[0]))
+    if message.startswith(_UNREADABLE_QUERY):
+        code = HTTPStatus.BAD_REQUEST
+        cherrypy.serving.response.status = int(code)
     error = getattr(cherrypy.serving.request, "devserver_error", None)
     if isinstance(error, DevServerError):
         kind, text = error.kind, str(error)
@@ -65,7 +71,7 @@ def _render(code: HTTPStatus, kind: str, text: str) -> str:
     headers["X-Content-Type-Options"] = "nosniff"
     if wants_json():
         headers["Content-Type"] = "application/problem+json"
-        return json.dumps({"type": f"/doc/errors#{kind}", "title": kind, "status": int(code), "detail": text})
+        return json.dumps({"type": "about:blank", "title": kind, "status": int(code), "detail": text})
     headers["Content-Type"] = "text/html;charset=utf-8"
     title = f"{int(code)} {code.phrase}"
     cause = escape(f"{kind}: {text}".replace("\n", " "), quote=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from threading import TIMEOUT_MAX
 from typing import Any
 
 from staging.errors import InvalidParameter
@@ -22,6 +23,8 @@ def optional_text(name: str, value: Any) -> str:
     """The value of the parameter ``name``, or nothing: an empty value means that it was not given."""
     if isinstance(value, list):
         raise InvalidParameter(name, "this parameter was given more than once")
+    if not isinstance(value, str | None):
+        raise InvalidParameter(name, "this parameter should be text")
     return value or ""
 
 
@@ -42,4 +45,4 @@ def seconds(name: str, value: Any) -> float | None:
         number = math.nan
     if not 0 <= number < math.inf:
         raise InvalidParameter(name, f"{given!r} is not a number of seconds; write for example {name}=60")
-    return number
+    return min(number, TIMEOUT_MAX)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from time import monotonic, sleep
 
 from cherrypy.process.plugins import SimplePlugin
 from cherrypy.process.wspbus import Bus
@@ -26,7 +29,8 @@ class DownloadsPlugin(SimplePlugin):  # type: ignore[misc]
     def start(self) -> None:
         """Warm up and clear up, once the server listens."""
         self._executor.start()
-        self._downloader.start()
+        for build, error in self._downloader.start().items():
+            self.bus.log(f"{build}: what an earlier run left could not be cleared up: {error.strerror}")
 
     start.priority = 90  # type: ignore[attr-defined]  # after the HTTP server's 75
 
@@ -37,6 +41,28 @@ class DownloadsPlugin(SimplePlugin):  # type: ignore[misc]
         self._downloader.stop(_TIME_TO_STOP)
 
     stop.priority = 10  # type: ignore[attr-defined]  # before the HTTP server's 25
+
+
+class ConnectionsPlugin(SimplePlugin):  # type: ignore[misc]
+    """Ends the connections of clients that are still being served a while after the server began to stop.
+
+    cheroot waits for them without limit, and a device may take an hour to read a file.
+    """
+
+    def __init__(self, bus: Bus, busy_connections: Callable[[], list[socket.socket]]) -> None:
+        super().__init__(bus)
+        self._busy_connections = busy_connections
+
+    def stop(self) -> None:
+        """Give the answers that are on their way a moment, then cut what is left."""
+        deadline = monotonic() + _TIME_TO_STOP
+        while self._busy_connections() and monotonic() < deadline:
+            sleep(0.02)
+        for connection in self._busy_connections():
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    stop.priority = 20  # type: ignore[attr-defined]  # between the downloads' 10 and the HTTP server's 25
 
 
 class PortFile(SimplePlugin):  # type: ignore[misc]

@@ -43,12 +43,12 @@ class Rpcs:
         self._health = health
 
     @answers("GET", "HEAD")
-    def index(self, **_ignored: Any) -> str:
+    def index(self, /, **_ignored: Any) -> str:
         """The front page, and a liveness probe."""
         return _WELCOME
 
     @answers("GET", "POST")
-    def download(self, archive_url: Any = None, background: Any = None, **_ignored: Any) -> str:
+    def download(self, /, archive_url: Any = None, background: Any = None, **_ignored: Any) -> str:
         """Stage a build; answers ``Success`` once its synchronous artifacts are staged, the others following in the
         background. With ``background=false``, once everything is.
         """
@@ -57,7 +57,7 @@ class Rpcs:
         return _success()
 
     @answers("GET", "POST")
-    def wait_for_status(self, archive_url: Any = None, timeout: Any = None, **_ignored: Any) -> str:
+    def wait_for_status(self, /, archive_url: Any = None, timeout: Any = None, **_ignored: Any) -> str:
         """Wait until a build that was asked for is staged; answers ``Success`` then, or the cause of its failure. With
         ``timeout``, 504 after so many seconds.
         """
@@ -66,7 +66,7 @@ class Rpcs:
         return _success()
 
     @answers("GET", "HEAD")
-    def check_health(self, **_ignored: Any) -> bytes:
+    def check_health(self, /, **_ignored: Any) -> bytes:
         """How the server is doing, as JSON."""
         cherrypy.response.headers["Content-Type"] = "application/json"
         return json.dumps(self._health.latest()).encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import cherrypy
@@ -49,6 +50,13 @@ def configure_logs(logfile: Path | None, log_dir: Path | None, production: bool)
 def bound_port() -> int:
     """The port that the server listens on."""
     return int(cherrypy.server.bound_addr[1])
+
+
+def busy_connections() -> list[socket.socket]:
+    """The connections of the clients that are being served."""
+    pool = getattr(cherrypy.server.httpserver, "requests", None)
+    connections = [thread.conn for thread in pool._threads] if pool is not None else []
+    return [connection.socket for connection in connections if hasattr(connection, "socket")]
 
 
 def clients_being_served() -> int:

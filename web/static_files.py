@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
@@ -39,7 +40,7 @@ class StaticFiles:
         self._directory = directory.resolve()
 
     @answers("GET", "HEAD")
-    def default(self, *parts: str, **_ignored: Any) -> Any:
+    def serve(self, /, *parts: str, **_ignored: Any) -> Any:
         """The file or the list of files at a path."""
         path = self._resolved(parts)
         if path.is_dir():
@@ -70,9 +71,10 @@ class StaticFiles:
             headers["Content-Type"] = "application/json"
             return json.dumps(shown).encode()
         if not cherrypy.request.path_info.endswith("/"):
-            raise cherrypy.HTTPRedirect(cherrypy.request.path_info.rsplit("/", 1)[-1] + "/")
+            request = cherrypy.request
+            raise cherrypy.HTTPRedirect(quote(f"{request.script_name}{request.path_info}/"))
         headers["Content-Type"] = "text/html;charset=utf-8"
-        title = escape("/static/" + directory.relative_to(self._directory).as_posix().removeprefix("."))
+        title = escape("/static/" + _shown(directory.relative_to(self._directory).as_posix().removeprefix(".")))
         return _LIST_PAGE.format(title=title, rows="\n".join(_row(entry) for entry in shown)).encode()
 
 
@@ -84,7 +86,8 @@ def _described(path: Path) -> dict[str, Any] | None:
         return None
     is_directory = path.is_dir()
     return {
-        "name": path.name + ("/" if is_directory else ""),
+        "name": _shown(path.name) + ("/" if is_directory else ""),
+        "href": "./" + quote(os.fsencode(path.name)) + ("/" if is_directory else ""),
         "size": None if is_directory else status.st_size,
         "modified": datetime.fromtimestamp(int(status.st_mtime), timezone.utc).isoformat(),
     }
@@ -94,9 +97,13 @@ def _row(entry: dict[str, Any]) -> str:
     name, size = entry["name"], "" if entry["size"] is None else f"{entry['size']:,}"
     changed = entry["modified"].replace("T", " ").removesuffix("+00:00")
     return (
-        f'<tr><td><a href="{escape(quote("./" + name))}">{escape(name)}</a></td>'
-        f'<td align="right">{size}</td><td>{changed}</td></tr>'
+        f'<tr><td><a href="{entry["href"]}">{escape(name)}</a></td><td align="right">{size}</td><td>{changed}</td></tr>'
     )
+
+
+def _shown(name: str) -> str:
+    """A file's name as text; what of it is not UTF-8 is shown as question marks."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _content_type(path: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -52,8 +53,10 @@ class Archive(Protocol):
 
         """
 
-    def read(self, item: ArchiveObject, start: int, stop: int) -> bytes:
+    def read(self, item: ArchiveObject, start: int, stop: int) -> Iterator[bytes]:
         """The bytes ``start`` to ``stop`` (exclusive, ``start < stop <= item.size``) of that very generation.
+
+        They come in pieces, as they arrive, none of them empty. What was given before an error is good.
 
         Raises:
             ObjectChanged: the object is another generation by now, or gone.

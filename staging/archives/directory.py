@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from staging.archives.base import ArchiveObject
 from staging.archives.url import ArchiveUrl
 from staging.errors import AccessDenied, ArchiveUnavailable, ObjectChanged, ObjectNotFound
+
+_PIECE = 512 * 1024  # bytes read at a time
 
 
 class DirectoryArchive:
@@ -16,8 +19,8 @@ class DirectoryArchive:
     def __init__(self, url: ArchiveUrl, stall_timeout: float) -> None:
         del stall_timeout  # a local read does not stall
         self._url = url
-        self._root = Path(url.root)
-        self._directory = self._root / url.build_path
+        self._root = Path(url.root).resolve()
+        self._directory = Path(url.root) / url.build_path
 
     def list(self) -> list[ArchiveObject]:
         """See :class:`~staging.archives.base.Archive`; links that leave the archive root are not listed."""
@@ -36,20 +39,22 @@ class DirectoryArchive:
             raise self._translated(error, name) from error
         return ArchiveObject(name, status.st_size, "", _generation(status))
 
-    def read(self, item: ArchiveObject, start: int, stop: int) -> bytes:
+    def read(self, item: ArchiveObject, start: int, stop: int) -> Iterator[bytes]:
         """See :class:`~staging.archives.base.Archive`."""
         try:
             with (self._directory / item.name).open("rb", buffering=0) as file:
                 if _generation(os.fstat(file.fileno())) != item.generation:
                     raise ObjectChanged(self.url_of(item.name), item.generation)
-                data = os.pread(file.fileno(), stop - start, start)
+                while start < stop:
+                    piece = os.pread(file.fileno(), min(_PIECE, stop - start), start)
+                    if not piece:
+                        raise ObjectChanged(self.url_of(item.name), item.generation)
+                    start += len(piece)
+                    yield piece
         except FileNotFoundError as error:
             raise ObjectChanged(self.url_of(item.name), item.generation) from error
         except OSError as error:
             raise self._translated(error, item.name) from error
-        if len(data) != stop - start:
-            raise ArchiveUnavailable(self.url_of(item.name), f"{len(data)} of {stop - start} bytes came")
-        return data
 
     def url_of(self, name: str) -> str:
         """See :class:`~staging.archives.base.Archive`."""
@@ -61,11 +66,11 @@ class DirectoryArchive:
 
     def _refuse(self, error: OSError) -> None:
         """What ``os.walk`` calls: a directory that is not there is an empty listing, anything else is told."""
-        if not isinstance(error, FileNotFoundError):
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
             raise self._translated(error, "")
 
     def _translated(self, error: OSError, name: str) -> Exception:
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
             return ObjectNotFound(self.url_of(name))
         if isinstance(error, PermissionError):
             return AccessDenied(self.url_of(name), "the file's permissions forbid it")

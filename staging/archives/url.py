@@ -14,7 +14,7 @@ from staging.layout import RESERVED_NAME
 _BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]*")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _MAX_PATH_BYTES = 1024  # the longest object name that GCS allows
-_MAX_PART_BYTES = 255  # the longest file name that Linux file systems allow
+_MAX_PART_BYTES = 240  # Linux file systems allow 255, and a part may become one with a suffix
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,15 @@ def _below_an_archive_root(text: str, rest: str, archive_roots: Sequence[Path]) 
         raise InvalidArchiveUrl(text, "a file URL has an absolute path: file:///root/target/version")
     if ".." in rest.split("/"):
         raise InvalidArchiveUrl(text, "it must not hold '.' or '..'")
-    path = Path(rest).resolve()
+    try:
+        path = Path(rest).resolve()
+    except (OSError, RuntimeError):
+        raise InvalidArchiveUrl(text, "its path cannot be followed") from None
     for root in archive_roots:
-        if path.is_relative_to(root.resolve()):
-            return str(root.resolve()), str(path.relative_to(root.resolve()))
+        # A link may lead elsewhere within the root: the build is still the one that was named.
+        is_below = Path(rest).is_relative_to(root) and path.is_relative_to(root.resolve())
+        if is_below:
+            return str(root), str(Path(rest).relative_to(root))
     raise InvalidArchiveUrl(text, "it lies below no --archive-root of this devserver")
 
 

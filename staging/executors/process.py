@@ -11,20 +11,25 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable
+from concurrent import futures
+from concurrent.futures import Future
+from contextlib import suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
-from staging.errors import Cancelled, WorkerDied, as_devserver_error, error_from_json
+from staging.errors import STOPPING, Cancelled, WorkerDied, as_devserver_error, error_from_json
 from staging.executors.base import Job
 from staging.locks import FileLock
 from staging.status import Event, Report
 
 _BEAT = 1.0  # seconds between two signs of life of a worker
+_TIME_TO_START = 10.0  # seconds; it takes milliseconds
 _TIME_TO_END = 3.0  # seconds that a worker is given to end in good order
-
-_STOPPING = "the devserver is stopping"
 
 
 class ProcessExecutor:
@@ -37,6 +42,7 @@ class ProcessExecutor:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(preload)
         self._longest_silence = longest_silence
+        _let_the_fork_server_import()
         self._changed = threading.Condition()
         self._workers: set[ForkServerProcess] = set()
         self._stopped = False
@@ -48,6 +54,8 @@ class ProcessExecutor:
 
     def run(self, job: Job, request: dict[str, Any], report: Report, lock: FileLock) -> None:
         """See :class:`~staging.executors.base.Executor`."""
+        if self._stopped:
+            raise Cancelled(STOPPING)
         receiver, sender = self._context.Pipe(duplex=False)
         with receiver:
             try:
@@ -72,15 +80,21 @@ class ProcessExecutor:
                     return
 
     def _start(self, worker: ForkServerProcess) -> ForkServerProcess:
+        """Start ``worker``; where the fork server does not answer, it is replaced for the next one."""
+        started: Future[None] = Future()
+        threading.Thread(target=_run_into, args=(started, worker.start), name="start-worker", daemon=True).start()
+        try:
+            started.result(_TIME_TO_START)
+        except futures.TimeoutError:
+            _kill_fork_server()
+            raise WorkerDied(f"could not start within {_TIME_TO_START:g} s") from None
+        except (OSError, EOFError) as error:
+            raise WorkerDied(f"could not start ({type(error).__name__})") from error
         with self._changed:
-            if self._stopped:
-                raise Cancelled(_STOPPING)
-            try:
-                worker.start()
-            except (OSError, EOFError) as error:
-                raise WorkerDied(f"could not start ({type(error).__name__})") from error
             self._workers.add(worker)
-            return worker
+            if self._stopped:
+                worker.terminate()
+        return worker
 
     def _listen(self, worker: ForkServerProcess, queue: Connection, report: Report) -> None:
         """Pass on the worker's events until it says that it is done.
@@ -105,7 +119,7 @@ class ProcessExecutor:
     def _end_of(self, worker: ForkServerProcess) -> Cancelled | WorkerDied:
         """Why a worker ended without a word."""
         if self._stopped:
-            return Cancelled(_STOPPING)
+            return Cancelled(STOPPING)
         worker.join(_BEAT)
         code = worker.exitcode
         if code is None:
@@ -116,9 +130,11 @@ class ProcessExecutor:
 
     def _reap(self, worker: ForkServerProcess) -> None:
         worker.join(_TIME_TO_END)
-        if worker.exitcode is None:
-            worker.kill()
-            worker.join()
+        # With the worker goes its whole group: what it started must not outlive it.
+        if worker.pid is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(worker.pid, signal.SIGKILL)
+        worker.join()
         with self._changed:
             self._workers.discard(worker)
             self._changed.notify_all()
@@ -150,6 +166,7 @@ def _work(job: Job, request: dict[str, Any], connection: Connection, lock: FileL
     The job runs in a thread of its own, so that the main thread is free to take signals.
     """
     del lock
+    os.setpgid(0, 0)
     cancelled = Flag()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the server decides what follows
     signal.signal(signal.SIGTERM, lambda *_: cancelled.set())
@@ -174,7 +191,34 @@ def _end_with_the_server() -> None:
     server = multiprocessing.parent_process()
     if server is not None:
         server.join()
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _run_into(outcome: Future[None], call: Callable[[], None]) -> None:
+    """Set ``outcome`` to what became of ``call``."""
+    try:
+        call()
+    except BaseException as error:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(None)
+
+
+def _kill_fork_server() -> None:
+    """End the fork server, which multiprocessing then starts anew."""
+    process_id = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if process_id is not None:
+        os.kill(process_id, signal.SIGKILL)
+
+
+def _let_the_fork_server_import() -> None:
+    """Make sure that the fork server finds this project's modules, and no others of their names.
+
+    It is a fresh interpreter, whose path would begin with the directory that the devserver was started in.
+    """
+    directories = [str(Path(__file__).resolve().parents[2]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(directory for directory in directories if directory)
+    os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def _beat(queue: StatusQueue) -> None:

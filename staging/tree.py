@@ -1,0 +1,173 @@
+"""A tree of files made out of somebody else's names: nothing it is told can leave its directory."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from staging.errors import BadTarball
+from staging.layout import RESERVED_NAME
+
+
+@dataclass(frozen=True)
+class UnpackLimits:
+    """How much one tarball may hold.
+
+    Attributes:
+        max_bytes: of all its files, unpacked.
+        max_files: and directories, and links.
+        max_ratio: of unpacked to packed bytes, from a size on where that says something.
+
+    """
+
+    max_bytes: int = 64 * 1024**3
+    max_files: int = 2_000_000
+    max_ratio: int = 1000
+
+
+class TreeWriter:
+    """Writes files, directories and links below ``target``, an empty directory, as the tarball ``name`` asks for them.
+
+    Every directory that a name leads through was made here, and is a real one: so no link is ever followed. Modes are
+    0755 for directories and for what its owner may execute, 0644 for all else.
+    """
+
+    def __init__(self, target: Path, name: str, limits: UnpackLimits) -> None:
+        self._target = str(target)
+        self._name = name
+        self._limits = limits
+        self._directories = {""}
+        self._directory_times: dict[str, float] = {}
+        self._entries = 0
+        self._bytes = 0
+
+    def directory(self, path: str, mtime: float) -> None:
+        """Make a directory, and those that lead to it."""
+        self._count(0)
+        relative = self._checked(path)
+        self._make_directories(relative)
+        self._directory_times[relative] = mtime
+
+    def file(self, path: str, size: int, mode: int, mtime: float, content: Iterable[bytes]) -> None:
+        """Write a file; one of that name that is there is replaced, as tar does."""
+        self._count(size)
+        target = self._place_for(path)
+        permissions = 0o755 if mode & stat.S_IXUSR else 0o644
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(target, flags, permissions)
+        except FileExistsError:
+            self._replace(path, target)
+            descriptor = os.open(target, flags, permissions)
+        try:
+            for piece in content:
+                _write_all(descriptor, piece)
+            os.utime(descriptor, (mtime, mtime))
+        finally:
+            os.close(descriptor)
+
+    def symbolic_link(self, path: str, link: str) -> None:
+        """Make a link that leads to somewhere in the tree, from where it lies.
+
+        Ways up may only stand at its start: there they are taken from a real directory, so that what they lead to is
+        what they say.
+        """
+        self._count(0)
+        parts = [part for part in link.split("/") if part not in ("", ".")]
+        ups = next((index for index, part in enumerate(parts) if part != ".."), len(parts))
+        depth = self._checked(path).count("/")
+        if link.startswith("/") or "\0" in link or ".." in parts[ups:] or ups > depth:
+            raise self._refusal(f"it holds the link {path!r} to {link!r}, which may leave it")
+        target = self._place_for(path)
+        if os.path.lexists(target):
+            self._replace(path, target)
+        os.symlink(link, target)  # noqa: PTH211
+
+    def hard_link(self, path: str, link: str) -> None:
+        """Give a file that was written before a second name."""
+        self._count(0)
+        source = self._checked(link)
+        parent = source.rpartition("/")[0]
+        full_source = f"{self._target}/{source}"
+        if parent not in self._directories or not _is_regular(full_source):
+            raise self._refusal(f"it holds the link {path!r} to {link!r}, which is no file in it")
+        target = self._place_for(path)
+        if os.path.lexists(target):
+            self._replace(path, target)
+        os.link(full_source, target, follow_symlinks=False)
+
+    def refuse(self, path: str, kind: str) -> None:
+        """Say no to an entry that cannot be anything good."""
+        raise self._refusal(f"it holds {path!r}, which is {kind}")
+
+    def check_ratio(self, packed: int) -> None:
+        """Say no to a tarball that unpacks to far more than its ``packed`` bytes."""
+        if self._bytes > 64 * 1024**2 and self._bytes > packed * self._limits.max_ratio:
+            raise self._refusal(f"it unpacks to more than {self._limits.max_ratio} times its size")
+
+    def finish(self) -> None:
+        """Set the directories' times, which writing into them changed."""
+        for path, mtime in self._directory_times.items():
+            os.utime(f"{self._target}/{path}", (mtime, mtime))
+
+    def _count(self, size: int) -> None:
+        self._entries += 1
+        self._bytes += size
+        if self._entries > self._limits.max_files:
+            raise self._refusal(f"it holds more than {self._limits.max_files} files (--unpack-max-files)")
+        if self._bytes > self._limits.max_bytes:
+            raise self._refusal(f"it unpacks to more than {self._limits.max_bytes} bytes (--unpack-max-bytes)")
+
+    def _checked(self, path: str) -> str:
+        """``path`` in its one spelling, without a slash at either end."""
+        if path.startswith("/"):
+            raise self._refusal(f"it holds the absolute name {path!r}")
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if ".." in parts or "\0" in path:
+            raise self._refusal(f"it holds the name {path!r}, which leaves it")
+        if RESERVED_NAME in parts:
+            raise self._refusal(f"it holds {path!r}, and {RESERVED_NAME!r} is the devserver's own")
+        return "/".join(parts)
+
+    def _place_for(self, path: str) -> str:
+        relative = self._checked(path)
+        if not relative:
+            raise self._refusal(f"it holds a file named {path!r}")
+        self._make_directories(relative.rpartition("/")[0])
+        return f"{self._target}/{relative}"
+
+    def _make_directories(self, relative: str) -> None:
+        if relative in self._directories:
+            return
+        self._make_directories(relative.rpartition("/")[0])
+        full = f"{self._target}/{relative}"
+        try:
+            os.mkdir(full, 0o755)  # noqa: PTH102 - made a hundred thousand times
+        except FileExistsError:
+            raise self._refusal(f"it holds {relative!r} both as a directory and as something else") from None
+        self._directories.add(relative)
+
+    def _replace(self, path: str, target: str) -> None:
+        if self._checked(path) in self._directories:
+            raise self._refusal(f"it holds {path!r} both as a directory and as something else")
+        os.unlink(target)  # noqa: PTH108
+
+    def _refusal(self, reason: str) -> BadTarball:
+        return BadTarball(self._name, reason)
+
+
+def _write_all(descriptor: int, piece: bytes) -> None:
+    written = os.write(descriptor, piece)
+    while written < len(piece):
+        piece = piece[written:]
+        written = os.write(descriptor, piece)
+
+
+def _is_regular(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
