@@ -13,6 +13,7 @@ from threading import Event as Flag
 from typing import IO
 
 import zstandard
+from isal.igzip_lib import IsalError
 
 from staging.decompression import decompressed
 from staging.errors import BadTarball
@@ -23,7 +24,7 @@ from staging.tree import TreeWriter, UnpackLimits
 _BLOCK = 512  # bytes; the tar format's own
 _PIECE = 256 * 1024
 _LONGEST_HEADER = 1024 * 1024  # bytes that a name or a set of pax fields may take
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, IsalError, lzma.LZMAError, zstandard.ZstdError)
 
 # Headers that say something of the member behind them.
 _EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)

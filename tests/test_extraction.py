@@ -1,0 +1,242 @@
+"""What is unpacked is what was packed; what is hostile is refused, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import shutil
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event as Flag
+
+import pytest
+import zstandard
+
+from staging.archives import ArchiveUrl, open_archive
+from staging.errors import BadTarball
+from staging.extraction import unpack_stream, unpack_zip
+from staging.retry import Patience
+from staging.transfer import Transfer
+from staging.tree import UnpackLimits
+from tests.builds import noise, tarball
+from tests.conftest import StartServer
+from tests.fake_archive import FakeArchive
+from tests.servers import cause_of
+
+Compress = Callable[[bytes], bytes]
+COMPRESSIONS: dict[str, Compress] = {
+    "tar": bytes,
+    "tar.gz": gzip.compress,
+    "tar.bz2": bz2.compress,
+    "tar.xz": lzma.compress,
+    "tar.zst": zstandard.compress,
+}
+FILES = {"dir/a": b"a" * 5000, "dir/sub/b": b"", "c": noise(700_000, "c"), "dir/" + "long" * 60: b"long"}
+
+
+def unpack(root: Path, content: bytes, name: str = "x.tar", limits: UnpackLimits | None = None) -> Path:
+    """Unpack ``content`` as an archive's object of that name, and return the directory it went to."""
+    (root / "archive" / "target" / "version").mkdir(parents=True)
+    (root / "archive" / "target" / "version" / name).write_bytes(content)
+    archive = open_archive(ArchiveUrl.parse(f"file://{root}/archive/target/version", [root / "archive"]), 5)
+    target = root / "area" / "tree"
+    limits = limits or UnpackLimits()
+    if name.endswith(".zip"):
+        unpack_zip(root / "archive" / "target" / "version" / name, name, target, (), limits, Flag())
+        return target
+    transfer = Transfer(archive, Patience(5, 5), Flag())
+    with transfer.reader(archive.describe(name), lambda _: None) as reader:
+        unpack_stream(reader, name, target, ("excluded",), limits, Flag())
+        reader.finish()
+    return target
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("kind", COMPRESSIONS)
+@pytest.mark.parametrize("is_without_programs", [False, True], ids=["programs", "modules"])
+@pytest.mark.parametrize("tar_format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids=["gnu", "pax"])
+def test_every_format_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, is_without_programs: bool, tar_format: int
+) -> None:
+    if is_without_programs:
+        monkeypatch.setattr(shutil, "which", lambda _: None)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tar_format) as tar:
+        for name, content in {**FILES, "excluded/x": b"not this"}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    target = unpack(tmp_path, COMPRESSIONS[kind](buffer.getvalue()), f"x.{kind}")
+    assert tree(target) == FILES
+
+
+def test_a_zip_file_is_unpacked(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in FILES.items():
+            archive.writestr(name, content)
+    assert tree(unpack(tmp_path, buffer.getvalue(), "x.zip")) == FILES
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int = 0o644) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.mode, info.mtime = kind, link, mode, 1_325_376_000
+    return info
+
+
+def test_links_modes_and_times_are_kept_as_far_as_they_are_sane(tmp_path: Path) -> None:
+    target = unpack(
+        tmp_path,
+        tarball(
+            {
+                "dir": member("dir", tarfile.DIRTYPE, mode=0o1777),
+                "dir/program": member("dir/program", mode=0o6755),
+                "dir/data": member("dir/data", mode=0o200),
+                "dir/link": member("dir/link", tarfile.SYMTYPE, "../dir/program"),
+                "dir/same": member("dir/same", tarfile.LNKTYPE, "dir/program"),
+                "./dir/data": b"replaced",
+            },
+            "",
+        ),
+    )
+    modes = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in (target / "dir").iterdir()}
+    assert modes["program"] == modes["same"] == 0o755
+    assert modes["data"] == 0o644
+    assert stat.S_IMODE((target / "dir").stat().st_mode) == 0o755
+    assert (target / "dir").stat().st_mtime == (target / "dir" / "program").stat().st_mtime == 1_325_376_000
+    assert (target / "dir" / "link").readlink() == Path("../dir/program")
+    assert (target / "dir" / "same").samefile(target / "dir" / "program")
+    assert (target / "dir" / "data").read_bytes() == b"replaced"
+
+
+def sparse() -> tarfile.TarInfo:
+    info = member("sparse")
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "x"}
+    return info
+
+
+HOSTILE: dict[str, dict[str, bytes | tarfile.TarInfo]] = {
+    "absolute": {"/tmp/owned": b"x"},
+    "parent": {"../owned": b"x"},
+    "parent-within": {"a/../../owned": b"x"},
+    "parent-in-tree": {"a/../owned": b"x"},
+    "reserved": {"a/.devserver/manifest.json": b"x"},
+    "link-absolute": {"l": member("l", tarfile.SYMTYPE, "/etc")},
+    "link-up": {"l": member("l", tarfile.SYMTYPE, "..")},
+    "link-up-deep": {"a/b/l": member("a/b/l", tarfile.SYMTYPE, "../../../x")},
+    "link-down-and-up": {"a/x": b"", "s": member("s", tarfile.SYMTYPE, "a/../..")},
+    "link-through-link": {
+        "a/b/c/root": member("a/b/c/root", tarfile.SYMTYPE, "../../.."),
+        "out": member("out", tarfile.SYMTYPE, "a/b/c/root/../owned"),
+    },
+    "write-through-link": {"l": member("l", tarfile.SYMTYPE, "a"), "a/x": b"", "l/owned": b"x"},
+    "hard-link-absolute": {"h": member("h", tarfile.LNKTYPE, "/etc/passwd")},
+    "hard-link-up": {"h": member("h", tarfile.LNKTYPE, "../../owned")},
+    "hard-link-to-link": {"l": member("l", tarfile.SYMTYPE, "a"), "h": member("h", tarfile.LNKTYPE, "l")},
+    "hard-link-to-nothing": {"h": member("h", tarfile.LNKTYPE, "nothing")},
+    "device": {"d": member("d", tarfile.CHRTYPE)},
+    "block-device": {"d": member("d", tarfile.BLKTYPE)},
+    "fifo": {"f": member("f", tarfile.FIFOTYPE)},
+    "file-as-directory": {"a": b"x", "a/b": b"y"},
+    "directory-as-file": {"a/b": b"y", "a": b"x"},
+    "no-name": {".": b"x"},
+    "sparse": {"sparse": sparse()},
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_tarball_is_refused(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(BadTarball, match=r"x\.tar cannot be unpacked: it holds "):
+        unpack(tmp_path, tarball(HOSTILE[kind], ""))
+    assert not list(tmp_path.rglob("owned"))
+    assert not Path("/tmp/owned").exists()
+
+
+@pytest.mark.parametrize("kind", ["absolute", "parent", "parent-within", "reserved", "directory-as-file"])
+def test_a_hostile_zip_is_refused(tmp_path: Path, kind: str) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in HOSTILE[kind].items():
+            assert isinstance(content, bytes)
+            archive.writestr(name, content)
+    with pytest.raises(BadTarball, match=r"x\.zip cannot be unpacked: it holds "):
+        unpack(tmp_path, buffer.getvalue(), "x.zip")
+    assert not list(tmp_path.rglob("owned"))
+
+
+def test_a_zip_with_a_link_is_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        info = zipfile.ZipInfo("link")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(BadTarball, match="neither a file nor a directory"):
+        unpack(tmp_path, buffer.getvalue(), "x.zip")
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (UnpackLimits(max_bytes=10_000), "more than 10000 bytes"),
+        (UnpackLimits(max_files=5), "more than 5 files"),
+    ],
+)
+def test_a_tarball_that_holds_too_much_is_refused(tmp_path: Path, limits: UnpackLimits, reason: str) -> None:
+    content = tarball({f"f{n}": bytes(2000) for n in range(10)})
+    with pytest.raises(BadTarball, match=reason):
+        unpack(tmp_path, content, "x.tar.bz2", limits)
+
+
+@pytest.mark.parametrize("compress", [bz2.compress, gzip.compress], ids=["bz2", "gz"])
+def test_a_bomb_is_refused(tmp_path: Path, compress: Compress) -> None:
+    content = compress(tarball({f"f{n}": bytes(20_000_000) for n in range(10)}, ""))
+    with pytest.raises(BadTarball, match="more than 500 times its size"):
+        unpack(tmp_path, content, "x.tar.bz2", UnpackLimits(max_ratio=500))
+    assert sum(path.stat().st_size for path in tmp_path.rglob("f*")) < 200_000_000
+
+
+def broken_header(content: bytes) -> bytes:
+    return content[:148] + b"123456\0 " + content[156:]
+
+
+@pytest.mark.parametrize("kind", COMPRESSIONS)
+@pytest.mark.parametrize(
+    "damage",
+    [lambda c: c[: len(c) // 2], lambda _: b"", lambda c: c[:100] + b"\xff" * 4000 + c[4100:]],
+    ids=["cut", "empty", "overwritten"],
+)
+def test_a_broken_tarball_is_refused(tmp_path: Path, kind: str, damage: Compress) -> None:
+    content = COMPRESSIONS[kind](tarball({"a": noise(100_000, "a"), "b": noise(100_000, "b")}, ""))
+    if kind == "tar":
+        content = broken_header(content)
+    with pytest.raises(BadTarball, match="cannot be unpacked: "):
+        unpack(tmp_path, damage(content), f"x.{kind}")
+
+
+@pytest.mark.parametrize("kind", ["parent", "link-up", "device"])
+def test_a_hostile_artifact_leaves_nothing_behind(
+    start_server: StartServer, tmp_path: Path, archive: FakeArchive, kind: str
+) -> None:
+    catalogue = tmp_path / "catalogue.toml"
+    catalogue.write_text('[[artifact]]\nname = "one"\npattern = "x.tar.gz"\nsynchronous = true\nunpack = true\n')
+    files = {"good": b"x", **HOSTILE[kind]}
+    archive.put("bucket", "target/version/x.tar.gz", tarball(files, "gz"))
+    server = start_server("--catalog", str(catalogue))
+    assert cause_of(server.download("gs://bucket/target/version")).startswith("BadTarball: x.tar.gz cannot be unpacked")
+    paths = [path.relative_to(server.static_dir).as_posix() for path in server.static_dir.rglob("*") if path.is_file()]
+    assert set(paths) <= {
+        "target/version/chromiumos_test_image.bin",
+        "target/version/.devserver/manifest.json",
+        "target/version/.devserver/empty.files.json",
+        ".devserver/locks/target%2Fversion",
+    }

@@ -1,0 +1,148 @@
+"""Objects arrive right whatever the archive does, and little is read twice."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event as Flag
+
+import pytest
+
+from staging.archives import ArchiveUrl, gcs, open_archive
+from staging.errors import ArchiveUnavailable, Cancelled, ChecksumMismatch, ObjectChanged
+from staging.reading import ReadSettings
+from staging.retry import Patience
+from staging.transfer import Transfer
+from tests.builds import noise
+from tests.fake_archive import FakeArchive, Fault, crc32c_of
+
+SIZE = 3_000_000
+SETTINGS = ReadSettings(slice_bytes=256 * 1024, threads=4, slices_ahead=6)
+CONTENT = noise(SIZE, "object")
+OFFSETS = [random.Random(7).randrange(SIZE) for _ in range(30)]
+
+
+@pytest.fixture(autouse=True)
+def _own_client(archive: FakeArchive, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", archive.url)
+    gcs._client_of.cache_clear()
+    yield
+    gcs._client().close()
+    gcs._client_of.cache_clear()
+
+
+@pytest.fixture
+def transfer(archive: FakeArchive) -> Transfer:
+    """A transfer from the scripted archive, which has one object."""
+    archive.put("bucket", "target/version/object", CONTENT)
+    opened = open_archive(ArchiveUrl.parse("gs://bucket/target/version"), stall_timeout=0.3)
+    return Transfer(opened, Patience(0.3, 5.0), Flag(), SETTINGS)
+
+
+def fault_at(archive: FakeArchive, offset: int, fault: Fault) -> None:
+    """Let the first read whose slice holds ``offset`` go wrong there."""
+    is_done = False
+
+    def hook(name: str, start: int) -> None:
+        nonlocal is_done
+        if not is_done and start <= offset < start + SETTINGS.slice_bytes:
+            is_done = True
+            archive.fail_once(name, Fault(fault.status, fault.headers, offset - start, fault.action))
+
+    archive.call_before_reads(hook)
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(action="cut"),
+        Fault(action="reset"),
+        Fault(action="stall"),
+        Fault(status=503),
+        Fault(status=429, headers={"Retry-After": "0"}),
+    ],
+    ids=["cut", "reset", "stall", "503", "429"],
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_fault_costs_one_slice_at_most(
+    archive: FakeArchive, transfer: Transfer, tmp_path: Path, fault: Fault, offset: int
+) -> None:
+    fault_at(archive, offset, fault)
+    item = transfer.archive.describe("object")
+    assert transfer.fetch(item, tmp_path / "file", lambda _: None) == item.crc32c
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert archive.bytes_sent("object") <= 1.1 * SIZE + SETTINGS.slice_bytes
+
+
+@pytest.mark.parametrize("offset", OFFSETS[:5])
+def test_a_flipped_byte_is_found(archive: FakeArchive, transfer: Transfer, tmp_path: Path, offset: int) -> None:
+    fault_at(archive, offset, Fault(action="flip"))
+    item = transfer.archive.describe("object")
+    with pytest.raises(ChecksumMismatch) as told:
+        transfer.fetch(item, tmp_path / "file", lambda _: None)
+    assert told.value.expected == item.crc32c
+    assert told.value.actual != item.crc32c
+    assert item.crc32c in str(told.value)
+    assert told.value.actual in str(told.value)
+
+
+def test_retry_after_is_respected(archive: FakeArchive, transfer: Transfer, tmp_path: Path) -> None:
+    item = transfer.archive.describe("object")
+    archive.fail_always("object", Fault(status=429, headers={"Retry-After": "60"}))
+    with pytest.raises(ArchiveUnavailable) as told:
+        transfer.fetch(item, tmp_path / "file", lambda _: None)
+    assert told.value.retry_after == 60
+    assert archive.bytes_sent("object") == 0
+
+
+def test_a_generation_that_changes_in_mid_read_is_never_mixed(
+    archive: FakeArchive, transfer: Transfer, tmp_path: Path
+) -> None:
+    item = transfer.archive.describe("object")
+
+    def change(_name: str, start: int) -> None:
+        if start >= SIZE // 2:
+            archive.call_before_reads(lambda *_: None)
+            archive.put("bucket", "target/version/object", noise(SIZE, "another object"))
+
+    archive.call_before_reads(change)
+    with pytest.raises(ObjectChanged):
+        transfer.fetch(item, tmp_path / "file", lambda _: None)
+    part = (tmp_path / "file").read_bytes()
+    assert part == CONTENT[: len(part)]
+
+
+def test_a_slow_consumer_holds_no_more_than_its_bound(archive: FakeArchive, transfer: Transfer) -> None:
+    item = transfer.archive.describe("object")
+    bound = SETTINGS.slice_bytes * SETTINGS.slices_ahead
+    with transfer.reader(item, lambda _: None) as reader:
+        assert len(reader.read(1000) or b"") == 1000
+        Flag().wait(0.5)
+        asked = max(fetch.stop for fetch in archive.fetches)
+        assert asked <= reader.offset + bound
+        rest = b"".join(iter(lambda: reader.read(65536) or b"", b""))
+    assert rest == CONTENT[1000:]
+
+
+def test_a_reader_ends_when_it_is_cancelled(archive: FakeArchive, transfer: Transfer) -> None:
+    item = transfer.archive.describe("object")
+    with archive.holding("object") as reached, transfer.reader(item, lambda _: None) as reader:
+        assert reached.wait(5)
+        transfer.cancelled.set()
+        with pytest.raises(Cancelled):
+            reader.finish()
+
+
+def test_progress_counts_every_byte_once(transfer: Transfer, tmp_path: Path) -> None:
+    counts: list[int] = []
+    transfer.fetch(transfer.archive.describe("object"), tmp_path / "file", counts.append)
+    assert sum(counts) == SIZE
+
+
+def test_an_empty_object_is_an_empty_file(archive: FakeArchive, transfer: Transfer, tmp_path: Path) -> None:
+    archive.put("bucket", "target/version/empty", b"")
+    item = transfer.archive.describe("empty")
+    assert transfer.fetch(item, tmp_path / "file", lambda _: None) == crc32c_of(b"")
+    assert (tmp_path / "file").read_bytes() == b""
