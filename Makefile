@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-DEBIAN_PACKAGES := curl
+DEBIAN_PACKAGES := curl lbzip2 xz-utils
 
 .PHONY: help demo test check format clean
 .DELETE_ON_ERROR:

@@ -61,8 +61,9 @@ def serve(options: dict[str, Any]) -> None:
         patience=Patience(options["stall_timeout"], options["retry_deadline"]),
         unpack_limits=UnpackLimits(options["unpack_max_bytes"], options["unpack_max_files"]),
         run_packager=options["run_packager"],
+        artifacts_at_once=options["max_artifacts"],
     )
-    downloader = Downloader(catalogue, staging_options, executor, board)
+    downloader = Downloader(catalogue, staging_options, executor, board, options["max_downloads"])
     health = HealthSampler(bus, static_dir, lambda: downloader.active_count, server.clients_being_served)
 
     server.configure(options["host"], options["port"])

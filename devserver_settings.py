@@ -87,6 +87,8 @@ SETTINGS = (
     ),
     Setting("catalog", _FILE, None, "Catalogue of artifacts to use, a TOML file, instead of the built-in one."),
     Setting("run-packager", click.BOOL, False, "Run a build's own packager.py where its autotest lacks packages."),
+    Setting("max-downloads", _COUNT, 8, "Builds that may be staged at once; more of them queue."),
+    Setting("max-artifacts", _COUNT, 6, "Artifacts of one build that may be staged at once."),
     Setting("unpack-max-bytes", _COUNT, UnpackLimits.max_bytes, "Bytes that one tarball may hold, unpacked."),
     Setting("unpack-max-files", _COUNT, UnpackLimits.max_files, "Files, directories and links that one may hold."),
     Setting("stall-timeout", _SECONDS, 30.0, "Seconds without a byte after which one read of the archive is given up."),

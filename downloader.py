@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from threading import Condition, Thread
 from threading import Event as Flag
+from typing import NamedTuple
 
 from artifacts.catalogue import CatalogueEntry
 from artifacts.job import GatheredArtifact, StageRequest, StagingOptions, run_stage_request, stage_artifacts
@@ -29,16 +31,25 @@ from staging.errors import (
     as_devserver_error,
 )
 from staging.executors.base import Executor
-from staging.layout import BuildPlaces
+from staging.layout import BuildPlaces, synchronous_lock
 from staging.locks import FileLock
 from staging.manifest import ArtifactRecord
+from staging.priority import synchronous_work
 from staging.publishing import recover, update_manifest
 from staging.retry import retrying
+from staging.slots import Slots
 from staging.status import BuildStatus, Event, State, StatusBoard
 
 # How long a caller who waits for a build that nobody asked for is given the benefit of the doubt: the /download that
 # it goes with may be on its way, and a few milliseconds behind.
 _GRACE = 0.5  # seconds
+
+
+class _Queues(NamedTuple):
+    """The places for downloads; apart, so that no harness waits for another build's background."""
+
+    synchronous: Slots
+    background: Slots
 
 
 class Downloader:
@@ -48,12 +59,19 @@ class Downloader:
     """
 
     def __init__(
-        self, catalogue: Sequence[CatalogueEntry], options: StagingOptions, executor: Executor, board: StatusBoard
+        self,
+        catalogue: Sequence[CatalogueEntry],
+        options: StagingOptions,
+        executor: Executor,
+        board: StatusBoard,
+        downloads_at_once: int,
     ) -> None:
+        """``downloads_at_once`` builds may stage synchronous artifacts, and as many background ones; others queue."""
         self._catalogue = tuple(catalogue)
         self._options = options
         self._executor = executor
         self._board = board
+        self._queues = _Queues(Slots(downloads_at_once), Slots(downloads_at_once))
         self._changed = Condition()
         self._running: set[_Download] = set()
         self._stopped = False
@@ -135,7 +153,7 @@ class Downloader:
                 return None
             if self._stopped:
                 raise Cancelled(STOPPING)
-            download = _Download(url, self._catalogue, self._options, self._executor, self._board)
+            download = _Download(url, self._catalogue, self._options, self._executor, self._board, self._queues)
             self._running.add(download)
             self._changed.notify_all()
         try:
@@ -195,12 +213,14 @@ class _Download:
         options: StagingOptions,
         executor: Executor,
         board: StatusBoard,
+        queues: _Queues,
     ) -> None:
         self._url = url
         self._catalogue = catalogue
         self._options = options
         self._executor = executor
         self._board = board
+        self._queues = queues
         self._places = BuildPlaces(options.static_dir, url.build_path)
         self._cancelled = Flag()
         self.status = BuildStatus(str(url), url.build_path, {entry.name: entry.synchronous for entry in catalogue})
@@ -234,12 +254,25 @@ class _Download:
         artifacts = self._gathered(missing)
         synchronous = [artifact for artifact in artifacts if artifact.entry.synchronous]
         background = [artifact for artifact in artifacts if not artifact.entry.synchronous]
-        stage_artifacts(self._request(synchronous), self._report, self._cancelled)
+        if synchronous:
+            with self._queues.synchronous.taken(self._cancelled, self._tell_of_queue), self._urgent():
+                stage_artifacts(self._request(synchronous), self._report, self._cancelled)
         for artifact in synchronous:
             if not self._state_of(artifact.entry.name).is_good:
                 raise self.status.artifacts[artifact.entry.name].cause or Cancelled(STOPPING)
         if background:
-            self._stage_in_background(background, lock)
+            with self._queues.background.taken(self._cancelled, self._tell_of_queue):
+                self._stage_in_background(background, lock)
+
+    def _urgent(self) -> AbstractContextManager[None]:
+        return synchronous_work(synchronous_lock(self._options.static_dir))
+
+    def _tell_of_queue(self, ahead: int) -> None:
+        """Say of everything that has not begun that it waits for its turn."""
+        note = f"queued: as many downloads as may run at once do, and {ahead} more are ahead"
+        for name, event in self.status.artifacts.items():
+            if event.state is State.PENDING:
+                self._report(Event(self._url.build_path, name, State.PENDING, note=note))
 
     def _gathered(self, missing: Sequence[CatalogueEntry]) -> list[GatheredArtifact]:
         """List the archive once, and settle the artifacts that it does not have."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from artifacts.artifact import DownloadableArtifact, Site, make_artifact
 from artifacts.catalogue import CatalogueEntry
 from staging.archives import ArchiveObject, ArchiveUrl, open_archive
 from staging.errors import Cancelled, as_devserver_error
-from staging.layout import BuildPlaces
+from staging.layout import BuildPlaces, synchronous_lock
+from staging.priority import GiveWay
 from staging.retry import Patience
 from staging.status import Event, Report, State
 from staging.transfer import Transfer
@@ -29,6 +31,7 @@ class StagingOptions:
     patience: Patience = field(default_factory=Patience)
     unpack_limits: UnpackLimits = field(default_factory=UnpackLimits)
     run_packager: bool = False
+    artifacts_at_once: int = 6
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class StageRequest:
             patience=Patience(**data["options"]["patience"]),
             unpack_limits=UnpackLimits(**data["options"]["unpack_limits"]),
             run_packager=data["options"]["run_packager"],
+            artifacts_at_once=data["options"]["artifacts_at_once"],
         )
         artifacts = [
             GatheredArtifact(
@@ -80,25 +84,38 @@ def run_stage_request(request: dict[str, Any], report: Report, cancelled: Flag) 
 
 
 def stage_artifacts(request: StageRequest, report: Report, cancelled: Flag) -> None:
-    """Stage every artifact of ``request``, all at once; each outcome is an event, and a failure stops no other."""
+    """Stage every artifact of ``request``, some at once; each outcome is an event, and a failure stops no other."""
     url = ArchiveUrl.parse(request.archive_url, request.options.archive_roots)
     patience = request.options.patience
+    is_urgent = all(item.entry.synchronous for item in request.artifacts)
+    give_way = None if is_urgent else GiveWay(synchronous_lock(request.options.static_dir), cancelled)
     site = Site(
         url=url,
         places=BuildPlaces(request.options.static_dir, url.build_path),
-        transfer=Transfer(open_archive(url, patience.stall_timeout), patience, cancelled),
+        transfer=Transfer(open_archive(url, patience.stall_timeout), patience, cancelled, give_way=give_way),
         unpack_limits=request.options.unpack_limits,
         run_packager=request.options.run_packager,
         report=report,
         cancelled=cancelled,
     )
-    artifacts = [make_artifact(item.entry, item.objects, site) for item in request.artifacts]
-    threads = [Thread(target=_stage, args=(artifact, site), name=f"stage-{artifact.name}") for artifact in artifacts]
+    waiting = deque(make_artifact(item.entry, item.objects, site) for item in request.artifacts)
+    threads = [
+        Thread(target=_stage_while_there_are, args=(waiting, site), name="stage", daemon=True)
+        for _ in range(min(len(waiting), request.options.artifacts_at_once))
+    ]
     for thread in threads:
-        thread.daemon = True
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def _stage_while_there_are(waiting: deque[DownloadableArtifact], site: Site) -> None:
+    while True:
+        try:
+            artifact = waiting.popleft()
+        except IndexError:
+            return
+        _stage(artifact, site)
 
 
 def _stage(artifact: DownloadableArtifact, site: Site) -> None:

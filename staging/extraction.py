@@ -10,10 +10,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Event as Flag
-from typing import IO
+from typing import IO, cast
 
 import zstandard
-from isal.igzip_lib import IsalError
+from isal import igzip_lib
 
 from staging.decompression import decompressed
 from staging.errors import BadTarball
@@ -24,8 +24,17 @@ from staging.tree import TreeWriter, UnpackLimits
 _BLOCK = 512  # bytes; the tar format's own
 _PIECE = 256 * 1024
 _LONGEST_HEADER = 1024 * 1024  # bytes that a name or a set of pax fields may take
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, IsalError, lzma.LZMAError, zstandard.ZstdError)
+_BROKEN: tuple[type[Exception], ...] = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    zstandard.ZstdError,
+    cast("type[Exception]", igzip_lib.IsalError),  # which its stubs take for an instance
+)
 
+_BROKEN_ZIP: tuple[type[Exception], ...] = (*_BROKEN, NotImplementedError, RuntimeError, ValueError)
 # Headers that say something of the member behind them.
 _EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 
@@ -75,7 +84,7 @@ def unpack_zip(
                 if _is_wanted(member.filename, excludes):
                     _write_zipped(writer, source, member)
                 writer.check_ratio(archive.stat().st_size)
-    except (*_BROKEN, NotImplementedError, RuntimeError, ValueError) as error:
+    except _BROKEN_ZIP as error:
         raise BadTarball(name, str(error) or type(error).__name__) from error
     writer.finish()
 

@@ -4,6 +4,7 @@
     <static>/<build path>/.devserver/manifest.json   what of the build is staged, and where it came from
     <static>/<build path>/.devserver/<artifact>.files.json   the files that an artifact published
     <static>/.devserver/staging/<key>/<artifact>/    where an artifact is made ready
+    <static>/.devserver/synchronous                  held by all who stage what a harness waits for
     <static>/.devserver/locks/<key>                  who is staging the build
     <static>/.devserver/locks/<key>+publishing       who is changing what is published of it
 
@@ -21,6 +22,11 @@ from urllib.parse import quote, unquote
 RESERVED_NAME = ".devserver"
 _LONGEST_KEY = 200
 _PUBLISHING = "+publishing"  # a key has no plus sign but before its digest
+
+
+def synchronous_lock(static_dir: Path) -> Path:
+    """The file whose lock says that somebody stages synchronous artifacts, of whichever build."""
+    return static_dir / RESERVED_NAME / "synchronous"
 
 
 @dataclass(frozen=True)

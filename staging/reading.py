@@ -19,10 +19,13 @@ import google_crc32c
 
 from staging.archives import Archive, ArchiveObject
 from staging.errors import ArchiveUnavailable, Cancelled, ChecksumMismatch
+from staging.priority import GiveWay
 from staging.retry import Patience, Retry, check
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+_LOOK = 0.05  # seconds between two looks at whether there is something more urgent
 
 OnBytes = Callable[[int], None]
 
@@ -70,8 +73,12 @@ class ObjectReader(io.RawIOBase):
         settings: ReadSettings | None = None,
         start: int = 0,
         crc32c: int = 0,
+        give_way: GiveWay | None = None,
     ) -> None:
-        """``crc32c`` is that of the bytes before ``start``; ``on_bytes`` is told of every piece that is handed on."""
+        """``crc32c`` is that of the bytes before ``start``; ``on_bytes`` is told of every piece that is handed on.
+
+        With ``give_way``, the reader gets out of the way of more urgent work.
+        """
         super().__init__()
         settings = settings or ReadSettings()
         self._archive = archive
@@ -79,6 +86,7 @@ class ObjectReader(io.RawIOBase):
         self._patience = patience
         self._cancelled = cancelled
         self._on_bytes = on_bytes
+        self._give_way = give_way
         self._changed = Condition()
         self._closing = Flag()
         self._failure: BaseException | None = None
@@ -140,6 +148,8 @@ class ObjectReader(io.RawIOBase):
         """The next bytes of the object; nothing at its end."""
         if self.offset >= self._item.size:
             return b""
+        if self._give_way is not None:
+            self._give_way.wait()
         with self._changed:
             while not (self._to_read and self._to_read[0].pieces):
                 check(self._cancelled, self._closing)
@@ -170,12 +180,18 @@ class ObjectReader(io.RawIOBase):
     def _next_slice(self) -> _Slice | None:
         """The next slice to fetch, once there is room for it; None where there is no more, or no more to do."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_over() or len(self._to_read) < self._slices_ahead)
+            while not (self._is_over() or self._may_fetch()):
+                self._changed.wait(_LOOK)
             if self._is_over():
                 return None
             part = self._to_fetch.popleft()
             self._to_read.append(part)
             return part
+
+    def _may_fetch(self) -> bool:
+        """Whether there is room for a slice, and nothing more urgent; what is wanted at once is always fetched."""
+        has_room = len(self._to_read) < self._slices_ahead
+        return has_room and (not self._to_read or self._give_way is None or not self._give_way.is_needed())
 
     def _is_over(self) -> bool:
         return not self._to_fetch or self._closing.is_set() or self._failure is not None

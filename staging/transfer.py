@@ -14,6 +14,7 @@ import google_crc32c
 from staging.archives import Archive, ArchiveObject
 from staging.errors import Cancelled
 from staging.manifest import write_json
+from staging.priority import GiveWay
 from staging.reading import ObjectReader, OnBytes, ReadSettings
 from staging.retry import Patience, check
 
@@ -30,10 +31,13 @@ class Transfer:
     patience: Patience
     cancelled: Flag
     settings: ReadSettings = field(default_factory=ReadSettings)
+    give_way: GiveWay | None = None
 
     def reader(self, item: ArchiveObject, on_bytes: OnBytes, start: int = 0, crc32c: int = 0) -> ObjectReader:
         """The object as a stream, from ``start`` on."""
-        return ObjectReader(self.archive, item, self.patience, self.cancelled, on_bytes, self.settings, start, crc32c)
+        return ObjectReader(
+            self.archive, item, self.patience, self.cancelled, on_bytes, self.settings, start, crc32c, self.give_way
+        )
 
     def fetch(self, item: ArchiveObject, target: Path, on_bytes: OnBytes) -> str:
         """Write ``item`` to the file ``target`` and return its crc32c; ``on_bytes`` is told of every piece.

@@ -18,6 +18,7 @@ LAYERS = (
     ("staging.archives.gcs", "staging.archives.directory"),
     ("staging.archives",),
     ("staging.locks", "staging.status"),
+    ("staging.priority", "staging.slots"),
     ("staging.manifest", "staging.reading", "staging.tree"),
     ("staging.transfer", "staging.decompression"),
     ("staging.extraction",),

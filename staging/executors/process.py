@@ -28,6 +28,7 @@ from staging.locks import FileLock
 from staging.status import Event, Report
 
 _BEAT = 1.0  # seconds between two signs of life of a worker
+_NICENESS = 5  # of workers, so that those who are waited for come first
 _TIME_TO_START = 10.0  # seconds; it takes milliseconds
 _TIME_TO_END = 3.0  # seconds that a worker is given to end in good order
 
@@ -167,6 +168,7 @@ def _work(job: Job, request: dict[str, Any], connection: Connection, lock: FileL
     """
     del lock
     os.setpgid(0, 0)
+    os.nice(_NICENESS)
     cancelled = Flag()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the server decides what follows
     signal.signal(signal.SIGTERM, lambda *_: cancelled.set())
