@@ -1,0 +1,1 @@
+"""The devserver beside what a lab would use instead, measured: ``make bench``."""
