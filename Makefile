@@ -5,17 +5,18 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 DEBIAN_PACKAGES := curl lbzip2 xz-utils
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test bench check format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 $(VENV)/ready: setup.py pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
+	@echo "Setting up $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --upgrade pip
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
 
 demo: $(VENV)/ready ## stage a build from an emulated Google Cloud Storage; DEMO_ARGS=--once ends by itself
 	$(BIN)/python -m demo $(DEMO_ARGS)
@@ -25,6 +26,16 @@ test: $(VENV)/ready ## run the tests; TEST_ARGS goes to pytest
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report= $(TEST_ARGS)
 	$(BIN)/coverage report
+
+# gsutil has an environment of its own: what it pins is not what the devserver needs.
+$(GSUTIL)/ready:
+	$(PYTHON) -m venv $(GSUTIL)
+	$(GSUTIL)/bin/pip install --quiet --disable-pip-version-check gsutil
+	touch $@
+
+bench: $(VENV)/ready $(GSUTIL)/ready ## measure beside gsutil, rclone and curl; BENCH_ARGS=--quick, "--only build", ...
+	./debian-packages $(BENCH_PACKAGES)
+	$(BIN)/python -m bench $(BENCH_ARGS)
 
 check: $(VENV)/ready ## lint, types, format
 	$(BIN)/ruff check .

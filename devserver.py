@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def serve(options: dict[str, Any]) -> None:
     from staging.status import StatusBoard
     from staging.tree import UnpackLimits
     from web import application, server
-    from web.event_log import log_event
+    from web.event_log import log_event, log_note
     from web.health import HealthSampler
     from web.plugins import ConnectionsPlugin, DownloadsPlugin, PortFile
 
@@ -44,15 +45,17 @@ def serve(options: dict[str, Any]) -> None:
     catalogue = read_catalogue(options["catalog"] or DEFAULT_CATALOGUE)
     _check_address(options["host"], options["port"])
     for option in ("portfile", "pidfile", "logfile"):
-        _check_writable(option, options[option])
+        if options[option]:
+            _check_writable(f"--{option}", options[option], options[option].absolute().parent)
     if options["log_dir"]:
         _usable_directory("--log-dir", options["log_dir"])
-        for name in ("devserver.log", "access.log"):
-            _check_writable("log-dir", options["log_dir"] / name)
+    if options["portfile"]:
+        options["portfile"].unlink(missing_ok=True)  # of an earlier run, whose port is not ours
 
     bus = cherrypy.engine
     board = StatusBoard()
     board.subscribe(log_event)
+    board.subscribe_to_notes(log_note)
     preload = ["artifacts.job", "staging.archives.gcs", "devserver"]
     executor = ProcessExecutor(preload, options["worker_silence"])
     staging_options = StagingOptions(
@@ -76,7 +79,9 @@ def serve(options: dict[str, Any]) -> None:
         PortFile(bus, options["portfile"], server.bound_port).subscribe()
     if options["pidfile"]:
         cherrypy.process.plugins.PIDFile(bus, str(options["pidfile"])).subscribe()
+    bus.signal_handler.handlers["SIGINT"] = bus.exit  # also where a shell started us with Ctrl-C switched off
     bus.signals.subscribe()
+    cherrypy.log(f"devserver {_version()}, staging to and serving {static_dir}", "DEVSERVER")
     bus.start()
     bus.block()
 
@@ -87,17 +92,19 @@ def _usable_directory(option: str, path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(option, f"{path} cannot be made ({error.strerror})") from error
+    _check_writable(option, path, path)
     return path.resolve()
 
 
-def _check_writable(option: str, path: Path | None) -> None:
-    """Find out before anything starts whether the file can be written, without making it: wrappers watch for it."""
-    if path is None:
-        return
-    target = path if path.exists() else path.absolute().parent
-    if not (target.exists() and os.access(target, os.W_OK)):
-        reason = "permission denied" if target.exists() else "there is no such directory"
-        raise ConfigurationError(f"--{option}", f"{path} cannot be written ({reason})")
+def _check_writable(option: str, path: Path, directory: Path) -> None:
+    """Find out before anything starts whether files can be made in ``directory``.
+
+    Another file than ``path``: wrappers watch for some of them.
+    """
+    try:
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        raise ConfigurationError(option, f"{path} cannot be written ({error.strerror})") from error
 
 
 def _check_address(host: str, port: int) -> None:
@@ -111,6 +118,14 @@ def _check_address(host: str, port: int) -> None:
         raise ConfigurationError("--host, --port", f"cannot listen on {host}:{port} ({error.strerror})") from error
 
 
+def _version() -> str:
+    """The version that is installed; a checkout that was never installed has none."""
+    try:
+        return version("devserver")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     for setting in reversed(SETTINGS):
         command = setting.as_option()(command)
@@ -118,6 +133,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(_version(), prog_name="devserver")
 @_with_settings
 def command_line(**options: Any) -> None:
     """Stage builds from an archive, and serve them to the devices of a lab.

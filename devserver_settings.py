@@ -71,19 +71,30 @@ _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 _EXISTING_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _COUNT = click.IntRange(min=1)
-_SECONDS = click.FloatRange(min=0, min_open=True)
+_SECONDS = click.FloatRange(min=0, min_open=True, max=1e6)
 
 SETTINGS = (
     Setting("host", click.STRING, "127.0.0.1", "Address to listen on; 0.0.0.0 is every address of the machine."),
     Setting("port", click.IntRange(0, 65535), 8080, "Port to listen on; 0 picks a free one."),
-    Setting("static-dir", _DIRECTORY, default_static_dir, "Directory to stage builds in and to serve as /static."),
+    Setting(
+        "static-dir",
+        _DIRECTORY,
+        default_static_dir,
+        "Directory to stage builds in and to serve as /static; static beside devserver.py in a checkout, else ./static.",
+    ),
     Setting("portfile", _FILE, None, "File to write the port's number to, once the server listens."),
     Setting("pidfile", _FILE, None, "File to write the process id to."),
-    Setting("logfile", _FILE, None, "File to log to, instead of the screen."),
+    Setting(
+        "logfile", _FILE, None, "File to log to, instead of the screen; requests are not logged then, but in --log-dir."
+    ),
     Setting("log-dir", _DIRECTORY, None, "Directory for devserver.log and, with a line for each request, access.log."),
     Setting("production", click.BOOL, False, "Do not log requests to the screen."),
     Setting(
-        "archive-root", _EXISTING_DIRECTORY, (), "Directory that file:// URLs may name builds in; repeatable.", True
+        "archive-root",
+        _EXISTING_DIRECTORY,
+        (),
+        "Directory that file:// URLs may name builds in; repeatable, or with : between them in the environment.",
+        multiple=True,
     ),
     Setting("catalog", _FILE, None, "Catalogue of artifacts to use, a TOML file, instead of the built-in one."),
     Setting("run-packager", click.BOOL, False, "Run a build's own packager.py where its autotest lacks packages."),
@@ -93,5 +104,5 @@ SETTINGS = (
     Setting("unpack-max-files", _COUNT, UnpackLimits.max_files, "Files, directories and links that one may hold."),
     Setting("stall-timeout", _SECONDS, 30.0, "Seconds without a byte after which one read of the archive is given up."),
     Setting("worker-silence", _SECONDS, 15.0, "Seconds without a sign of life after which a worker is taken for hung."),
-    Setting("retry-deadline", _SECONDS, 60.0, "Seconds of failing reads in a row after which a download fails."),
+    Setting("retry-deadline", _SECONDS, 60.0, "Seconds that reads may fail in a row before a download does."),
 )

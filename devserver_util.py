@@ -95,6 +95,8 @@ def gather_artifact_downloads(
 
     """
     objects = [item for item in archive.list() if _is_safe_name(item.name)]
+    if not objects:
+        raise ObjectNotFound(archive.url_of("").rstrip("/"))
     gathered, absent = [], []
     for entry in catalogue:
         matching = tuple(item for item in objects if entry.matches(item.name))

@@ -247,6 +247,7 @@ class _Download:
         self.fail(Cancelled(STOPPING))
 
     def _stage_with(self, lock: FileLock) -> None:
+        self._board.note(self._url.build_path, f"download from {self._url} begins")
         self._tell_what_is_staged()
         missing = [entry for entry in self._catalogue if not self._state_of(entry.name).is_good]
         if not missing:
@@ -278,7 +279,12 @@ class _Download:
         """List the archive once, and settle the artifacts that it does not have."""
         archive = open_archive(self._url, self._options.patience.stall_timeout)
         gather = partial(gather_artifact_downloads, missing, archive)
-        artifacts, absent = retrying(gather, self._options.patience.retry_deadline, self._cancelled)
+        artifacts, absent = retrying(
+            gather,
+            self._options.patience.retry_deadline,
+            self._cancelled,
+            lambda error: self._board.note(self._url.build_path, f"listing the build failed: {error}"),
+        )
         prepare_build_directory(self._places, self._url)
         if absent:
             records = {entry.name: ArtifactRecord("absent") for entry in absent}

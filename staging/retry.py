@@ -76,8 +76,15 @@ class Retry:
         check(*self._cancelled)
 
 
-def retrying(call: Callable[[], T], deadline: float, cancelled: Flag) -> T:
+def retrying(
+    call: Callable[[], T],
+    deadline: float,
+    cancelled: Flag,
+    on_failure: Callable[[ArchiveUnavailable], None] = lambda _: None,
+) -> T:
     """What ``call`` returns, called again for as long as it raises ``ArchiveUnavailable``, for ``deadline`` seconds.
+
+    ``on_failure`` is told of every try that failed.
 
     Raises:
         Cancelled: the flag was set; a pause ends at once.
@@ -90,4 +97,5 @@ def retrying(call: Callable[[], T], deadline: float, cancelled: Flag) -> T:
         try:
             return call()
         except ArchiveUnavailable as error:
+            on_failure(error)
             retry.wait_after(error)

@@ -174,10 +174,20 @@ class StatusBoard:
         self._lock = Lock()
         self._builds: dict[str, BuildStatus] = {}
         self._listeners: list[Listener] = []
+        self._readers: list[Callable[[str, str], None]] = []
 
     def subscribe(self, listener: Listener) -> None:
         """Call ``listener`` with every event from now on, in the thread that reports it."""
         self._listeners.append(listener)
+
+    def subscribe_to_notes(self, reader: Callable[[str, str], None]) -> None:
+        """Call ``reader`` with a build path and every sentence that an operator should know of it."""
+        self._readers.append(reader)
+
+    def note(self, build: str, text: str) -> None:
+        """Tell the operator something of a build."""
+        for reader in self._readers:
+            reader(build, text)
 
     def show(self, status: BuildStatus) -> None:
         """Make ``status`` its build's latest."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event as Flag
 
 import pytest
 import requests
@@ -15,7 +17,7 @@ import requests
 from devserver_settings import SETTINGS
 from tests.builds import Build, make_build, tarball
 from tests.conftest import StartServer
-from tests.fake_archive import FakeArchive
+from tests.fake_archive import FakeArchive, Fault
 from tests.servers import PROJECT, DevServer, cause_of, check_success, eventually
 
 
@@ -43,6 +45,8 @@ def test_the_readme_names_every_option() -> None:
         (["--port", "99999"], {}, "99999 is not in the range 0<=x<=65535"),
         ([], {"DEVSERVER_PORT": "many"}, "DEVSERVER_PORT"),
         (["--stall-timeout", "0"], {}, "--stall-timeout"),
+        (["--stall-timeout", "inf"], {}, "--stall-timeout"),
+        (["--static-dir", "/proc"], {}, "--static-dir: /proc cannot be written"),
         (["--static-dir", "/proc/nothing/here"], {}, "--static-dir: /proc/nothing/here cannot be made"),
         (["--archive-root", "/nowhere/at/all"], {}, "--archive-root"),
         (["--catalog", "/nowhere/at/all"], {}, "/nowhere/at/all: cannot be read"),
@@ -114,8 +118,46 @@ def test_the_log_tells_a_download_in_order(server: DevServer, archive: FakeArchi
     server.stage(build.url)
     lines = [line.partition(" DOWNLOAD ")[2] for line in server.log.splitlines() if " DOWNLOAD " in line]
     assert all(line.startswith(f"{build.path}: ") for line in lines)
-    words = [line.removeprefix(f"{build.path}: ").rpartition(" after ")[0] for line in lines]
-    assert words.index("synchronous artifacts staged") < words.index("staged") == len(words) - 1
+    words = [line.removeprefix(f"{build.path}: ") for line in lines]
+    assert words[0] == f"download from {build.url} begins"
+    (half_way,) = [number for number, line in enumerate(words) if line.startswith("synchronous artifacts staged after")]
+    assert words[-1].startswith("staged; ")
+    assert 0 < half_way < len(words) - 1
+
+
+def test_one_failure_is_one_line_of_the_log(server: DevServer, archive: FakeArchive, build: Build) -> None:
+    archive.remove(build.bucket, f"{build.path}/autotest.tar.bz2")
+    server.download(build.url)
+    eventually(lambda: "failed: " in server.log)
+    (line,) = [line for line in server.log.splitlines() if "Could not find" in line]
+    assert f"{build.path}: failed: ObjectNotFound: Could not find {build.url}/autotest.tar.bz2; " in line
+
+
+def test_an_archive_that_cannot_be_listed_is_in_the_log_at_once(
+    server: DevServer, archive: FakeArchive, build: Build
+) -> None:
+    archive.fail_always("list", Fault(status=503))
+    server.ask("/download", archive_url=build.url)
+    eventually(lambda: f"{build.path}: listing the build failed: Could not read {build.url}" in server.log)
+
+
+@pytest.mark.parametrize("moment", [0.2, 0.3, 0.4, 0.5, 0.6, 0.8])
+def test_ctrl_c_ends_it_at_any_moment(start_server: StartServer, moment: float) -> None:
+    server = start_server()
+    Flag().wait(moment)
+    server.process.send_signal(signal.SIGINT)
+    server.process.wait(10)
+    assert "Traceback" not in server.log
+
+
+def test_a_stale_portfile_is_not_read(server: DevServer, tmp_path: Path) -> None:
+    _ = server.port
+    server.kill()
+    (tmp_path / "devserver.port").write_text("1")
+    server.process = server._started()
+    eventually(lambda: not (tmp_path / "devserver.port").exists() or server.port != 1)
+    eventually(lambda: (tmp_path / "devserver.port").exists())
+    assert server.get("/index").status_code == 200
 
 
 def test_builds_of_a_directory_archive_are_staged(start_server: StartServer, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_an_error_page_ends_with_its_cause_and_hides_the_host(server: DevServer)
     answer = server.download(URL)
     assert answer.status_code == 500
     assert answer.headers["Content-Type"].startswith("text/html")
-    assert cause_of(answer).startswith(f"ObjectNotFound: Could not find {URL}/")
+    assert cause_of(answer).startswith(f"ObjectNotFound: Could not find {URL}")
     for secret in ("Traceback", str(server.static_dir), "127.0.0.1", "Proxy Error", "Service Unavailable"):
         assert secret not in answer.text
 
@@ -130,7 +130,7 @@ def test_errors_are_problem_details_for_who_accepts_json(server: DevServer) -> N
     problem = json.loads(answer.text)
     assert problem["status"] == 500
     assert problem["title"] == "ObjectNotFound"
-    assert problem["detail"].startswith(f"Could not find {URL}/")
+    assert problem["detail"].startswith(f"Could not find {URL}")
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/index/more", "/static/nothing", "/static/a/b/c"])

@@ -98,6 +98,7 @@ def _raise_as_http_error(handler: Callable[..., Any], *args: Any, **parameters: 
 
 def install() -> None:
     """Make the tool ``tools.devserver_errors``, which turns this project's errors into answers."""
+    cherrypy._cperror._ie_friendly_error_sizes.clear()  # no answer is padded for a browser of the last century
     cherrypy.tools.devserver_errors = cherrypy._cptools.HandlerWrapperTool(
         newhandler=_raise_as_http_error, point="before_handler", name="devserver_errors"
     )

@@ -17,7 +17,7 @@ def log_event(status: BuildStatus, event: Event, change: Change) -> None:
     """A listener of the status board: log ``event`` unless it only moves bytes, and what it settles."""
     if event.note:
         _log(f"{event.build}: {event.artifact}: {event.note}")
-    if event.state is not change.before.state:
+    if event.state is not change.before.state and not _never_began(event, change):
         _log(f"{event.build}: {event.artifact} {_described(event)}")
     if isinstance(event.cause, InternalFailure):
         _log(f"{event.build}: {event.artifact}: {event.cause.detail}")
@@ -25,8 +25,18 @@ def log_event(status: BuildStatus, event: Event, change: Change) -> None:
     if change.settled_synchronous and not change.settled:
         _log(f"{event.build}: synchronous artifacts staged after {seconds:.2f} s")
     if change.settled:
-        outcome = "staged" if status.state is State.STAGED else status.state.value
-        _log(f"{event.build}: {outcome} after {seconds:.2f} s")
+        outcome = "staged" if event.cause is None else f"failed: {event.cause.kind}: {event.cause}"
+        _log(f"{event.build}: {outcome}; {seconds:.2f} s after the download began")
+
+
+def log_note(build: str, text: str) -> None:
+    """A reader of the status board's notes."""
+    _log(f"{build}: {text}")
+
+
+def _never_began(event: Event, change: Change) -> bool:
+    """Whether an artifact was given up before its turn: the line that says so of the build is enough."""
+    return event.cause is not None and change.before.state is State.PENDING
 
 
 def _described(event: Event) -> str:

@@ -22,6 +22,7 @@ _LIST_PAGE = """<!DOCTYPE html>
 <head><meta charset="utf-8"><title>{title}</title></head>
 <body>
 <h1>{title}</h1>
+<p><a href="../">Up</a></p>
 <table>
 <tr><th>Name</th><th>Bytes</th><th>Changed (UTC)</th></tr>
 {rows}

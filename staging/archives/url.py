@@ -80,6 +80,7 @@ def _check_characters(text: str, rest: str) -> None:
 
 def _below_an_archive_root(text: str, rest: str, archive_roots: Sequence[Path]) -> tuple[str, str]:
     """The archive root that the absolute path ``rest`` lies below, and the path from there."""
+    rest = rest.removeprefix("localhost")
     if not rest.startswith("/"):
         raise InvalidArchiveUrl(text, "a file URL has an absolute path: file:///root/target/version")
     if ".." in rest.split("/"):

@@ -51,7 +51,8 @@ class ProcessExecutor:
     def start(self) -> None:
         """See :class:`~staging.executors.base.Executor`."""
         process = self._context.Process(target=_nothing, daemon=True)
-        threading.Thread(target=process.start, name="warm-up", daemon=True).start()
+        # What goes wrong here, the first job will be told of.
+        threading.Thread(target=_run_into, args=(Future(), process.start), name="warm-up", daemon=True).start()
 
     def run(self, job: Job, request: dict[str, Any], report: Report, lock: FileLock) -> None:
         """See :class:`~staging.executors.base.Executor`."""
@@ -197,7 +198,8 @@ def _end_with_the_server() -> None:
 
 
 def _run_into(outcome: Future[None], call: Callable[[], None]) -> None:
-    """Set ``outcome`` to what became of ``call``."""
+    """Set ``outcome`` to what became of ``call``, which may start the fork server: Ctrl-C is not for that one."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         call()
     except BaseException as error:
