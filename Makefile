@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 DEBIAN_PACKAGES := curl lbzip2 xz-utils
+BENCH_PACKAGES := curl rclone lbzip2 pbzip2 pigz xz-utils
+GSUTIL := .venv-gsutil
 
 .PHONY: help demo test bench check format clean
 .DELETE_ON_ERROR:
@@ -29,9 +31,10 @@ test: $(VENV)/ready ## run the tests; TEST_ARGS goes to pytest
 
 # gsutil has an environment of its own: what it pins is not what the devserver needs.
 $(GSUTIL)/ready:
-	$(PYTHON) -m venv $(GSUTIL)
-	$(GSUTIL)/bin/pip install --quiet --disable-pip-version-check gsutil
-	touch $@
+	@echo "Setting up $(GSUTIL) ..."
+	@$(PYTHON) -m venv $(GSUTIL)
+	@$(GSUTIL)/bin/pip install --quiet --quiet --disable-pip-version-check gsutil
+	@touch $@
 
 bench: $(VENV)/ready $(GSUTIL)/ready ## measure beside gsutil, rclone and curl; BENCH_ARGS=--quick, "--only build", ...
 	./debian-packages $(BENCH_PACKAGES)

@@ -25,6 +25,7 @@ from tests.servers import DevServer, cause_of, check_success
             "AccessDenied: Not allowed to read {url}: the archive asks for credentials, and this devserver has none",
         ),
         (Fault(status=403), "AccessDenied: Not allowed to read {url}: the archive answered 403"),
+        (Fault(status=404), "ObjectNotFound: Could not find {url}"),
         (Fault(status=429), "ArchiveUnavailable: Could not read {url}: the archive answered 429"),
         (Fault(status=503), "ArchiveUnavailable: Could not read {url}: the archive answered 503"),
     ],

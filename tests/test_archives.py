@@ -22,6 +22,7 @@ from staging.errors import (
     ObjectNotFound,
 )
 from tests.builds import Build, make_build
+from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive, Fault, crc32c_of
 from tests.servers import eventually
 
@@ -127,6 +128,19 @@ def test_a_changed_object_is_not_read(opened: tuple[Archive, Put], request: pyte
     put("file.bin", b"two")
     with pytest.raises(ObjectChanged, match=r"file\.bin changed while it was read"):
         list(archive.read(item, 0, 3))
+
+
+def test_a_whole_build_is_staged_from_the_emulator(
+    emulator: str, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator)
+    build = make_build(bucket="a-whole-build")
+    put = put_emulated(build)
+    for name, content in build.objects.items():
+        put(name, content)
+    server = start_server(STORAGE_EMULATOR_HOST=emulator)
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
 
 
 def test_a_listing_of_many_pages_is_whole(archive: FakeArchive, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.builds import MTON_PAYLOAD, NTON_PAYLOAD, SYNCHRONOUS, Build
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
-from tests.servers import DevServer, cause_of, check_success
+from tests.servers import DevServer, cause_of, check_success, eventually
 
 
 def test_a_build_is_staged_as_the_catalogue_says(server: DevServer, build: Build) -> None:
@@ -44,10 +44,12 @@ def test_fifty_callers_cause_one_listing_and_one_fetch_of_each_object(
     server: DevServer, archive: FakeArchive, build: Build
 ) -> None:
     spellings = (build.url, build.url + "/", build.url.replace("release/", "release//"))
-    with archive.holding("list"):
+    with archive.holding("list") as reached:
         callers = [
             server.ask(("/download", "/wait_for_status")[n % 2], archive_url=spellings[n % 3]) for n in range(50)
         ]
+        assert reached.wait(10)
+        eventually(lambda: server.get("/check_health").json()["apache_client_count"] > 50)
     for caller in callers:
         check_success(caller.result(30))
     assert len(archive.listings) == 1
@@ -75,7 +77,14 @@ def test_a_synchronous_failure_is_told_by_download_and_starts_no_worker(
         f"ChecksumMismatch: gs://chromeos-image-archive/{build.path}/{broken} is corrupt"
     )
     assert cause_of(server.wait_for_status(build.url)) == cause_of(answer)
+    eventually(lambda: server.get("/check_health").json()["staging_thread_count"] == 0)
     assert archive.bytes_sent("autotest.tar.bz2") == 0
+
+
+def test_a_synchronous_failure_is_told_at_once(server: DevServer, archive: FakeArchive, build: Build) -> None:
+    archive.put(build.bucket, f"{build.path}/stateful.tgz", b"x", stated_crc32c="AAAAAA==")
+    with archive.holding(SYNCHRONOUS[0]):
+        assert cause_of(server.download(build.url)).startswith("ChecksumMismatch: ")
 
 
 def test_a_failure_is_told_until_the_next_download_which_fetches_only_what_is_missing(
