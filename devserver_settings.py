@@ -80,7 +80,7 @@ SETTINGS = (
         "static-dir",
         _DIRECTORY,
         default_static_dir,
-        "Directory to stage builds in and to serve as /static; static beside devserver.py in a checkout, else ./static.",
+        "Directory to stage builds in and to serve as /static; beside devserver.py in a checkout, else ./static.",
     ),
     Setting("portfile", _FILE, None, "File to write the port's number to, once the server listens."),
     Setting("pidfile", _FILE, None, "File to write the process id to."),

@@ -75,13 +75,13 @@ class DownloadableArtifact:
 
         """
         self.tell(State.DOWNLOADING)
-        self._prepare()
+        self._area.prepare()
         try:
             self._bring_all()
         except (ChecksumMismatch, ObjectChanged) as error:
             self.tell(State.DOWNLOADING, f"{error}; fetching it once more")
             self.objects = tuple(self._described_anew(item) for item in self.objects)
-            self._area.prepare()
+            self._area.prepare_anew()
             self._bring_all()
 
     def stage(self) -> None:
@@ -102,17 +102,18 @@ class DownloadableArtifact:
         done = min(self._progress.bytes_done, total)
         self._site.report(Event(self._site.url.build_path, self.name, state, done, total, note=note))
 
-    def _prepare(self) -> None:
-        """Make the staging area; what is left there of an attempt that was cut off is gone on with."""
-        self._area.prepare_to_go_on()
-
     def _bring_all(self) -> None:
         self._progress.start_over()
         self.objects = tuple(replace(item, crc32c=self._bring(item)) for item in self.objects)
 
     def _bring(self, item: ArchiveObject) -> str:
         """Bring one object into the staging area; its crc32c."""
-        return self._site.transfer.fetch(item, self._target_of(item), self._progress.add)
+        fetched = self._area.objects / item.name
+        crc32c = self._site.transfer.fetch(item, fetched, self._progress.add)
+        target = self._target_of(item)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fetched.replace(target)
+        return crc32c
 
     def _described_anew(self, item: ArchiveObject) -> ArchiveObject:
         """The object as the archive has it now."""
@@ -143,9 +144,6 @@ class Tarball(DownloadableArtifact):
 
     A tarball is unpacked as it arrives, and never written itself.
     """
-
-    def _prepare(self) -> None:
-        self._area.prepare()
 
     def _bring(self, item: ArchiveObject) -> str:
         destination = self._area.tree / self._entry.destination_of(self._site.url, item.name)

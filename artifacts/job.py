@@ -125,7 +125,7 @@ def _stage(artifact: DownloadableArtifact, site: Site) -> None:
     except BaseException as error:
         cause = as_devserver_error(error, artifact.name)
         state = State.CANCELLED if isinstance(cause, Cancelled) else State.FAILED
-        if state is State.FAILED:
-            artifact.discard()
         event = Event(site.url.build_path, artifact.name, state, cause=cause)
         site.report(replace(event, bytes_total=sum(item.size for item in artifact.objects)))
+        if state is State.FAILED:
+            artifact.discard()

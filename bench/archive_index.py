@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,9 +51,13 @@ def indexed(path: Path, with_md5: bool = True) -> IndexedObject:
 
 def write_index(path: Path, objects: Mapping[str, IndexedObject]) -> None:
     """Write the index of ``objects``, by name."""
-    path.write_text(json.dumps({name: asdict(item) for name, item in objects.items()}, indent=1))
+    data = {name: {**asdict(item), "file": os.path.relpath(item.file, path.parent)} for name, item in objects.items()}
+    path.write_text(json.dumps(data, indent=1))
 
 
 def read_index(path: Path) -> dict[str, IndexedObject]:
     """What :func:`write_index` wrote."""
-    return {name: IndexedObject(**item) for name, item in json.loads(path.read_text()).items()}
+    return {
+        name: IndexedObject(**{**item, "file": str(path.parent / item["file"])})
+        for name, item in json.loads(path.read_text()).items()
+    }

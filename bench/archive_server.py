@@ -1,4 +1,4 @@
-"""An archive that costs as little as one can: files sent by the kernel, over HTTP/1.1, as Google Cloud Storage names them.
+"""An archive that costs as little as one can: files sent by the kernel, over HTTP/1.1, asked for as GCS is.
 
 ``python -m bench.archive_server INDEX PORTFILE LATENCY BYTES_PER_SECOND``; the index is ``bench/archive_index.py``'s.
 """
@@ -52,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Say nothing."""
 
-    def do_GET(self) -> None:  # noqa: N802 - the base class's name
+    def do_GET(self) -> None:
         sleep(self.server.latency)
         url = urlsplit(self.path)
         route = _ROUTE.fullmatch(url.path)

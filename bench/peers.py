@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -24,9 +24,7 @@ def curl(archive: str, path: str, target: Path) -> Command:
 
 def rclone(archive: str, path: str, target: Path, *options: str) -> Command:
     """All objects below ``path`` into a directory, with rclone's own defaults."""
-    remote = (
-        f':googlecloudstorage,anonymous=true,endpoint="{archive}/storage/v1/":{BUCKET}/{path}'
-    )
+    remote = f':googlecloudstorage,anonymous=true,endpoint="{archive}/storage/v1/":{BUCKET}/{path}'
     return ["rclone", "--config=", "copy", *options, remote, str(target)]
 
 
@@ -54,7 +52,9 @@ def untar(tarball: Path, target: Path, program: str) -> Command:
     return ["tar", f"--use-compress-program={program}", "-xf", str(tarball), "-C", str(target)]
 
 
-def fetcher(how: str, archive: str, path: str, target: Path, names: Iterable[str], **settings: int) -> Command:
+def fetcher(
+    way: str, archive: str, path: str, target: Path, names: Iterable[str], settings: Mapping[str, int]
+) -> Command:
     """One of the ways of ``bench/fetchers.py``, in a fresh interpreter."""
     options = [f"{name}={value}" for name, value in settings.items()]
-    return [sys.executable, "-m", "bench.fetchers", how, archive, path, str(target), ",".join(names), *options]
+    return [sys.executable, "-m", "bench.fetchers", way, archive, path, str(target), ",".join(names), *options]

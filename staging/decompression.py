@@ -14,17 +14,22 @@ import lzma
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Thread
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import zstandard
 from isal import igzip
 
-from staging.errors import BadTarball
+from staging.errors import BadTarball, DevServerError
+from staging.writing import write_all
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _PIPE_BYTES = 1024 * 1024  # as much as Linux lets anyone have
 _PIECE = 256 * 1024
+_LONGEST_MAGIC = 6
 
 Plain = IO[bytes]
 
@@ -37,10 +42,9 @@ def decompressed(stream: io.RawIOBase, name: str) -> Iterator[Plain]:
         BadTarball: it is broken; from reading, or when the context ends.
 
     """
-    packed = io.BufferedReader(stream, _PIECE)
-    start = packed.peek(6)
+    packed = _FromItsStart(stream)
     for magic, command, module in _FORMATS:
-        if start.startswith(magic):
+        if packed.start.startswith(magic):
             program = shutil.which(command[0]) if command else None
             if program:
                 with _piped([program, *command[1:]], packed, name) as plain:
@@ -48,7 +52,31 @@ def decompressed(stream: io.RawIOBase, name: str) -> Iterator[Plain]:
             else:
                 yield io.BufferedReader(cast("io.RawIOBase", module(packed)), _PIECE)
             return
-    yield packed
+    yield io.BufferedReader(packed, _PIECE)
+
+
+class _FromItsStart(io.RawIOBase):
+    """A stream whose first bytes were looked at; closing it leaves the stream open."""
+
+    def __init__(self, stream: io.RawIOBase) -> None:
+        super().__init__()
+        self._stream = stream
+        self.start = b""
+        while len(self.start) < _LONGEST_MAGIC and (piece := stream.read(_LONGEST_MAGIC - len(self.start))):
+            self.start += piece
+        self._unread = self.start
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        if not self._unread:
+            return self._stream.readinto(buffer) or 0
+        target = memoryview(buffer).cast("B")
+        count = min(len(target), len(self._unread))
+        target[:count] = self._unread[:count]
+        self._unread = self._unread[count:]
+        return count
 
 
 def _zstd(packed: IO[bytes]) -> Any:
@@ -64,36 +92,36 @@ _FORMATS: tuple[tuple[bytes, Sequence[str], Callable[[Any], Any]], ...] = (
 
 
 @contextmanager
-def _piped(command: Sequence[str], packed: IO[bytes], name: str) -> Iterator[Plain]:
-    """What ``command`` makes of ``packed``, a thread feeding it. Leaving before its end kills it."""
+def _piped(command: Sequence[str], packed: io.RawIOBase, name: str) -> Iterator[Plain]:
+    """What ``command`` makes of ``packed``, a thread feeding it. Leaving before its end kills it.
+
+    What went wrong with reading ``packed`` is raised before what that led to.
+    """
     process = subprocess.Popen(  # noqa: S603 - a program that was found by its own name, given nothing but a stream
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
     )
     assert process.stdin  # noqa: S101 - pipes, as asked for
     assert process.stdout  # noqa: S101
-    for pipe in (process.stdin, process.stdout):
-        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     feeder = _Feeder(packed, process.stdin)
-    feeder.start()
-    try:
-        yield io.BufferedReader(cast("io.RawIOBase", process.stdout), _PIECE)
-        # Whoever reads stops at the end of what is packed, not of the stream: the program is heard to its end.
-        while process.stdout.read(_PIECE):
-            pass
-        _check_end(process, name)
-    except Exception as error:
-        packed.close()  # which ends a feeder that waits for the archive
-        process.kill()
-        feeder.join()
-        raise (feeder.failure or error) from None
-    finally:
-        with process:  # which closes its pipes, and waits for it
+    with process:  # which closes its pipes in the end, and waits for it
+        try:
+            for pipe in (process.stdin, process.stdout):
+                with suppress(OSError):  # a user may have only so much of pipes
+                    fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            feeder.start()
+            yield io.BufferedReader(cast("io.RawIOBase", process.stdout), _PIECE)
+            _check_end(process, name)
+        except Exception as error:
+            process.kill()
+            feeder.join()
+            raise (feeder.failure or error) from None
+        finally:
             process.kill()
             feeder.join()
 
 
 def _check_end(process: subprocess.Popen[bytes], name: str) -> None:
-    """Raise what the program has to complain of."""
+    """Raise what the program has to complain of, once it has said all."""
     complaint = process.stderr.read() if process.stderr else b""
     if process.wait():
         raise BadTarball(name, _last_line(complaint) or f"its decompressor ended with status {process.returncode}")
@@ -102,28 +130,22 @@ def _check_end(process: subprocess.Popen[bytes], name: str) -> None:
 class _Feeder(Thread):
     """Writes a stream into a program's standard input, and keeps what went wrong with reading it."""
 
-    def __init__(self, packed: IO[bytes], sink: IO[bytes]) -> None:
+    def __init__(self, packed: io.RawIOBase, sink: IO[bytes]) -> None:
         super().__init__(name="feed-decompressor", daemon=True)
         self._packed = packed
         self._sink = sink
-        self.failure: BaseException | None = None
+        self.failure: DevServerError | None = None
 
     def run(self) -> None:
         try:
-            while piece := cast("io.BufferedReader", self._packed).read1(_PIECE):
-                _write_all(self._sink, piece)
-        except BrokenPipeError:
+            while piece := self._packed.read(_PIECE):
+                write_all(self._sink.fileno(), piece)
+        except OSError:
             pass  # the program ended early, and says why
-        except BaseException as error:
-            self.failure = error  # of the archive, or the end of the reader
+        except DevServerError as error:
+            self.failure = error
         finally:
             self._sink.close()
-
-
-def _write_all(sink: IO[bytes], piece: bytes) -> None:
-    view = memoryview(piece)
-    while view:
-        view = view[sink.write(view) :]
 
 
 def _last_line(complaint: bytes) -> str:

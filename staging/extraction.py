@@ -23,6 +23,8 @@ from staging.tree import TreeWriter, UnpackLimits
 
 _BLOCK = 512  # bytes; the tar format's own
 _PIECE = 256 * 1024
+_LONGEST_NUMBER = 12  # digits that a length may take
+_MOST_EXTENSIONS = 8  # headers that one member may have before its own
 _LONGEST_HEADER = 1024 * 1024  # bytes that a name or a set of pax fields may take
 _BROKEN: tuple[type[Exception], ...] = (
     tarfile.TarError,
@@ -36,7 +38,13 @@ _BROKEN: tuple[type[Exception], ...] = (
 
 _BROKEN_ZIP: tuple[type[Exception], ...] = (*_BROKEN, NotImplementedError, RuntimeError, ValueError)
 # Headers that say something of the member behind them.
-_EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
+_EXTENSIONS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.XGLTYPE,
+)
 
 
 def unpack_stream(
@@ -60,8 +68,14 @@ def unpack_stream(
                 content = _content(plain, member.size if member.isreg() else 0)
                 if _is_wanted(member.name, excludes):
                     _write(writer, member, content)
+                else:
+                    writer.skip(member.size)
                 for _ in content:
-                    pass
+                    check(cancelled)
+            # What lies behind the last member is part of the stream: a decompressor checks it at its end.
+            while rest := plain.read(_PIECE):
+                check(cancelled)
+                writer.skip(len(rest))
     except _BROKEN as error:
         raise BadTarball(name, str(error) or "it ends too early") from error
     except OSError as error:
@@ -118,6 +132,7 @@ def _members(plain: IO[bytes]) -> Iterator[tarfile.TarInfo]:
     tarfile parses the headers; its own streams and extraction cost several times what a small file takes to be written.
     """
     fields: dict[str, str] = {}
+    extensions = 0
     while True:
         header = plain.read(_BLOCK)
         if len(header) < _BLOCK:
@@ -125,25 +140,23 @@ def _members(plain: IO[bytes]) -> Iterator[tarfile.TarInfo]:
         if not any(header):
             return
         member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-        if member.type in (
-            tarfile.GNUTYPE_LONGNAME,
-            tarfile.GNUTYPE_LONGLINK,
-            tarfile.XHDTYPE,
-            tarfile.SOLARIS_XHDTYPE,
-        ):
-            fields.update(_extended(plain, member))
-        elif member.type == tarfile.XGLTYPE:
-            _extended(plain, member)
+        if member.type in _EXTENSIONS:
+            extensions += 1
+            if extensions > _MOST_EXTENSIONS:
+                raise tarfile.ReadError("it holds too many headers for one member")
+            extended = _extended(plain, member)
+            if member.type != tarfile.XGLTYPE:  # which is for all members, and says nothing of a file
+                fields.update(extended)
         elif member.type == tarfile.GNUTYPE_SPARSE or any(field.startswith("GNU.sparse.") for field in fields):
             raise tarfile.ReadError(f"it holds the sparse file {member.name!r}")
         else:
             yield _with_fields(member, fields)
-            fields = {}
+            fields, extensions = {}, 0
 
 
 def _extended(plain: IO[bytes], member: tarfile.TarInfo) -> dict[str, str]:
     """The fields that a header brings for the member behind it, in the names of the pax format."""
-    if member.size > _LONGEST_HEADER:
+    if not 0 <= member.size <= _LONGEST_HEADER:
         raise tarfile.ReadError("it holds a header that is too long")
     payload = b"".join(_content(plain, member.size))
     text = payload.rstrip(b"\0").decode("utf-8", "surrogateescape")
@@ -156,14 +169,16 @@ def _extended(plain: IO[bytes], member: tarfile.TarInfo) -> dict[str, str]:
 
 def _pax_fields(payload: bytes) -> Iterator[tuple[str, str]]:
     """The records of a pax header: a length that counts itself, a space, ``key=value``, a newline."""
-    while payload:
-        digits, _, _ = payload.partition(b" ")
-        length = int(digits) if digits.isdigit() else 0
-        record, payload = payload[:length], payload[length:]
-        key, equals, value = record[len(digits) + 1 : -1].partition(b"=")
-        if not (length and equals and record.endswith(b"\n")):
+    start = 0
+    while start < len(payload):
+        space = payload.find(b" ", start, start + _LONGEST_NUMBER)
+        digits = payload[start:space] if space > 0 else b""
+        stop = start + (int(digits) if digits.isdigit() else 0)
+        key, equals, value = payload[space + 1 : stop - 1].partition(b"=")
+        if not (space < stop <= len(payload) and equals and payload[stop - 1 : stop] == b"\n"):
             raise tarfile.ReadError("it holds a header that cannot be read")
         yield key.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")
+        start = stop
 
 
 def _with_fields(member: tarfile.TarInfo, fields: dict[str, str]) -> tarfile.TarInfo:
@@ -193,7 +208,10 @@ def _content(plain: IO[bytes], size: int) -> Iterator[bytes]:
 
 def _write_zipped(writer: TreeWriter, source: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
     mode = member.external_attr >> 16
-    mtime = time.mktime((*member.date_time, 0, 0, -1))
+    try:
+        mtime = time.mktime((*member.date_time, 0, 0, -1))
+    except (ValueError, OverflowError):
+        mtime = 0.0
     if member.is_dir():
         writer.directory(member.filename, mtime)
     elif mode & 0o170000 not in (0, 0o100000):

@@ -3,7 +3,7 @@
 An artifact's staging area holds
 
     tree/        what will be published, laid out as it will lie in the build's directory
-    objects/     objects that are only a means, such as tarballs
+    objects/     objects that are on their way, and marks of how far they came
     ready.json   written last: the tree is complete and verified
 
 Until ``ready.json`` is there, a crash costs the area. From then on it costs nothing: :func:`recover` finishes the
@@ -41,14 +41,15 @@ class StagingArea:
         self.objects = self._path / "objects"
 
     def prepare(self) -> None:
+        """Make the area: an empty tree, and the objects that an earlier attempt left, to be gone on with."""
+        shutil.rmtree(self.tree, ignore_errors=True)
+        self.tree.mkdir(parents=True)
+        self.objects.mkdir(exist_ok=True)
+
+    def prepare_anew(self) -> None:
         """Make the area, empty."""
         self._remove()
-        self.prepare_to_go_on()
-
-    def prepare_to_go_on(self) -> None:
-        """Make the area, with what an earlier attempt left in it."""
-        self.tree.mkdir(parents=True, exist_ok=True)
-        self.objects.mkdir(exist_ok=True)
+        self.prepare()
 
     def discard(self) -> None:
         """Remove the area, unless it had become ready: then it is the next :func:`recover`'s to finish."""
@@ -63,11 +64,14 @@ class StagingArea:
 
         """
         files = dict(_files_below(self.tree))
-        self._refuse_to_replace()
         record = replace(record, files=len(files), size=sum(files.values()))
         write_json(self.tree / RESERVED_NAME / f"{self._name}{_FILES_SUFFIX}", files)
-        write_json(self._path / "ready.json", {"archive_url": archive_url, "record": record.to_json()})
-        self.finish()
+        # One at a time: two artifacts may bring the same new directory, or get in each other's way.
+        with _publishing(self._places):
+            self._refuse_to_replace()
+            write_json(self._path / "ready.json", {"archive_url": archive_url, "record": record.to_json()})
+            self._merge(archive_url, record)
+        self._remove()
 
     def finish(self) -> bool:
         """Do what is left of a publication that had become ready; False where it had not."""
@@ -76,12 +80,14 @@ class StagingArea:
             archive_url, record = str(ready["archive_url"]), ArtifactRecord.from_json(ready["record"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return False
-        # One at a time: two artifacts may bring the same new directory.
         with _publishing(self._places):
-            _merge(self.tree, self._places.published)
-            _record(self._places, archive_url, {self._name: record})
+            self._merge(archive_url, record)
         self._remove()
         return True
+
+    def _merge(self, archive_url: str, record: ArtifactRecord) -> None:
+        _merge(self.tree, self._places.published)
+        _record(self._places, archive_url, {self._name: record})
 
     def _remove(self) -> None:
         (self._path / "ready.json").unlink(missing_ok=True)

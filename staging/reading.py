@@ -1,7 +1,8 @@
 """Reading an object: slices fetched ahead by a few threads, handed on in order, hashed on the way.
 
 One reader holds at most ``slices_ahead * slice_bytes`` of its object in memory, however large the object is and however
-slow its consumer; that is 48 MiB with the default settings.
+slow its consumer: 48 MiB with the default settings, so that 6 artifacts of 8 builds can take 2.3 GiB if all of them are
+slower to be unpacked than to be fetched.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import Condition, Thread
 from threading import Event as Flag
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import google_crc32c
@@ -25,7 +27,8 @@ from staging.retry import Patience, Retry, check
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-_LOOK = 0.05  # seconds between two looks at whether there is something more urgent
+_TIME_TO_TELL, _BYTES_TO_TELL = 0.02, 2 * 1024 * 1024  # seconds, or bytes, after which a connection's speed shows
+_LOOK = 0.02  # seconds between two looks at whether there is something more urgent
 
 OnBytes = Callable[[int], None]
 
@@ -36,14 +39,17 @@ class ReadSettings:
 
     Attributes:
         slice_bytes: size of one range that is asked for.
-        threads: ranges of one object that are fetched at once.
+        threads: ranges of one object that are fetched at once, at most.
         slices_ahead: ranges of one object that are in memory at once, fetched or being fetched.
+        fast_bytes_per_second: a connection that brings more is not what limits the whole, and is left alone: on the
+            machine's own processors, a second one is only in the way.
 
     """
 
-    slice_bytes: int = 8 * 1024 * 1024
-    threads: int = 4
-    slices_ahead: int = 6
+    slice_bytes: int = 4 * 1024 * 1024
+    threads: int = 8
+    slices_ahead: int = 12
+    fast_bytes_per_second: int = 256 * 1024 * 1024
 
 
 class _Slice:
@@ -99,8 +105,15 @@ class ObjectReader(io.RawIOBase):
         self._leftover = memoryview(b"")
         self.crc32c = crc32c
         self.offset = start
-        for _ in range(min(settings.threads, len(self._to_fetch))):
-            Thread(target=self._fetch_slices, name=f"fetch-{item.name}", daemon=True).start()
+        self._fast = settings.fast_bytes_per_second
+        # Whether one connection is enough; not known until the first one has brought something.
+        self._is_fast: bool | None = None
+        try:
+            for number in range(min(settings.threads, len(self._to_fetch))):
+                Thread(target=self._fetch_slices, args=(number,), name=f"fetch-{item.name}", daemon=True).start()
+        except RuntimeError:  # the machine has no thread left
+            self.close()
+            raise
 
     def pieces(self) -> Iterator[bytes]:
         """The bytes that are left, in pieces as they come."""
@@ -168,19 +181,19 @@ class ObjectReader(io.RawIOBase):
 
     # The fetching threads' side
 
-    def _fetch_slices(self) -> None:
+    def _fetch_slices(self, number: int) -> None:
         try:
-            while (part := self._next_slice()) is not None:
+            while (part := self._next_slice(is_first=number == 0)) is not None:
                 self._fetch(part)
         except BaseException as error:
             with self._changed:
                 self._failure = self._failure or error
                 self._changed.notify_all()
 
-    def _next_slice(self) -> _Slice | None:
+    def _next_slice(self, is_first: bool) -> _Slice | None:
         """The next slice to fetch, once there is room for it; None where there is no more, or no more to do."""
         with self._changed:
-            while not (self._is_over() or self._may_fetch()):
+            while not (self._is_over() or (self._may_fetch() and (is_first or self._is_fast is False))):
                 self._changed.wait(_LOOK)
             if self._is_over():
                 return None
@@ -201,13 +214,20 @@ class ObjectReader(io.RawIOBase):
         retry = Retry(self._patience.retry_deadline, self._closing, self._cancelled)
         offset = part.start
         while offset < part.stop:
+            began_at, began = monotonic(), offset
             try:
                 for piece in self._archive.read(self._item, offset, part.stop):
                     offset += len(piece)
                     self._hand_on(part, piece, is_last=offset >= part.stop)
+                    self._take_time(offset - began, monotonic() - began_at)
                     retry.went_well()
             except ArchiveUnavailable as error:
                 retry.wait_after(error)
+
+    def _take_time(self, count: int, seconds: float) -> None:
+        """Find out how fast a connection is, from the request to ``count`` bytes later."""
+        if seconds >= _TIME_TO_TELL or count >= _BYTES_TO_TELL:
+            self._is_fast = count >= self._fast * seconds
 
     def _hand_on(self, part: _Slice, piece: bytes, is_last: bool) -> None:
         with self._changed:

@@ -10,6 +10,10 @@ from pathlib import Path
 
 from staging.errors import BadTarball
 from staging.layout import RESERVED_NAME
+from staging.writing import write_all
+
+_DEEPEST, _LONGEST_PART, _LONGEST_LINK = 100, 255, 4000  # directories, bytes, bytes
+_LATEST = 2.0**33  # seconds since the epoch, in the year 2242
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,8 @@ class TreeWriter:
             descriptor = os.open(target, flags, permissions)
         try:
             for piece in content:
-                _write_all(descriptor, piece)
-            os.utime(descriptor, (mtime, mtime))
+                write_all(descriptor, piece)
+            os.utime(descriptor, _sane_times(mtime))
         finally:
             os.close(descriptor)
 
@@ -79,6 +83,8 @@ class TreeWriter:
         parts = [part for part in link.split("/") if part not in ("", ".")]
         ups = next((index for index, part in enumerate(parts) if part != ".."), len(parts))
         depth = self._checked(path).count("/")
+        if not parts or len(os.fsencode(link)) > _LONGEST_LINK:
+            raise self._refusal(f"it holds the link {path!r} to nothing that could be")
         if link.startswith("/") or "\0" in link or ".." in parts[ups:] or ups > depth:
             raise self._refusal(f"it holds the link {path!r} to {link!r}, which may leave it")
         target = self._place_for(path)
@@ -92,12 +98,17 @@ class TreeWriter:
         source = self._checked(link)
         parent = source.rpartition("/")[0]
         full_source = f"{self._target}/{source}"
-        if parent not in self._directories or not _is_regular(full_source):
+        is_itself = source == self._checked(path)
+        if is_itself or parent not in self._directories or not _is_regular(full_source):
             raise self._refusal(f"it holds the link {path!r} to {link!r}, which is no file in it")
         target = self._place_for(path)
         if os.path.lexists(target):
             self._replace(path, target)
         os.link(full_source, target, follow_symlinks=False)
+
+    def skip(self, size: int) -> None:
+        """Count what is not written: it takes time all the same."""
+        self._count(size)
 
     def refuse(self, path: str, kind: str) -> None:
         """Say no to an entry that cannot be anything good."""
@@ -111,7 +122,7 @@ class TreeWriter:
     def finish(self) -> None:
         """Set the directories' times, which writing into them changed."""
         for path, mtime in self._directory_times.items():
-            os.utime(f"{self._target}/{path}", (mtime, mtime))
+            os.utime(f"{self._target}/{path}", _sane_times(mtime))
 
     def _count(self, size: int) -> None:
         self._entries += 1
@@ -128,6 +139,8 @@ class TreeWriter:
         parts = [part for part in path.split("/") if part not in ("", ".")]
         if ".." in parts or "\0" in path:
             raise self._refusal(f"it holds the name {path!r}, which leaves it")
+        if len(parts) > _DEEPEST or any(len(os.fsencode(part)) > _LONGEST_PART for part in parts):
+            raise self._refusal(f"it holds a name that is too long or too deep: {path[:100]!r}...")
         if RESERVED_NAME in parts:
             raise self._refusal(f"it holds {path!r}, and {RESERVED_NAME!r} is the devserver's own")
         return "/".join(parts)
@@ -143,6 +156,7 @@ class TreeWriter:
         if relative in self._directories:
             return
         self._make_directories(relative.rpartition("/")[0])
+        self._count(0)
         full = f"{self._target}/{relative}"
         try:
             os.mkdir(full, 0o755)  # noqa: PTH102 - made a hundred thousand times
@@ -159,11 +173,9 @@ class TreeWriter:
         return BadTarball(self._name, reason)
 
 
-def _write_all(descriptor: int, piece: bytes) -> None:
-    written = os.write(descriptor, piece)
-    while written < len(piece):
-        piece = piece[written:]
-        written = os.write(descriptor, piece)
+def _sane_times(mtime: float) -> tuple[float, float]:
+    """``mtime`` as times that any file system takes; what is no time at all is the epoch."""
+    return (mtime, mtime) if 0 <= mtime <= _LATEST else (0.0, 0.0)
 
 
 def _is_regular(path: str) -> bool:

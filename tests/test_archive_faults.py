@@ -158,3 +158,53 @@ def test_an_object_that_is_gone_since_the_listing_is_not_found(
         assert reached.wait(10)
         archive.remove(build.bucket, f"{build.path}/{FULL_PAYLOAD}")
     assert cause_of(download.result(20)) == f"ObjectNotFound: Could not find {build.url}/{FULL_PAYLOAD}"
+
+
+@pytest.mark.parametrize("offset", [100, 3_000_000, 5_999_000])
+@pytest.mark.parametrize("action", ["flip", "cut", "reset"])
+@pytest.mark.parametrize("name", ["test_suites.tar.bz2", FULL_PAYLOAD])
+def test_one_fault_in_a_big_object_ends_in_the_right_bytes(
+    server: DevServer, archive: FakeArchive, build: Build, name: str, action: str, offset: int
+) -> None:
+    files = {f"autotest/test_suites/control.{n}": noise(1_000_000, str(n)) for n in range(6)}
+    build.objects[name] = tarball(files) if name.endswith("bz2") else noise(6_000_000, "payload")
+    build.upload(archive)
+    start = offset // (4 * 1024**2) * 4 * 1024**2  # of the slice
+    is_done = False
+
+    def hook(asked: str, asked_start: int) -> None:
+        nonlocal is_done
+        if asked == name and asked_start == start and not is_done:
+            is_done = True
+            archive.fail_once(name, Fault(after=offset - start, action=action))
+
+    archive.call_before_reads(hook)
+    check_success(server.download(build.url))
+    if name == FULL_PAYLOAD:
+        assert (server.static_dir / build.path / "update.gz").read_bytes() == build.objects[name]
+    else:
+        for path, content in files.items():
+            assert (server.static_dir / build.path / path).read_bytes() == content
+    assert archive.bytes_sent(name) <= 2.1 * len(build.objects[name])
+
+
+def test_a_big_hostile_tarball_is_told_as_such(server: DevServer, archive: FakeArchive, build: Build) -> None:
+    files = {"../escape": b"x", **{f"f{n}": noise(1_000_000, str(n)) for n in range(8)}}
+    archive.put(build.bucket, f"{build.path}/test_suites.tar.bz2", tarball(files))
+    assert cause_of(server.download(build.url)).startswith(
+        "BadTarball: test_suites.tar.bz2 cannot be unpacked: it holds"
+    )
+
+
+def test_an_archive_that_goes_away_while_a_tarball_is_unpacked_is_told_as_such(
+    server: DevServer, archive: FakeArchive, build: Build
+) -> None:
+    files = {f"f{n}": noise(1_000_000, str(n)) for n in range(8)}
+    archive.put(build.bucket, f"{build.path}/test_suites.tar.bz2", tarball(files))
+
+    def hook(name: str, start: int) -> None:
+        if name == "test_suites.tar.bz2" and start:
+            archive.fail_always(name, Fault(status=503))
+
+    archive.call_before_reads(hook)
+    assert cause_of(server.download(build.url)).startswith("ArchiveUnavailable: Could not read ")

@@ -80,12 +80,52 @@ def test_every_format_is_unpacked(
     assert tree(target) == FILES
 
 
+@pytest.mark.parametrize("mtime", [-1.0, 1e300, float("nan")])
+def test_a_time_that_is_none_is_the_epoch(tmp_path: Path, mtime: float) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("a")
+        info.pax_headers = {"mtime": str(mtime)}
+        tar.addfile(info)
+    assert (unpack(tmp_path, buffer.getvalue()) / "a").stat().st_mtime == 0
+
+
+def negative_header() -> bytes:
+    header = bytearray(member("././@LongLink", tarfile.GNUTYPE_LONGNAME).tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"\xff" * 12  # a size of -1
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+def test_a_header_of_negative_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadTarball, match="too long"):
+        unpack(tmp_path, negative_header() + bytes(2048))
+
+
 def test_a_zip_file_is_unpacked(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in FILES.items():
             archive.writestr(name, content)
     assert tree(unpack(tmp_path, buffer.getvalue(), "x.zip")) == FILES
+
+
+def test_what_lies_behind_the_end_of_a_tarball_is_read_and_left(tmp_path: Path) -> None:
+    assert tree(unpack(tmp_path, tarball({"a": b"a"}, "") + bytes(3_000_000))) == {"a": b"a"}
+
+
+def test_a_wrong_checksum_of_the_compression_is_found(tmp_path: Path) -> None:
+    content = bytearray(gzip.compress(tarball({"a": noise(100_000, "a")}, "")))
+    content[-6] ^= 1
+    with pytest.raises(BadTarball):
+        unpack(tmp_path, bytes(content), "x.tar.gz")
+
+
+def test_directories_that_names_lead_through_are_counted(tmp_path: Path) -> None:
+    files = {"/".join(f"{n}-{depth}" for depth in range(50)): b"" for n in range(10)}
+    with pytest.raises(BadTarball, match="more than 100 files"):
+        unpack(tmp_path, tarball(files, ""), limits=UnpackLimits(max_files=100))
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int = 0o644) -> tarfile.TarInfo:
@@ -151,6 +191,10 @@ HOSTILE: dict[str, dict[str, bytes | tarfile.TarInfo]] = {
     "directory-as-file": {"a/b": b"y", "a": b"x"},
     "no-name": {".": b"x"},
     "sparse": {"sparse": sparse()},
+    "deep": {"/".join("d" * 150): b"x"},
+    "long": {"x" * 300: b"x"},
+    "hard-link-to-itself": {"a": b"x", "./a": member("./a", tarfile.LNKTYPE, "a")},
+    "link-to-nothing": {"l": member("l", tarfile.SYMTYPE, ".")},
 }
 
 
@@ -239,4 +283,5 @@ def test_a_hostile_artifact_leaves_nothing_behind(
         "target/version/.devserver/manifest.json",
         "target/version/.devserver/empty.files.json",
         ".devserver/locks/target%2Fversion",
+        ".devserver/synchronous",
     }

@@ -18,7 +18,7 @@ from tests.builds import noise
 from tests.fake_archive import FakeArchive, Fault, crc32c_of
 
 SIZE = 3_000_000
-SETTINGS = ReadSettings(slice_bytes=256 * 1024, threads=4, slices_ahead=6)
+SETTINGS = ReadSettings(slice_bytes=256 * 1024, threads=4, slices_ahead=6, fast_bytes_per_second=10**12)
 CONTENT = noise(SIZE, "object")
 OFFSETS = [random.Random(7).randrange(SIZE) for _ in range(30)]
 

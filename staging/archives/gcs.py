@@ -27,7 +27,7 @@ from staging.errors import AccessDenied, ArchiveError, ArchiveUnavailable, Objec
 _CONNECT_TIMEOUT = 10.0  # seconds
 _LISTED_FIELDS = "items(name,size,crc32c,generation),nextPageToken"
 # Connections that one process keeps open: more than it ever has reads under way, so that none is opened twice.
-_CONNECTIONS = 64
+_CONNECTIONS = 256
 _PASSING_STATUSES = (408, 429)  # the 4xx that are worth another try
 _PIECE = 512 * 1024  # bytes handed on at a time, at most
 _TRANSIENT = (requests.RequestException, urllib3.exceptions.HTTPError, DataCorruption, OSError)
@@ -86,6 +86,8 @@ class GcsArchive:
         # Not compressed on the way: the archive states the crc32c of an object as it is stored.
         headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "gzip"}
         with client._http.get(address, params=query, headers=headers, stream=True, timeout=self._timeout) as response:
+            if response.status_code == 200:
+                raise ConnectionError("the archive took no notice of the range")
             if response.status_code != 206:
                 raise api.from_http_response(response)  # type: ignore[no-untyped-call]
             left = stop - start

@@ -1,0 +1,161 @@
+"""``python -m bench``: measures the devserver beside its peers, and writes docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from bench.data import TARBALLS, BenchData, full_sizes, make_data, quick_sizes
+from bench.experiments import EXPERIMENTS, Experiment
+from bench.limits import verdicts
+from bench.machine import describe, load
+from bench.processes import PROJECT
+from bench.profiles import PROFILES, Profile, archive_server
+from bench.report import Run
+from bench.samples import BenchError, Method, Outcome, Sample
+from bench.setting import Setting
+
+_DATA = PROJECT / "bench-data"
+_LARGE = 1024**2  # bytes of a file
+_NAMES = [experiment.name for experiment in EXPERIMENTS]
+_PROFILE_NAMES = [profile.name for profile in PROFILES]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="How often each method runs.")
+@click.option("--only", type=click.Choice(_NAMES), multiple=True, help="Only this experiment; repeatable.")
+@click.option("--profile", type=click.Choice(_PROFILE_NAMES), multiple=True, help="Only this profile; repeatable.")
+@click.option("--quick", is_flag=True, help="One round with a few megabytes, to see that everything works.")
+@click.option(
+    "--compressor",
+    type=click.Choice(["pbzip2", "lbzip2", "bzip2"]),
+    default="pbzip2",
+    show_default=True,
+    help="What packs the build's tarballs.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Report to write instead; its JSON lies beside it.")
+def command_line(
+    rounds: int, only: Sequence[str], profile: Sequence[str], quick: bool, compressor: str, output: Path | None
+) -> None:
+    """Measure, and write docs/benchmarks.md and docs/benchmarks.json.
+
+    What is not the whole benchmark is written to bench-data/partial.md instead.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    is_whole = not (quick or only or profile)
+    report = output or (PROJECT / "docs" / "benchmarks.md" if is_whole else _DATA / "partial.md")
+    run = measure(1 if quick else rounds, only or _NAMES, profile or _PROFILE_NAMES, quick, compressor)
+    report.write_text(run.to_markdown())
+    report.with_suffix(".json").write_text(run.to_json())
+    click.echo(f"\nWritten: {report}")
+    sys.exit(1 if run.failures else 0)
+
+
+def measure(rounds: int, names: Collection[str], profile_names: Collection[str], quick: bool, compressor: str) -> Run:
+    """Run the experiments that are asked for, in the profiles that are."""
+    sizes = quick_sizes(compressor) if quick else full_sizes(compressor)
+    click.echo("Making what is fetched, unless it is there")
+    data = make_data(_DATA / ("quick" if quick else f"full-{compressor}"), sizes)
+    data.warm()
+    busy_before = load()
+    scratch = _DATA / f"scratch-{os.getpid()}"
+    scratch.mkdir()
+    outcomes: list[Outcome] = []
+    failures: list[str] = []
+    try:
+        for profile in PROFILES:
+            if profile.name in profile_names:
+                _measure_at(profile, data, rounds, names, quick, scratch, outcomes, failures)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    machine = {**describe(_DATA), "load before and after": f"{busy_before}; {load()}"}
+    files = sum(data.unpacked_files(name) for name in TARBALLS)
+    run = Run(machine, rounds, compressor, data.build_bytes, files, outcomes, failures)
+    _tell_verdicts(run)
+    return run
+
+
+def _measure_at(
+    profile: Profile,
+    data: BenchData,
+    rounds: int,
+    names: Collection[str],
+    quick: bool,
+    scratch: Path,
+    outcomes: list[Outcome],
+    failures: list[str],
+) -> None:
+    with archive_server(data.index, profile, scratch) as archive:
+        for experiment in EXPERIMENTS:
+            if experiment.name not in names or (experiment.profiles and profile not in experiment.profiles):
+                continue
+            click.secho(f"\n{experiment.title}, {profile.name}", bold=True)
+            try:
+                setting = Setting(data, archive, profile, quick)
+                outcomes.append(_interleaved(experiment, setting, rounds, scratch / "run"))
+            except BenchError as error:
+                failures.append(f"{experiment.title}, {profile.name}: {error}")
+                click.secho(failures[-1], fg="red", err=True)
+
+
+def _interleaved(experiment: Experiment, setting: Setting, rounds: int, directory: Path) -> Outcome:
+    """Every method once in each round, in an order that begins with another one each time."""
+    methods = experiment.methods(setting)
+    samples: dict[str, list[Sample]] = {method.name: [] for method in methods}
+    for number in range(rounds):
+        first = number % len(methods)
+        for method in methods[first:] + methods[:first]:
+            sample = _in_an_empty_directory(method, directory)
+            samples[method.name].append(sample)
+            click.echo(
+                f"  {method.name:18} {sample.wall:8.3f} s  {sample.cpu:8.3f} s of processor"
+                + (f"  {sample.peak / 1e6:6.1f} MB" if sample.peak else "")
+                + (f"  ({sample.note})" if sample.note else "")
+            )
+    labels = {method.name: method.label for method in methods}
+    return Outcome(experiment.name, setting.profile.name, labels, samples)
+
+
+def _in_an_empty_directory(method: Method, directory: Path) -> Sample:
+    directory.mkdir()
+    os.sync()  # what was written before is no part of what comes
+    try:
+        return method.run(directory)
+    finally:
+        _put_away(directory)
+
+
+def _put_away(directory: Path) -> None:
+    """Make room on the disk, but leave the small files until the end: without a journal, ext4 gives no inode away again
+    for minutes, and making files is several times slower while it looks past those of thousands that were deleted.
+    """
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            path = Path(folder, name)
+            if path.lstat().st_size > _LARGE:
+                path.unlink()
+    directory.rename(directory.with_name(f"done-{time.monotonic_ns()}"))
+
+
+def _tell_verdicts(run: Run) -> None:
+    click.echo()
+    for verdict in verdicts(run.outcomes):
+        if verdict.measured is not None:
+            color = "green" if verdict.holds else "red"
+            text = (
+                f"{verdict.measured:8.2f}  at most {verdict.limit.at_most:6g}  {verdict.limit.text}, {verdict.profile}"
+            )
+            click.secho(text, fg=color)
+
+
+if __name__ == "__main__":
+    with suppress(BrokenPipeError):
+        command_line()
