@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from threading import Event as Flag
 from typing import Any
 
 import click
@@ -79,11 +80,32 @@ def serve(options: dict[str, Any]) -> None:
         PortFile(bus, options["portfile"], server.bound_port).subscribe()
     if options["pidfile"]:
         cherrypy.process.plugins.PIDFile(bus, str(options["pidfile"])).subscribe()
-    bus.signal_handler.handlers["SIGINT"] = bus.exit  # also where a shell started us with Ctrl-C switched off
-    bus.signals.subscribe()
+    end_was_asked_for = _end_on_signals(bus)
     cherrypy.log(f"devserver {_version()}, staging to and serving {static_dir}", "DEVSERVER")
     bus.start()
+    if end_was_asked_for.is_set():
+        bus.exit()
     bus.block()
+
+
+def _end_on_signals(bus: Any) -> Flag:
+    """End the server on SIGTERM and on Ctrl-C, also where a shell started it with Ctrl-C switched off.
+
+    Returns:
+        A flag that is set by a signal that comes too early: a bus that is still starting forgets that it was ended.
+
+    """
+    too_early = Flag()
+
+    def end() -> None:
+        if bus.state is bus.states.STARTED:
+            bus.exit()
+        else:
+            too_early.set()
+
+    bus.signal_handler.handlers.update({"SIGTERM": end, "SIGINT": end})
+    bus.signals.subscribe()
+    return too_early
 
 
 def _usable_directory(option: str, path: Path) -> Path:

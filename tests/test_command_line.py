@@ -141,12 +141,16 @@ def test_an_archive_that_cannot_be_listed_is_in_the_log_at_once(
     eventually(lambda: f"{build.path}: listing the build failed: Could not read {build.url}" in server.log)
 
 
-@pytest.mark.parametrize("moment", [0.2, 0.3, 0.4, 0.5, 0.6, 0.8])
-def test_ctrl_c_ends_it_at_any_moment(start_server: StartServer, moment: float) -> None:
+@pytest.mark.parametrize("moment", [0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5])
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_at_any_moment_of_its_start(
+    start_server: StartServer, moment: float, end: signal.Signals
+) -> None:
     server = start_server()
+    eventually(lambda: "ENGINE Listening for SIGTERM" in server.log)
     Flag().wait(moment)
-    server.process.send_signal(signal.SIGINT)
-    server.process.wait(10)
+    server.process.send_signal(end)
+    assert server.process.wait(10) == 0
     assert "Traceback" not in server.log
 
 
