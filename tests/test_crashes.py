@@ -246,6 +246,7 @@ def test_artifacts_that_bring_the_same_directory_do_not_get_in_each_others_way(
     for number in range(30):
         build = make_build(version=f"R17-{number}.0.0").upload(archive)
         server.stage(build.url)
+        build.check_staged(server.static_dir)
 
 
 def test_a_download_that_was_cut_off_goes_on_from_its_verified_part(server: DevServer, archive: FakeArchive) -> None:

@@ -123,6 +123,7 @@ def test_startswith_was_the_sandbox(start_server: StartServer, tmp_path: Path) -
 def test_a_missing_delta_failed_the_build(server: DevServer, archive: FakeArchive, build: Build) -> None:
     archive.remove(build.bucket, f"{build.path}/{NTON_PAYLOAD}")
     server.stage(build.url)
+    assert server.get(f"/static/{build.path}/autotest/packages.checksum").status_code == 200
 
 
 def test_errors_answered_200(server: DevServer, build: Build) -> None:
