@@ -22,7 +22,7 @@ import staging.archives.gcs  # noqa: F401 - imported here, for not to be importe
 from bench.archive_index import BUCKET
 from bench.data import TARBALLS, url_of
 from staging.archives import ArchiveUrl, open_archive
-from staging.reading import ReadSettings
+from staging.fetching import ReadSettings
 from staging.retry import Patience
 from staging.transfer import Transfer
 

@@ -12,7 +12,7 @@ from bench.experiments import EXPERIMENTS
 from bench.limits import Verdict, verdicts
 from bench.profiles import PROFILES, WIDE_AREA
 from bench.samples import Outcome
-from staging.reading import ReadSettings
+from staging.fetching import ReadSettings
 
 _FINDINGS = Path(__file__).with_name("findings.md")
 _MEBIBYTE = 1024**2

@@ -13,9 +13,10 @@ import google_crc32c
 
 from staging.archives import Archive, ArchiveObject
 from staging.errors import Cancelled
+from staging.fetching import ReadSettings
 from staging.manifest import write_json
 from staging.priority import GiveWay
-from staging.reading import ObjectReader, OnBytes, ReadSettings
+from staging.reading import ObjectReader, OnBytes
 from staging.retry import Patience, check
 from staging.writing import write_all
 
@@ -74,6 +75,7 @@ def _write_out(reader: ObjectReader, file: IO[bytes], mark: _Mark) -> None:
         if reader.offset - marked >= _BYTES_BETWEEN_MARKS:
             marked = reader.offset
             mark.set(marked, reader.crc32c)
+        del piece  # so that its memory serves for the next one
 
 
 def has_marks(directory: Path) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
+# Bytes given to the kernel at a time. It puts larger ones into larger pages, which a virtual machine may first have to
+# get back from its host: five times slower where that is so, and no faster anywhere (docs/benchmarks.md).
+_AT_ONCE = 64 * 1024
+
 
 def write_all(descriptor: int, piece: bytes) -> None:
     """Write all of ``piece``: the kernel may take less at once, from a pipe as from a disk that is nearly full."""
-    written = os.write(descriptor, piece)
-    if written == len(piece):
-        return
-    rest = memoryview(piece)[written:]
+    rest = memoryview(piece)
     while rest:
-        rest = rest[os.write(descriptor, rest) :]
+        rest = rest[os.write(descriptor, rest[:_AT_ONCE]) :]

@@ -11,7 +11,7 @@ import pytest
 
 from staging.archives import ArchiveUrl, gcs, open_archive
 from staging.errors import ArchiveUnavailable, Cancelled, ChecksumMismatch, ObjectChanged
-from staging.reading import ReadSettings
+from staging.fetching import ReadSettings
 from staging.retry import Patience
 from staging.transfer import Transfer
 from tests.builds import noise

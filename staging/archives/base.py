@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
+
+from staging.errors import Cancelled
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,33 @@ class ArchiveObject:
         return asdict(self)
 
 
+class ObjectStream:
+    """The bytes of one range, in pieces as they come, none of them empty.
+
+    One thread at a time may iterate, and any may :meth:`abort`.
+    """
+
+    def __init__(self, pieces: Iterator[bytes], interrupt: Callable[[], None] = lambda: None) -> None:
+        """``interrupt`` ends a read in which the archive lets another thread wait."""
+        self._pieces = pieces
+        self._interrupt = interrupt
+        self._is_aborted = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        piece = next(self._pieces)
+        if self._is_aborted:  # what came then may be anything
+            raise Cancelled("the read was stopped")
+        return piece
+
+    def abort(self) -> None:
+        """Give no more bytes; who waits for some gets ``ArchiveUnavailable`` or ``Cancelled``, at once."""
+        self._is_aborted = True
+        self._interrupt()
+
+
 class Archive(Protocol):
     """One build in an archive.
 
@@ -53,10 +82,10 @@ class Archive(Protocol):
 
         """
 
-    def read(self, item: ArchiveObject, start: int, stop: int) -> Iterator[bytes]:
+    def read(self, item: ArchiveObject, start: int, stop: int) -> ObjectStream:
         """The bytes ``start`` to ``stop`` (exclusive, ``start < stop <= item.size``) of that very generation.
 
-        They come in pieces, as they arrive, none of them empty. What was given before an error is good.
+        They are asked for when the first of them is. What was given before an error is good.
 
         Raises:
             ObjectChanged: the object is another generation by now, or gone.

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from staging.archives.base import ArchiveObject
+from staging.archives.base import ArchiveObject, ObjectStream
 from staging.archives.url import ArchiveUrl
 from staging.errors import AccessDenied, ArchiveUnavailable, ObjectChanged, ObjectNotFound
 
@@ -39,8 +39,11 @@ class DirectoryArchive:
             raise self._translated(error, name) from error
         return ArchiveObject(name, status.st_size, "", _generation(status))
 
-    def read(self, item: ArchiveObject, start: int, stop: int) -> Iterator[bytes]:
+    def read(self, item: ArchiveObject, start: int, stop: int) -> ObjectStream:
         """See :class:`~staging.archives.base.Archive`."""
+        return ObjectStream(self._pieces(item, start, stop))
+
+    def _pieces(self, item: ArchiveObject, start: int, stop: int) -> Iterator[bytes]:
         try:
             with (self._directory / item.name).open("rb", buffering=0) as file:
                 if _generation(os.fstat(file.fileno())) != item.generation:

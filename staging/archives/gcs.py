@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import socket
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
@@ -20,7 +21,7 @@ from google.auth import environment_vars
 from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
-from staging.archives.base import ArchiveObject
+from staging.archives.base import ArchiveObject, ObjectStream
 from staging.archives.url import ArchiveUrl
 from staging.errors import AccessDenied, ArchiveError, ArchiveUnavailable, ObjectChanged, ObjectNotFound
 
@@ -29,7 +30,7 @@ _LISTED_FIELDS = "items(name,size,crc32c,generation),nextPageToken"
 # Connections that one process keeps open: more than it ever has reads under way, so that none is opened twice.
 _CONNECTIONS = 256
 _PASSING_STATUSES = (408, 429)  # the 4xx that are worth another try
-_PIECE = 512 * 1024  # bytes handed on at a time, at most
+_PIECE = 512 * 1024  # bytes handed on at a time, at most: what stays in a processor's cache until it is used
 _TRANSIENT = (requests.RequestException, urllib3.exceptions.HTTPError, DataCorruption, OSError)
 # Asked in this order: what refused or broke a connection is often reported through an error that times out.
 _IN_FEW_WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
@@ -64,17 +65,25 @@ class GcsArchive:
             raise ObjectNotFound(self.url_of(name))
         return self._described(blob)
 
-    def read(self, item: ArchiveObject, start: int, stop: int) -> Iterator[bytes]:
+    def read(self, item: ArchiveObject, start: int, stop: int) -> ObjectStream:
         """See :class:`~staging.archives.base.Archive`."""
+        responses: deque[requests.Response] = deque(maxlen=1)
+        return ObjectStream(self._pieces(item, start, stop, responses), functools.partial(_interrupt, responses))
+
+    def _pieces(
+        self, item: ArchiveObject, start: int, stop: int, responses: deque[requests.Response]
+    ) -> Iterator[bytes]:
+        """The range, as it comes from what is put into ``responses``."""
         url = self.url_of(item.name)
         try:
-            with _translated(url):
-                yield from self._media(item, start, stop)
+            with _translated(url), self._response(item, start, stop) as response:
+                responses.append(response)
+                yield from _body(response, stop - start)
         except ObjectNotFound as error:
             raise ObjectChanged(url, item.generation) from error
 
-    def _media(self, item: ArchiveObject, start: int, stop: int) -> Iterator[bytes]:
-        """The range as the archive sends it.
+    def _response(self, item: ArchiveObject, start: int, stop: int) -> requests.Response:
+        """The archive's answer to who asks for a range.
 
         Asked for by the client's own session: the client's own downloads pass 8 KiB at a time through Python, or hold
         a whole range in memory before the first byte can be used.
@@ -85,18 +94,10 @@ class GcsArchive:
         query = {"alt": "media", "generation": item.generation}
         # Not compressed on the way: the archive states the crc32c of an object as it is stored.
         headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "gzip"}
-        with client._http.get(address, params=query, headers=headers, stream=True, timeout=self._timeout) as response:
-            if response.status_code == 200:
-                raise ConnectionError("the archive took no notice of the range")
-            if response.status_code != 206:
-                raise api.from_http_response(response)  # type: ignore[no-untyped-call]
-            left = stop - start
-            while left and (piece := response.raw.read(min(left, _PIECE), decode_content=False)):
-                left -= len(piece)
-                yield piece
-            if left:
-                raise ConnectionError(f"{left} bytes did not come")
-            response.raw.read(1)  # its end, by which the connection is free for the next request
+        response: requests.Response = client._http.get(
+            address, params=query, headers=headers, stream=True, timeout=self._timeout
+        )
+        return response
 
     def url_of(self, name: str) -> str:
         """See :class:`~staging.archives.base.Archive`."""
@@ -107,6 +108,28 @@ class GcsArchive:
 
     def _described(self, blob: Any) -> ArchiveObject:
         return ArchiveObject(blob.name.removeprefix(self._prefix), blob.size, blob.crc32c or "", str(blob.generation))
+
+
+def _body(response: requests.Response, count: int) -> Iterator[bytes]:
+    """The ``count`` bytes of a range's answer."""
+    if response.status_code == 200:
+        raise ConnectionError("the archive took no notice of the range")
+    if response.status_code != 206:
+        raise api.from_http_response(response)  # type: ignore[no-untyped-call]
+    while count and (piece := response.raw.read(min(count, _PIECE), decode_content=False)):
+        count -= len(piece)
+        yield piece
+        del piece  # so that its memory serves for the next one
+    if count:
+        raise ConnectionError(f"{count} bytes did not come")
+    response.raw.read(1)  # its end, by which the connection is free for the next request
+
+
+def _interrupt(responses: deque[requests.Response]) -> None:
+    """Wake up who waits for bytes of one of ``responses``."""
+    for response in responses:
+        with suppress(OSError, ValueError, RuntimeError):  # it has come to its end
+            response.raw.shutdown()
 
 
 @functools.lru_cache(maxsize=1)
