@@ -18,7 +18,7 @@ from staging.manifest import write_json
 from staging.priority import GiveWay
 from staging.reading import ObjectReader, OnBytes
 from staging.retry import Patience, check
-from staging.writing import write_all
+from staging.writing import write_to_file
 
 _BYTES_BETWEEN_MARKS = 64 * 1024 * 1024
 _MARK = ".devserver-mark"
@@ -71,7 +71,7 @@ class Transfer:
 def _write_out(reader: ObjectReader, file: IO[bytes], mark: _Mark) -> None:
     marked = reader.offset
     for piece in reader.pieces():
-        write_all(file.fileno(), piece)
+        write_to_file(file.fileno(), piece)
         if reader.offset - marked >= _BYTES_BETWEEN_MARKS:
             marked = reader.offset
             mark.set(marked, reader.crc32c)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from staging.errors import BadTarball
 from staging.layout import RESERVED_NAME
-from staging.writing import write_all
+from staging.writing import write_to_file
 
 _DEEPEST, _LONGEST_PART, _LONGEST_LINK = 100, 255, 4000  # directories, bytes, bytes
 _LATEST = 2.0**33  # seconds since the epoch, in the year 2242
@@ -68,7 +68,7 @@ class TreeWriter:
             descriptor = os.open(target, flags, permissions)
         try:
             for piece in content:
-                write_all(descriptor, piece)
+                write_to_file(descriptor, piece)
             os.utime(descriptor, _sane_times(mtime))
         finally:
             os.close(descriptor)
