@@ -23,7 +23,7 @@ class Slots:
 
     @contextmanager
     def taken(self, cancelled: Flag, on_wait: Callable[[int], None]) -> Iterator[None]:
-        """Hold a place; ``on_wait`` is told how many are before, if there is none free.
+        """Hold a place; ``on_wait`` is told how many are before, if there is none free, and whenever that changes.
 
         Raises:
             Cancelled: the flag was set before there was one.
@@ -41,20 +41,26 @@ class Slots:
         ticket = object()
         with self._changed:
             self._queue.append(ticket)
-            ahead = len(self._queue) - 1
-            must_wait = not self._is_next(ticket)
         try:
-            if must_wait:
-                on_wait(ahead)
-            with self._changed:
-                while not self._is_next(ticket):
-                    check(cancelled)
-                    self._changed.wait(_LOOK)
-                self._free -= 1
+            told: int | None = None
+            while (ahead := self._enter_or_wait(ticket, told)) is not None:
+                check(cancelled)
+                if ahead != told:
+                    on_wait(ahead)
+                    told = ahead
         finally:
             with self._changed:
                 self._queue.remove(ticket)
                 self._changed.notify_all()
 
-    def _is_next(self, ticket: object) -> bool:
-        return self._free > 0 and self._queue[0] is ticket
+    def _enter_or_wait(self, ticket: object, told: int | None) -> int | None:
+        """None once the holder of ``ticket`` has a place; else how many are before, later if that is as ``told``."""
+        with self._changed:
+            ahead = self._queue.index(ticket)
+            if ahead == told:
+                self._changed.wait(_LOOK)
+                ahead = self._queue.index(ticket)
+            if ahead == 0 and self._free > 0:
+                self._free -= 1
+                return None
+            return ahead

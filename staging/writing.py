@@ -6,7 +6,7 @@ import os
 
 # Bytes of a file given to the kernel at a time. It puts larger ones into larger blocks of memory, which a virtual
 # machine may first have to get back from its host: up to eight times slower where that is so (docs/benchmarks.md).
-_AT_ONCE = 16 * 1024
+_AT_ONCE = 32 * 1024
 
 
 def write_all(descriptor: int, piece: bytes | memoryview) -> None:

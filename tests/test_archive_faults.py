@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import random
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,8 @@ from tests.builds import FULL_PAYLOAD, Build, noise, tarball
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive, Fault
 from tests.servers import DevServer, cause_of, check_success
+
+SIZE = 300_000
 
 
 @pytest.mark.parametrize("where", ["list", FULL_PAYLOAD, "autotest.tar.bz2"])
@@ -186,6 +189,21 @@ def test_one_fault_in_a_big_object_ends_in_the_right_bytes(
         for path, content in files.items():
             assert (server.static_dir / build.path / path).read_bytes() == content
     assert archive.bytes_sent(name) <= 2.1 * len(build.objects[name])
+
+
+@pytest.mark.parametrize("offset", [random.Random(11).randrange(SIZE) for _ in range(30)])
+@pytest.mark.parametrize("name", ["test_suites.tar.bz2", FULL_PAYLOAD])
+def test_one_flipped_byte_costs_one_more_fetch(
+    server: DevServer, archive: FakeArchive, build: Build, name: str, offset: int
+) -> None:
+    content = noise(SIZE, "payload")
+    build.objects[name] = tarball({"autotest/test_suites/control.x": content}) if name.endswith("bz2") else content
+    build.upload(archive)
+    archive.fail_once(name, Fault(after=offset, action="flip"))
+    check_success(server.download(build.url))
+    staged = "autotest/test_suites/control.x" if name.endswith("bz2") else "update.gz"
+    assert (server.static_dir / build.path / staged).read_bytes() == content
+    assert archive.bytes_sent(name) <= 2 * len(build.objects[name])
 
 
 def test_a_big_hostile_tarball_is_told_as_such(server: DevServer, archive: FakeArchive, build: Build) -> None:

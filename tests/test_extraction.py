@@ -11,7 +11,7 @@ import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event as Flag
 
@@ -242,12 +242,42 @@ def test_a_tarball_that_holds_too_much_is_refused(tmp_path: Path, limits: Unpack
         unpack(tmp_path, content, "x.tar.bz2", limits)
 
 
-@pytest.mark.parametrize("compress", [bz2.compress, gzip.compress], ids=["bz2", "gz"])
-def test_a_bomb_is_refused(tmp_path: Path, compress: Compress) -> None:
-    content = compress(tarball({f"f{n}": bytes(20_000_000) for n in range(10)}, ""))
+@pytest.mark.parametrize("kind", sorted(COMPRESSIONS.keys() - {"tar"}))
+def test_a_bomb_is_refused(tmp_path: Path, kind: str) -> None:
+    content = COMPRESSIONS[kind](tarball({f"f{n}": bytes(20_000_000) for n in range(10)}, ""))
     with pytest.raises(BadTarball, match="more than 500 times its size"):
         unpack(tmp_path, content, "x.tar.bz2", UnpackLimits(max_ratio=500))
     assert sum(path.stat().st_size for path in tmp_path.rglob("f*")) < 200_000_000
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (UnpackLimits(max_bytes=10_000), "more than 10000 bytes"),
+        (UnpackLimits(max_files=5), "more than 5 files"),
+        (UnpackLimits(max_ratio=2), "more than 2 times its size"),
+    ],
+)
+def test_a_zip_that_holds_too_much_is_refused(tmp_path: Path, limits: UnpackLimits, reason: str) -> None:
+    with pytest.raises(BadTarball, match=reason):
+        unpack(tmp_path, zipped({f"f{n}": bytes(20_000_000) for n in range(10)}), "x.zip", limits)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("f*")) < 200_000_000
+
+
+def test_a_zip_that_understates_a_file_is_refused(tmp_path: Path) -> None:
+    content = zipped({"a": bytes(5_000_000)})
+    size = (5_000_000).to_bytes(4, "little")
+    assert content.count(size) == 2  # in the file's own header, and in the directory
+    with pytest.raises(BadTarball):
+        unpack(tmp_path, content.replace(size, (1000).to_bytes(4, "little")), "x.zip")
 
 
 def broken_header(content: bytes) -> bytes:
