@@ -63,9 +63,9 @@ class StagingArea:
             PathTaken: a file lies in the way that no artifact of this build published. Nothing was moved.
 
         """
-        files = dict(_files_below(self.tree))
+        files = dict(_files_below(str(self.tree)))
         record = replace(record, files=len(files), size=sum(files.values()))
-        write_json(self.tree / RESERVED_NAME / f"{self._name}{_FILES_SUFFIX}", files)
+        write_json(self.tree / RESERVED_NAME / f"{self._name}{_FILES_SUFFIX}", files, indent=None)
         # One at a time: two artifacts may bring the same new directory, or get in each other's way.
         with _publishing(self._places):
             self._refuse_to_replace()
@@ -158,13 +158,15 @@ def publish_empty_file(places: BuildPlaces, name: str) -> None:
     write_json(places.records / f"empty{_FILES_SUFFIX}", {name: 0})
 
 
-def _files_below(tree: Path) -> Iterator[tuple[str, int]]:
-    """Every file and link below ``tree``: its path from there, and its size."""
-    for folder, folders, files in os.walk(tree):
-        links = [name for name in folders if (Path(folder) / name).is_symlink()]
-        for name in files + links:
-            path = Path(folder) / name
-            yield path.relative_to(tree).as_posix(), path.lstat().st_size
+def _files_below(directory: str, below: str = "") -> Iterator[tuple[str, int]]:
+    """Every file and link below ``directory``: its path from there, and its size."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            path = f"{below}{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_below(entry.path, f"{path}/")
+            else:
+                yield path, entry.stat(follow_symlinks=False).st_size
 
 
 def _in_the_way(tree: Path, published: Path, below: str = "") -> Iterator[tuple[str, bool]]:

@@ -44,6 +44,9 @@ class TreeWriter:
         self._name = name
         self._limits = limits
         self._directories = {""}
+        # Directories as they were named in front of a name that was checked, and where they are: in one directory lie
+        # many files.
+        self._parents: dict[str, str] = {}
         self._directory_times: dict[str, float] = {}
         self._entries = 0
         self._bytes = 0
@@ -139,18 +142,27 @@ class TreeWriter:
         parts = [part for part in path.split("/") if part not in ("", ".")]
         if ".." in parts or "\0" in path:
             raise self._refusal(f"it holds the name {path!r}, which leaves it")
-        if len(parts) > _DEEPEST or any(len(os.fsencode(part)) > _LONGEST_PART for part in parts):
+        if len(parts) > _DEEPEST or (
+            len(path) > _LONGEST_PART // 4 and any(len(os.fsencode(part)) > _LONGEST_PART for part in parts)
+        ):
             raise self._refusal(f"it holds a name that is too long or too deep: {path[:100]!r}...")
         if RESERVED_NAME in parts:
             raise self._refusal(f"it holds {path!r}, and {RESERVED_NAME!r} is the devserver's own")
         return "/".join(parts)
 
     def _place_for(self, path: str) -> str:
+        parent, _, name = path.rpartition("/")
+        full_parent = self._parents.get(parent)
+        if full_parent is not None and _is_harmless(name):
+            return f"{full_parent}/{name}"
         relative = self._checked(path)
         if not relative:
             raise self._refusal(f"it holds a file named {path!r}")
         self._make_directories(relative.rpartition("/")[0])
-        return f"{self._target}/{relative}"
+        full = f"{self._target}/{relative}"
+        if name:
+            self._parents[parent] = full.rpartition("/")[0]
+        return full
 
     def _make_directories(self, relative: str) -> None:
         if relative in self._directories:
@@ -176,6 +188,13 @@ class TreeWriter:
 def _sane_times(mtime: float) -> tuple[float, float]:
     """``mtime`` as times that any file system takes; what is no time at all is the epoch."""
     return (mtime, mtime) if 0 <= mtime <= _LATEST else (0.0, 0.0)
+
+
+def _is_harmless(name: str) -> bool:
+    """Whether a name without slashes is known at a glance to be one that a file may have."""
+    if name in ("", ".", "..", RESERVED_NAME) or "\0" in name:
+        return False
+    return name.isascii() and len(name) <= _LONGEST_PART
 
 
 def _is_regular(path: str) -> bool:

@@ -13,7 +13,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 # From the ground up. A package is one line where its modules may import each other, and a line for each where not.
 LAYERS = (
     ("staging.errors",),
-    ("staging.layout", "staging.retry", "staging.writing"),
+    ("staging.layout", "staging.retry", "staging.tar_headers", "staging.writing"),
     ("staging.archives.url", "staging.archives.base"),
     ("staging.archives.gcs", "staging.archives.directory"),
     ("staging.archives",),
