@@ -256,12 +256,13 @@ def test_a_download_that_was_cut_off_goes_on_from_its_verified_part(server: DevS
     build.upload(archive)
     reached = threading.Event()
 
-    def stop_after_60_percent(name: str, start: int) -> None:
-        if name == FULL_PAYLOAD and start > 60_000_000:
+    def stop_at_90_percent(name: str, start: int) -> None:
+        if name == FULL_PAYLOAD and start > 90_000_000:
             reached.set()
             threading.Event().wait(0.5)
 
-    archive.call_before_reads(stop_after_60_percent)
+    archive.call_before_reads(stop_at_90_percent)
+    archive.bytes_per_second = 60_000_000  # slow enough for slices of the usual size
     server.ask("/download", archive_url=build.url)
     assert reached.wait(20)
     eventually(lambda: list(server.static_dir.rglob("*mark")))
