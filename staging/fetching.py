@@ -18,9 +18,9 @@ from staging.errors import ArchiveUnavailable, Cancelled
 from staging.priority import GiveWay
 from staging.retry import Patience, Retry, check
 
-# Seconds of waiting, or bytes, after which a connection's speed shows; and seconds after which it is taken as lost. A
-# thread that comes to its turn late looks like a slow connection for so long.
-_TIME_TO_TELL, _BYTES_TO_TELL, _TIME_TO_DROP = 0.02, 2 * 1024 * 1024, 0.1
+# Bytes after which a connection may be called fast, and seconds of waiting after which it may be called slow: for less
+# than that, a thread that came to its turn late looks the same.
+_BYTES_TO_TELL, _TIME_TO_TELL = 2 * 1024 * 1024, 0.05
 _LOOK = 0.02  # seconds between two looks at whether there is something more urgent
 _CANCEL_LOOK = 0.5  # and at whether somebody cancelled
 
@@ -88,13 +88,9 @@ class _TimedStream:
 
     def is_faster_than(self, bytes_per_second: float) -> bool | None:
         """Whether it is; None while that cannot be told."""
-        if self._seconds < _TIME_TO_TELL and self._count < _BYTES_TO_TELL:
-            return None
-        return self._count >= bytes_per_second * self._seconds
-
-    def is_lost(self, bytes_per_second: float) -> bool:
-        """Whether it has not been so fast for long enough to be sure."""
-        return self._seconds >= _TIME_TO_DROP and not self.is_faster_than(bytes_per_second)
+        if self._count >= _BYTES_TO_TELL and self._count >= bytes_per_second * self._seconds:
+            return True
+        return False if self._seconds >= _TIME_TO_TELL else None
 
 
 class Fetcher:
@@ -178,7 +174,7 @@ class Fetcher:
             piece = b""
         first.offset += len(piece)
         is_at_end = first.offset >= first.stop
-        if is_at_end or not piece or first.stream.is_lost(self._settings.fast_bytes_per_second):
+        if is_at_end or not piece or first.stream.is_faster_than(self._settings.fast_bytes_per_second) is False:
             with self._has_room:
                 first.stream = None
                 if is_at_end:

@@ -76,14 +76,13 @@ class Manifest:
 
 
 def write_json(path: Path, data: Any, indent: int | None = 1) -> None:
-    """Write ``data`` to the file ``path`` whole or not at all, through a crash as well.
+    """Write ``data`` to the file ``path`` whole or not at all, through a crash of this process as well.
 
-    ``indent`` is for people; None is for what is too long for them, and several times faster.
+    Nothing is flushed to the disk: the staged files are not either, and a flush waits for what others write, while a
+    harness waits for this. ``indent`` is for people; None is for what is too long for them, and several times faster.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with temporary.open("w") as file:
         file.write(json.dumps(data, indent=indent))
-        file.flush()
-        os.fsync(file.fileno())
     temporary.replace(path)
