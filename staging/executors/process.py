@@ -28,7 +28,7 @@ from staging.locks import FileLock
 from staging.status import Event, Report
 
 _BEAT = 1.0  # seconds between two signs of life of a worker
-_NICENESS = 5  # of workers, so that those who are waited for come first
+_NICENESS = 10  # of workers, so that those who are waited for come first
 _TIME_TO_START = 10.0  # seconds; it takes milliseconds
 _TIME_TO_END = 3.0  # seconds that a worker is given to end in good order
 
