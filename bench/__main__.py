@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import sys
-import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,11 +17,11 @@ from bench.machine import describe, load
 from bench.processes import PROJECT
 from bench.profiles import PROFILES, Profile, archive_server
 from bench.report import Run
-from bench.samples import BenchError, Method, Outcome, Sample
+from bench.samples import BenchError, Outcome, Sample
+from bench.scratch import empty_directory, scratch_directory
 from bench.setting import Setting
 
 _DATA = PROJECT / "bench-data"
-_LARGE = 1024**2  # bytes of a file
 _NAMES = [experiment.name for experiment in EXPERIMENTS]
 _PROFILE_NAMES = [profile.name for profile in PROFILES]
 
@@ -66,16 +63,12 @@ def measure(rounds: int, names: Collection[str], profile_names: Collection[str],
     data = make_data(_DATA / ("quick" if quick else f"full-{compressor}"), sizes)
     data.warm()
     busy_before = load()
-    scratch = _DATA / f"scratch-{os.getpid()}"
-    scratch.mkdir()
     outcomes: list[Outcome] = []
     failures: list[str] = []
-    try:
+    with scratch_directory(_DATA, quick) as scratch:
         for profile in PROFILES:
             if profile.name in profile_names:
                 _measure_at(profile, data, rounds, names, quick, scratch, outcomes, failures)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     machine = {**describe(_DATA), "load before and after": f"{busy_before}; {load()}"}
     files = sum(data.unpacked_files(name) for name in TARBALLS)
     run = Run(machine, rounds, compressor, data.build_bytes, files, outcomes, failures)
@@ -100,20 +93,21 @@ def _measure_at(
             click.secho(f"\n{experiment.title}, {profile.name}", bold=True)
             try:
                 setting = Setting(data, archive, profile, quick)
-                outcomes.append(_interleaved(experiment, setting, rounds, scratch / "run"))
+                outcomes.append(_interleaved(experiment, setting, rounds, scratch))
             except BenchError as error:
                 failures.append(f"{experiment.title}, {profile.name}: {error}")
                 click.secho(failures[-1], fg="red", err=True)
 
 
-def _interleaved(experiment: Experiment, setting: Setting, rounds: int, directory: Path) -> Outcome:
+def _interleaved(experiment: Experiment, setting: Setting, rounds: int, scratch: Path) -> Outcome:
     """Every method once in each round, in an order that begins with another one each time."""
     methods = experiment.methods(setting)
     samples: dict[str, list[Sample]] = {method.name: [] for method in methods}
     for number in range(rounds):
         first = number % len(methods)
         for method in methods[first:] + methods[:first]:
-            sample = _in_an_empty_directory(method, directory)
+            with empty_directory(scratch) as directory:
+                sample = method.run(directory)
             samples[method.name].append(sample)
             click.echo(
                 f"  {method.name:18} {sample.wall:8.3f} s  {sample.cpu:8.3f} s of processor"
@@ -122,27 +116,6 @@ def _interleaved(experiment: Experiment, setting: Setting, rounds: int, director
             )
     labels = {method.name: method.label for method in methods}
     return Outcome(experiment.name, setting.profile.name, labels, samples)
-
-
-def _in_an_empty_directory(method: Method, directory: Path) -> Sample:
-    directory.mkdir()
-    os.sync()  # what was written before is no part of what comes
-    try:
-        return method.run(directory)
-    finally:
-        _put_away(directory)
-
-
-def _put_away(directory: Path) -> None:
-    """Make room on the disk, but leave the small files until the end: without a journal, ext4 gives no inode away again
-    for minutes, and making files is several times slower while it looks past those of thousands that were deleted.
-    """
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            path = Path(folder, name)
-            if path.lstat().st_size > _LARGE:
-                path.unlink()
-    directory.rename(directory.with_name(f"done-{time.monotonic_ns()}"))
 
 
 def _tell_verdicts(run: Run) -> None:
