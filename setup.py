@@ -9,6 +9,7 @@ RUNTIME = [
     "google-cloud-storage>=3.1",
     "google-crc32c>=1.6",
     "requests>=2.32",
+    "urllib3>=2.3",
     "isal>=1.7",
     "zstandard>=0.23",
     "psutil>=6",

@@ -15,7 +15,7 @@ from bench.setting import NO_SETTINGS, Setting, by_python
 
 _MEBIBYTE = 1024**2
 # Slice size in MiB, threads, slices ahead.
-_SETTINGS = ((1, 4, 8), (4, 4, 8), (8, 1, 2), (8, 2, 4), (8, 4, 6), (8, 8, 10), (16, 4, 6), (32, 4, 6))
+_SETTINGS = ((1, 4, 8), (4, 4, 8), (4, 8, 12), (8, 1, 2), (8, 2, 4), (8, 4, 6), (8, 8, 10), (16, 4, 6), (32, 4, 6))
 
 
 def object_methods(setting: Setting) -> list[Method]:

@@ -152,7 +152,7 @@ def _range(values: Sequence[float], digits: int = 2) -> str:
 def _settings() -> Iterator[str]:
     """The defaults, and the bound on memory that follows from them."""
     settings = ReadSettings()
-    yield "## The settings in use\n\n| setting of `staging/reading.py` | default |\n|---|---|"
+    yield "## The settings in use\n\n| setting of `staging/fetching.py` | default |\n|---|---|"
     for name, value in asdict(settings).items():
         yield f"| `{name}` | {value:,} |"
     bound = settings.slice_bytes * settings.slices_ahead / _MEBIBYTE

@@ -37,7 +37,7 @@ class Method:
     Attributes:
         name: what limits and the JSON call it.
         label: what a reader is told that it is.
-        run: does it once in an empty directory, which is removed afterwards, and checks what it did.
+        run: does it once in an empty directory, and checks what it did.
 
     """
 

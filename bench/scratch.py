@@ -23,6 +23,8 @@ def scratch_directory(data: Path, is_quick: bool) -> Iterator[Path]:
     cleared = data / "cleared"
     with suppress(FileNotFoundError):
         _rest(0 if is_quick else _REST - (time.time() - cleared.stat().st_mtime))
+    for left in data.glob("scratch-*"):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     directory = data / f"scratch-{os.getpid()}"
     directory.mkdir()
     try:

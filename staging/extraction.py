@@ -7,7 +7,8 @@ import tarfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Event as Flag
 from typing import IO, cast
@@ -49,22 +50,17 @@ def unpack_stream(
 
     """
     writer = _writer(target, name, limits)
+
+    def watched(pieces: Iterable[bytes]) -> Iterator[bytes]:
+        check(cancelled)
+        for piece in pieces:
+            check(cancelled)
+            writer.unpacked(len(piece), reader.offset)
+            yield piece
+
     try:
         with decompressed(reader, name) as plain:
-            for member in _members(plain):
-                check(cancelled)
-                writer.check_ratio(reader.offset)
-                content = _content(plain, member.size if member.is_file else 0)
-                if _is_wanted(member.name, excludes):
-                    _write(writer, member, content)
-                else:
-                    writer.skip(member.size)
-                for _ in content:
-                    check(cancelled)
-            # What lies behind the last member is part of the stream: a decompressor checks it at its end.
-            while rest := plain.read(_PIECE):
-                check(cancelled)
-                writer.skip(len(rest))
+            _write_members(plain, writer, excludes, watched)
     except _BROKEN as error:
         raise BadTarball(name, str(error) or "it ends too early") from error
     except OSError as error:
@@ -85,8 +81,7 @@ def unpack_zip(
             for member in source.infolist():
                 check(cancelled)
                 if _is_wanted(member.filename, excludes):
-                    _write_zipped(writer, source, member)
-                writer.check_ratio(archive.stat().st_size)
+                    _write_zipped(writer, source, member, archive.stat().st_size, cancelled)
     except _BROKEN_ZIP as error:
         raise BadTarball(name, str(error) or type(error).__name__) from error
     writer.finish()
@@ -115,10 +110,21 @@ def _write(writer: TreeWriter, member: Member, content: Iterator[bytes]) -> None
         writer.refuse(member.name, "neither a file nor a directory nor a link")
 
 
-def _members(plain: IO[bytes]) -> Iterator[Member]:
-    """The members of a tar stream, which stands at each one's content as it is given."""
+def _write_members(
+    plain: IO[bytes], writer: TreeWriter, excludes: Sequence[str], watched: Callable[[Iterable[bytes]], Iterator[bytes]]
+) -> None:
+    """Write the members of a tar stream that are wanted, every piece of it ``watched``."""
     while (member := next_member(plain.read)) is not None:
-        yield member
+        content = watched(_content(plain, member.size if member.is_file else 0))
+        if _is_wanted(member.name, excludes):
+            _write(writer, member, content)
+        else:
+            writer.skip(member.size)
+        for _ in content:
+            pass
+    # What lies behind the last member is part of the stream: a decompressor checks it at its end.
+    for _ in watched(iter(partial(plain.read, _PIECE), b"")):
+        pass
 
 
 def _content(plain: IO[bytes], size: int) -> Iterator[bytes]:
@@ -133,7 +139,15 @@ def _content(plain: IO[bytes], size: int) -> Iterator[bytes]:
     plain.read(padding(size))
 
 
-def _write_zipped(writer: TreeWriter, source: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+def _write_zipped(
+    writer: TreeWriter, source: zipfile.ZipFile, member: zipfile.ZipInfo, packed: int, cancelled: Flag
+) -> None:
+    def watched(pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            check(cancelled)
+            writer.unpacked(len(piece), packed)
+            yield piece
+
     mode = member.external_attr >> 16
     try:
         mtime = time.mktime((*member.date_time, 0, 0, -1))
@@ -145,4 +159,6 @@ def _write_zipped(writer: TreeWriter, source: zipfile.ZipFile, member: zipfile.Z
         writer.refuse(member.filename, "neither a file nor a directory")
     else:
         with source.open(member) as content:
-            writer.file(member.filename, member.file_size, mode, mtime, iter(lambda: content.read(_PIECE), b""))
+            writer.file(
+                member.filename, member.file_size, mode, mtime, watched(iter(lambda: content.read(_PIECE), b""))
+            )

@@ -27,7 +27,7 @@ _CANCEL_LOOK = 0.5  # and at whether somebody cancelled
 
 @dataclass(frozen=True)
 class ReadSettings:
-    """How an object is read; docs/benchmarks.md has the measurements behind the defaults.
+    """How an object is read; docs/architecture.md has the measurements behind the defaults.
 
     Attributes:
         slice_bytes: size of one range that is asked for.
@@ -72,6 +72,7 @@ class _TimedStream:
     def __init__(self, stream: ObjectStream) -> None:
         self._stream = stream
         self.abort = stream.abort
+        self.close = stream.close
         self._has_begun = False
         self._count = 0
         self._seconds = 0.0
@@ -128,6 +129,7 @@ class Fetcher:
         """End the threads; what they are in the middle of is given up."""
         with self._has_room:
             self._closing.set()
+            self._to_read.clear()
             self._has_bytes.notify_all()
             self._has_room.notify_all()
 
@@ -141,6 +143,7 @@ class Fetcher:
 
         """
         while True:
+            check(self._cancelled, self._closing)
             with self._has_bytes:
                 first = self._first_with_bytes()
                 if first.pieces:
@@ -177,7 +180,7 @@ class Fetcher:
         if is_at_end or not piece or first.stream.is_faster_than(self._settings.fast_bytes_per_second) is False:
             with self._has_room:
                 first.stream = None
-                if is_at_end:
+                if is_at_end and self._to_read:
                     self._to_read.popleft()
                 self._has_room.notify_all()
         return piece
@@ -202,7 +205,8 @@ class Fetcher:
                 self._fetch(part)
         except BaseException as error:
             with self._has_bytes:
-                self._failure = self._failure or error
+                # Once it is closed, nobody asks; and what was kept would keep this, and all it holds, in memory.
+                self._failure = None if self._closing.is_set() else self._failure or error
                 self._has_bytes.notify_all()
                 self._has_room.notify_all()
 
@@ -242,6 +246,16 @@ class Fetcher:
                         self._lend(stream, part)
             except ArchiveUnavailable as error:
                 retry.wait_after(error)
+            finally:
+                stream.close()
+            self._judge_slow_if_undecided()
+
+    def _judge_slow_if_undecided(self) -> None:
+        """A connection that brought a whole slice and did not show to be fast is not."""
+        with self._has_room:
+            if self._is_fast is None:
+                self._is_fast = False
+                self._start_helpers()
 
     def _judge(self, stream: _TimedStream) -> None:
         """Find out whether one connection is enough."""

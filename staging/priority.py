@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +20,16 @@ _PAUSE = 0.02  # seconds between two looks
 _LONGEST_WAIT = 1.0
 
 
+# struct flock of fcntl(2): the kind of lock; then whence, start, length and holder, all zeros for the whole file.
+_LOCK = "hhqqi4x"
+
+
 @contextmanager
 def synchronous_work(path: Path) -> Iterator[None]:
     """Make the background work of all builds give way, for as long as the context lasts."""
     descriptor = _open(path)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW, _lock(fcntl.F_RDLCK))
         yield
     finally:
         os.close(descriptor)
@@ -38,22 +43,25 @@ class GiveWay:
         self._cancelled = cancelled
 
     def is_needed(self) -> bool:
-        """Whether somebody stages synchronous artifacts now."""
+        """Whether somebody stages synchronous artifacts now: asks for the lock's holder without taking it, so that
+        those who ask do not get in each other's way.
+        """
         descriptor = _open(self._path)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        else:
-            return False
+            answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _lock(fcntl.F_WRLCK))
         finally:
             os.close(descriptor)
+        return bool(struct.unpack(_LOCK, answer)[0] != fcntl.F_UNLCK)
 
     def wait(self) -> None:
         """Return when nobody does, or after a second."""
         deadline = monotonic() + _LONGEST_WAIT
         while self.is_needed() and monotonic() < deadline and not self._cancelled.is_set():
             self._cancelled.wait(_PAUSE)
+
+
+def _lock(kind: int) -> bytes:
+    return struct.pack(_LOCK, kind, os.SEEK_SET, 0, 0, 0)
 
 
 def _open(path: Path) -> int:

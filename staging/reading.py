@@ -1,8 +1,9 @@
 """Reading an object: its bytes in order, hashed on the way, and trusted once the archive's checksum has held.
 
 One reader holds at most ``slices_ahead * slice_bytes`` of its object in memory, however large the object is and however
-slow its consumer: 48 MiB with the default settings, so that 6 artifacts of 8 builds can take 2.3 GiB if all of them are
-slower to be unpacked than to be fetched. Of what comes faster than that needs, it holds a piece or two.
+slow its consumer: 48 MiB with the default settings, so that 6 artifacts of each of 16 builds, 8 that are waited for and
+8 in the background, can take 4.5 GiB if all of them are slower to be unpacked than to be fetched. Of what comes on a
+fast connection, it holds a piece or two.
 """
 
 from __future__ import annotations

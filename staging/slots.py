@@ -48,10 +48,11 @@ class Slots:
                 if ahead != told:
                     on_wait(ahead)
                     told = ahead
-        finally:
+        except BaseException:
             with self._changed:
                 self._queue.remove(ticket)
                 self._changed.notify_all()
+            raise
 
     def _enter_or_wait(self, ticket: object, told: int | None) -> int | None:
         """None once the holder of ``ticket`` has a place; else how many are before, later if that is as ``told``."""
@@ -62,5 +63,7 @@ class Slots:
                 ahead = self._queue.index(ticket)
             if ahead == 0 and self._free > 0:
                 self._free -= 1
+                self._queue.popleft()
+                self._changed.notify_all()
                 return None
             return ahead

@@ -147,11 +147,13 @@ def _pax_fields(payload: bytes) -> Iterator[tuple[str, str]]:
     """The records of a pax header: a length that counts itself, a space, ``key=value``, a newline."""
     start = 0
     while start < len(payload):
+        if not payload[start]:  # what lies behind the last record is padding
+            return
         space = payload.find(b" ", start, start + _LONGEST_NUMBER)
-        digits = payload[start:space] if space > 0 else b""
+        digits = payload[start : max(space, start)]
         stop = start + (int(digits) if digits.isdigit() else 0)
         key, equals, value = payload[space + 1 : stop - 1].partition(b"=")
-        if not (space < stop <= len(payload) and equals and payload[stop - 1 : stop] == b"\n"):
+        if not (start < space < stop <= len(payload) and equals and payload[stop - 1 : stop] == b"\n"):
             raise tarfile.ReadError("it holds a header that cannot be read")
         yield key.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")
         start = stop
@@ -160,8 +162,9 @@ def _pax_fields(payload: bytes) -> Iterator[tuple[str, str]]:
 def _with_fields(member: Member, fields: Mapping[str, str]) -> Member:
     if member.kind == tarfile.GNUTYPE_SPARSE or any(field.startswith("GNU.sparse.") for field in fields):
         raise tarfile.ReadError(f"it holds the sparse file {member.name!r}")
-    member.name = fields.get("path", member.name)
-    member.link = fields.get("linkpath", member.link)
+    # An empty value stands for what the header itself says.
+    member.name = fields.get("path") or member.name
+    member.link = fields.get("linkpath") or member.link
     try:
         member.size = int(fields.get("size", member.size))
         member.mtime = float(fields.get("mtime", member.mtime))

@@ -13,6 +13,7 @@ from staging.layout import RESERVED_NAME
 from staging.writing import write_to_file
 
 _DEEPEST, _LONGEST_PART, _LONGEST_LINK = 100, 255, 4000  # directories, bytes, bytes
+_SMALLEST_BOMB = 64 * 1024**2  # bytes; up to here, any ratio is harmless
 _LATEST = 2.0**33  # seconds since the epoch, in the year 2242
 
 
@@ -44,12 +45,12 @@ class TreeWriter:
         self._name = name
         self._limits = limits
         self._directories = {""}
-        # Directories as they were named in front of a name that was checked, and where they are: in one directory lie
-        # many files.
+        # What stood in front of a name that was checked, and the directory that this is: in one lie many files.
         self._parents: dict[str, str] = {}
         self._directory_times: dict[str, float] = {}
         self._entries = 0
-        self._bytes = 0
+        self._bytes = 0  # of the files, as they are announced
+        self._unpacked = 0  # of all, as they came
 
     def directory(self, path: str, mtime: float) -> None:
         """Make a directory, and those that lead to it."""
@@ -110,17 +111,22 @@ class TreeWriter:
         os.link(full_source, target, follow_symlinks=False)
 
     def skip(self, size: int) -> None:
-        """Count what is not written: it takes time all the same."""
+        """Count a file that is not written: it takes time all the same."""
         self._count(size)
 
     def refuse(self, path: str, kind: str) -> None:
         """Say no to an entry that cannot be anything good."""
         raise self._refusal(f"it holds {path!r}, which is {kind}")
 
-    def check_ratio(self, packed: int) -> None:
-        """Say no to a tarball that unpacks to far more than its ``packed`` bytes."""
-        if self._bytes > 64 * 1024**2 and self._bytes > packed * self._limits.max_ratio:
+    def unpacked(self, count: int, packed: int) -> None:
+        """Take note that ``count`` more bytes came out of the first ``packed`` bytes of the tarball, and say no if that
+        is far more than honest ones give.
+        """
+        self._unpacked += count
+        if self._unpacked > _SMALLEST_BOMB and self._unpacked > packed * self._limits.max_ratio:
             raise self._refusal(f"it unpacks to more than {self._limits.max_ratio} times its size")
+        if self._unpacked > self._limits.max_bytes + _SMALLEST_BOMB:  # what is in no file, such as padding, included
+            raise self._refusal(f"it unpacks to more than {self._limits.max_bytes} bytes (--unpack-max-bytes)")
 
     def finish(self) -> None:
         """Set the directories' times, which writing into them changed."""
@@ -151,17 +157,18 @@ class TreeWriter:
         return "/".join(parts)
 
     def _place_for(self, path: str) -> str:
-        parent, _, name = path.rpartition("/")
-        full_parent = self._parents.get(parent)
-        if full_parent is not None and _is_harmless(name):
-            return f"{full_parent}/{name}"
+        name = path.rpartition("/")[2]
+        before = path[: len(path) - len(name)]  # with its slash: that of an absolute name is not that of a plain one
+        is_harmless = _is_harmless(name)
+        if is_harmless and before in self._parents:
+            return f"{self._parents[before]}/{name}"
         relative = self._checked(path)
         if not relative:
             raise self._refusal(f"it holds a file named {path!r}")
         self._make_directories(relative.rpartition("/")[0])
         full = f"{self._target}/{relative}"
-        if name:
-            self._parents[parent] = full.rpartition("/")[0]
+        if is_harmless:
+            self._parents[before] = full.rpartition("/")[0]
         return full
 
     def _make_directories(self, relative: str) -> None:

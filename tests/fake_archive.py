@@ -75,6 +75,8 @@ class FakeArchive:
         self.listings: list[str] = []
         self.fetches: list[Fetch] = []
         self.requests = 0
+        self.most_reads_at_once = 0
+        self._reads = 0
         self._generations = itertools.count(1_000_001)
         self._objects: dict[tuple[str, str], _Stored] = {}
         self._faults: dict[str, deque[Fault]] = {}
@@ -162,6 +164,11 @@ class FakeArchive:
             self.fetches.clear()
 
     # What the handler asks
+
+    def _count_reads(self, change: int) -> None:
+        with self._lock:
+            self._reads += change
+            self.most_reads_at_once = max(self.most_reads_at_once, self._reads)
 
     def _next_fault(self, name: str) -> Fault | None:
         with self._lock:
@@ -295,6 +302,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.flush()
         sent = 0
+        self.server.archive._count_reads(1)
         try:
             for piece in self._pieces(name, memoryview(stored.content)[start:stop], fault):
                 self.connection.sendall(piece)
@@ -304,6 +312,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
         finally:
+            self.server.archive._count_reads(-1)
             self.server.archive._log(Fetch(name, start, stop, sent))
         if fault is not None:
             self._end_badly(fault)

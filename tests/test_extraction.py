@@ -168,6 +168,11 @@ def sparse() -> tarfile.TarInfo:
 
 HOSTILE: dict[str, dict[str, bytes | tarfile.TarInfo]] = {
     "absolute": {"/tmp/owned": b"x"},
+    "absolute-after-another": {"a": b"x", "/owned": b"x"},
+    "link-from-beside-a-file": {
+        "x/y/.": b"x",
+        "x/y/evil": member("x/y/evil", tarfile.SYMTYPE, "../../outside"),
+    },
     "parent": {"../owned": b"x"},
     "parent-within": {"a/../../owned": b"x"},
     "parent-in-tree": {"a/../owned": b"x"},
@@ -248,6 +253,59 @@ def test_a_bomb_is_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(BadTarball, match="more than 500 times its size"):
         unpack(tmp_path, content, "x.tar.bz2", UnpackLimits(max_ratio=500))
     assert sum(path.stat().st_size for path in tmp_path.rglob("f*")) < 200_000_000
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2"])
+def test_a_bomb_of_one_file_is_refused(tmp_path: Path, kind: str) -> None:
+    content = COMPRESSIONS[kind](tarball({"f": bytes(200_000_000)}, ""))
+    with pytest.raises(BadTarball, match="more than 50 times its size"):
+        unpack(tmp_path, content, f"x.{kind}", UnpackLimits(max_ratio=50))
+    assert sum(path.stat().st_size for path in tmp_path.rglob("f")) < 100_000_000
+
+
+def test_padding_without_end_is_refused(tmp_path: Path) -> None:
+    content = gzip.compress(tarball({"f": b"x"}, "") + bytes(200_000_000))
+    with pytest.raises(BadTarball, match="more than 50 times its size"):
+        unpack(tmp_path, content, "x.tar.gz", UnpackLimits(max_ratio=50))
+
+
+def test_padding_is_no_file(tmp_path: Path) -> None:
+    content = gzip.compress(tarball({"f": noise(100_000, "f")}, "") + bytes(20_000_000))
+    assert list(tree(unpack(tmp_path, content, "x.tar.gz", UnpackLimits(max_files=5)))) == ["f"]
+
+
+def pax_header(records: bytes) -> bytes:
+    header = member("pax", tarfile.XHDTYPE)
+    header.size = len(records)
+    return header.tobuf(tarfile.GNU_FORMAT) + records + bytes(-len(records) % 512)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        b"10 path=x\n" + b" " * 20,
+        b"10 path=x\n10 path=y",
+        b"path=x\n",
+        b"0 path=x\n",
+        b"-1 path=x\n",
+        b"99999999999999 path=x\n",
+        b"9 path\n\n\n",
+        "\u00b3 path=x\n".encode(),
+        b"11 size=ab\n",
+        b"12 mtime=ab\n",
+        b"11 size=-1\n",
+    ],
+)
+def test_a_broken_pax_header_is_refused(tmp_path: Path, records: bytes) -> None:
+    with pytest.raises(BadTarball):
+        unpack(tmp_path, pax_header(records) + tarball({"a": b"x"}, ""))
+
+
+def test_a_padded_pax_header_and_an_empty_name_in_it_are_read(tmp_path: Path) -> None:
+    content = pax_header(b"10 path=x\n" + bytes(20)) + tarball({"a": b"x"}, "")
+    assert tree(unpack(tmp_path / "padded", content)) == {"x": b"x"}
+    content = pax_header(b"8 path=\n") + tarball({"a": b"x"}, "")
+    assert tree(unpack(tmp_path / "empty", content)) == {"a": b"x"}
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:

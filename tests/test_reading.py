@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
+from threading import Timer
+from time import monotonic
 
 import pytest
 
@@ -86,6 +89,104 @@ def test_a_flipped_byte_is_found(archive: FakeArchive, transfer: Transfer, tmp_p
     assert told.value.actual != item.crc32c
     assert item.crc32c in str(told.value)
     assert told.value.actual in str(told.value)
+
+
+# An object and settings that have a fast connection be lent to who consumes it, from the second range on.
+LENT = replace(SETTINGS, slice_bytes=4 * 1024**2, fast_slice_bytes=6 * 1024**2, fast_bytes_per_second=1)
+LARGE = noise(12_000_000, "large")
+
+
+@pytest.fixture
+def lent(archive: FakeArchive, transfer: Transfer) -> Transfer:
+    """A transfer that reads its object from such a connection."""
+    archive.put("bucket", "target/version/object", LARGE)
+    return replace(transfer, settings=LENT)
+
+
+@pytest.mark.parametrize("offset", [random.Random(8).randrange(LENT.slice_bytes, len(LARGE)) for _ in range(8)])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(action="cut"),
+        Fault(action="reset"),
+        Fault(action="stall"),
+        Fault(status=503),
+        Fault(status=429, headers={"Retry-After": "0"}),
+    ],
+    ids=["cut", "reset", "stall", "503", "429"],
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_fault_on_a_fast_connection_costs_little(
+    archive: FakeArchive, lent: Transfer, tmp_path: Path, fault: Fault, offset: int
+) -> None:
+    is_done = False
+
+    def hook(name: str, start: int) -> None:
+        nonlocal is_done
+        if not is_done and start == LENT.slice_bytes:
+            is_done = True
+            archive.fail_once(name, Fault(fault.status, fault.headers, offset - start, fault.action))
+
+    archive.call_before_reads(hook)
+    item = lent.archive.describe("object")
+    assert lent.fetch(item, tmp_path / "file", lambda _: None) == item.crc32c
+    assert (tmp_path / "file").read_bytes() == LARGE
+    assert archive.bytes_sent("object") <= 1.1 * len(LARGE) + LENT.slice_bytes
+    assert {fetch.stop - fetch.start for fetch in archive.fetches} & {LENT.fast_slice_bytes}
+
+
+def test_a_fast_connection_that_is_waited_for_ends_when_it_is_cancelled(
+    archive: FakeArchive, lent: Transfer, tmp_path: Path
+) -> None:
+    patient = open_archive(ArchiveUrl.parse("gs://bucket/target/version"), stall_timeout=60)
+    item = patient.describe("object")
+
+    def hook(name: str, start: int) -> None:
+        if start == LENT.slice_bytes:
+            archive.fail_once(name, Fault(after=1_000_000, action="stall"))
+            Timer(0.5, lent.cancelled.set).start()
+
+    archive.call_before_reads(hook)
+    began = monotonic()
+    with pytest.raises(Cancelled):
+        replace(lent, archive=patient).fetch(item, tmp_path / "file", lambda _: None)
+    assert monotonic() - began < 10
+    part = (tmp_path / "file").read_bytes()
+    assert part == LARGE[: len(part)]
+
+
+def test_a_connection_that_becomes_slow_is_helped(archive: FakeArchive, lent: Transfer, tmp_path: Path) -> None:
+    def slow_down(_name: str, start: int) -> None:
+        if start:
+            archive.bytes_per_second = 4_000_000
+
+    archive.call_before_reads(slow_down)
+    item = lent.archive.describe("object")
+    settings = replace(LENT, fast_bytes_per_second=20 * 1024**2)
+    assert replace(lent, settings=settings).fetch(item, tmp_path / "file", lambda _: None) == item.crc32c
+    assert archive.most_reads_at_once > 1
+
+
+@pytest.mark.parametrize("megabytes_per_second", [20, 100])
+def test_a_connection_that_is_not_fast_is_joined_by_others(
+    archive: FakeArchive, transfer: Transfer, tmp_path: Path, megabytes_per_second: int
+) -> None:
+    archive.put("bucket", "target/version/object", noise(24_000_000, "object"))
+    archive.bytes_per_second = megabytes_per_second * 1_000_000
+    archive.latency = 0.02
+    item = transfer.archive.describe("object")
+    replace(transfer, settings=ReadSettings(slice_bytes=2 * 1024**2)).fetch(item, tmp_path / "file", lambda _: None)
+    assert archive.most_reads_at_once > 2
+
+
+def test_a_cancelled_reader_gives_no_more_even_of_what_it_has(transfer: Transfer) -> None:
+    item = transfer.archive.describe("object")
+    with transfer.reader(item, lambda _: None) as reader:
+        assert reader.read(1000)
+        Flag().wait(0.3)
+        transfer.cancelled.set()
+        with pytest.raises(Cancelled):
+            reader.finish()
 
 
 def test_retry_after_is_respected(archive: FakeArchive, transfer: Transfer, tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from staging.errors import Cancelled
+
+_STOPPED = "the read was stopped"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class ObjectStream:
     One thread at a time may iterate, and any may :meth:`abort`.
     """
 
-    def __init__(self, pieces: Iterator[bytes], interrupt: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, pieces: Generator[bytes], interrupt: Callable[[], None] = lambda: None) -> None:
         """``interrupt`` ends a read in which the archive lets another thread wait."""
         self._pieces = pieces
         self._interrupt = interrupt
@@ -48,15 +51,25 @@ class ObjectStream:
         return self
 
     def __next__(self) -> bytes:
-        piece = next(self._pieces)
+        try:
+            piece = next(self._pieces)
+        except Exception as error:
+            if self._is_aborted and not isinstance(error, StopIteration):
+                raise Cancelled(_STOPPED) from error
+            raise
         if self._is_aborted:  # what came then may be anything
-            raise Cancelled("the read was stopped")
+            raise Cancelled(_STOPPED)
         return piece
 
     def abort(self) -> None:
-        """Give no more bytes; who waits for some gets ``ArchiveUnavailable`` or ``Cancelled``, at once."""
+        """Give no more bytes; who waits for some gets ``Cancelled``, at once."""
         self._is_aborted = True
         self._interrupt()
+
+    def close(self) -> None:
+        """Let go of the connection; the thread that is in the middle of a read does so itself."""
+        with suppress(ValueError):  # a generator that runs
+            self._pieces.close()
 
 
 class Archive(Protocol):

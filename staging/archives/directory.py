@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from staging.archives.base import ArchiveObject, ObjectStream
@@ -43,7 +43,7 @@ class DirectoryArchive:
         """See :class:`~staging.archives.base.Archive`."""
         return ObjectStream(self._pieces(item, start, stop))
 
-    def _pieces(self, item: ArchiveObject, start: int, stop: int) -> Iterator[bytes]:
+    def _pieces(self, item: ArchiveObject, start: int, stop: int) -> Generator[bytes]:
         try:
             with (self._directory / item.name).open("rb", buffering=0) as file:
                 if _generation(os.fstat(file.fileno())) != item.generation:

@@ -6,7 +6,7 @@ import functools
 import os
 import socket
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from time import time
@@ -27,7 +27,7 @@ from staging.errors import AccessDenied, ArchiveError, ArchiveUnavailable, Objec
 
 _CONNECT_TIMEOUT = 10.0  # seconds
 _LISTED_FIELDS = "items(name,size,crc32c,generation),nextPageToken"
-# Connections that one process keeps open: more than it ever has reads under way, so that none is opened twice.
+# Connections that one process keeps open. It rarely has more reads under way; those beyond open one of their own.
 _CONNECTIONS = 256
 _PASSING_STATUSES = (408, 429)  # the 4xx that are worth another try
 _PIECE = 512 * 1024  # bytes handed on at a time, at most: what stays in a processor's cache until it is used
@@ -72,7 +72,7 @@ class GcsArchive:
 
     def _pieces(
         self, item: ArchiveObject, start: int, stop: int, responses: deque[requests.Response]
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes]:
         """The range, as it comes from what is put into ``responses``."""
         url = self.url_of(item.name)
         try:
@@ -128,7 +128,7 @@ def _body(response: requests.Response, count: int) -> Iterator[bytes]:
 def _interrupt(responses: deque[requests.Response]) -> None:
     """Wake up who waits for bytes of one of ``responses``."""
     for response in responses:
-        with suppress(OSError, ValueError, RuntimeError):  # it has come to its end
+        with suppress(Exception):  # it comes to its end at this very moment, in one of many ways
             response.raw.shutdown()
 
 
@@ -181,7 +181,7 @@ def _refusal(url: str, error: api.GoogleAPICallError | InvalidResponse) -> Archi
 
 def _seconds(retry_after: str) -> float:
     """The seconds that a Retry-After header asks for, as a number or as a date (RFC 9110, 10.2.3); 0 for none."""
-    if retry_after.isdigit():
+    if retry_after.isascii() and retry_after.isdigit():
         return float(retry_after)
     try:
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time())
