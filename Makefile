@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-DEBIAN_PACKAGES := curl lbzip2 xz-utils
+DEBIAN_PACKAGES := curl lbzip2 nginx-light xz-utils
 BENCH_PACKAGES := curl rclone lbzip2 pbzip2 pigz xz-utils
 GSUTIL := .venv-gsutil
 

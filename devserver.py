@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import tempfile
@@ -10,12 +11,17 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Event as Flag
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from devserver_settings import SETTINGS
 from staging.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from artifacts.catalogue import CatalogueEntry
+    from downloader import Downloader
+    from staging.executors.base import Executor
 
 _USAGE_ERROR = 2
 
@@ -27,23 +33,32 @@ def serve(options: dict[str, Any]) -> None:
         ConfigurationError: an option's value cannot be used.
 
     """
-    # Imported here, so that worker processes, which import this module as their main one, start without the web.
+    # Imported here, as everything below, so that worker processes, which import this module as their main one, start
+    # without the web.
     import cherrypy
 
     from artifacts.catalogue import DEFAULT_CATALOGUE, read_catalogue
-    from artifacts.job import StagingOptions
-    from downloader import Downloader
-    from staging.executors.process import ProcessExecutor
-    from staging.retry import Patience
-    from staging.status import StatusBoard
-    from staging.tree import UnpackLimits
-    from web import application, server
-    from web.event_log import log_event, log_note
-    from web.health import HealthSampler
-    from web.plugins import ConnectionsPlugin, DownloadsPlugin, PortFile
+    from web.http import server
+    from web.logs import configure_logs
 
-    static_dir = _usable_directory("--static-dir", options["static_dir"])
+    static_dir = _checked(options)
     catalogue = read_catalogue(options["catalog"] or DEFAULT_CATALOGUE)
+    bus = cherrypy.engine
+    server.configure(options["host"], options["port"], options["max_threads"])
+    configure_logs(options["logfile"], options["log_dir"], options["production"])
+    downloader, executor = _staging(options, static_dir, catalogue)
+    _web(options, static_dir, downloader, executor, bus)
+    end_was_asked_for = _end_on_signals(bus)
+    cherrypy.log(f"devserver {_version()}, staging to and serving {static_dir}", "DEVSERVER")
+    bus.start()
+    if end_was_asked_for.is_set():
+        bus.exit()
+    bus.block()
+
+
+def _checked(options: dict[str, Any]) -> Path:
+    """Find out what cannot be used before anything starts; the static directory, made and resolved."""
+    static_dir = _usable_directory("--static-dir", options["static_dir"])
     _check_address(options["host"], options["port"])
     for option in ("portfile", "pidfile", "logfile"):
         if options[option]:
@@ -52,13 +67,25 @@ def serve(options: dict[str, Any]) -> None:
         _usable_directory("--log-dir", options["log_dir"])
     if options["portfile"]:
         options["portfile"].unlink(missing_ok=True)  # of an earlier run, whose port is not ours
+    return static_dir
 
-    bus = cherrypy.engine
+
+def _staging(
+    options: dict[str, Any], static_dir: Path, catalogue: Sequence[CatalogueEntry]
+) -> tuple[Downloader, Executor]:
+    """Everything that stages builds."""
+    from artifacts.job import StagingOptions
+    from downloader import Downloader
+    from staging.executors.process import ProcessExecutor
+    from staging.retry import Patience
+    from staging.status import StatusBoard
+    from staging.tree import UnpackLimits
+    from web.event_log import log_event, log_note
+
     board = StatusBoard()
     board.subscribe(log_event)
     board.subscribe_to_notes(log_note)
-    preload = ["artifacts.job", "staging.archives.gcs", "devserver"]
-    executor = ProcessExecutor(preload, options["worker_silence"])
+    executor = ProcessExecutor(["artifacts.job", "staging.archives.gcs", "devserver"], options["worker_silence"])
     staging_options = StagingOptions(
         static_dir=static_dir,
         archive_roots=tuple(options["archive_root"]),
@@ -67,25 +94,35 @@ def serve(options: dict[str, Any]) -> None:
         run_packager=options["run_packager"],
         artifacts_at_once=options["max_artifacts"],
     )
-    downloader = Downloader(catalogue, staging_options, executor, board, options["max_downloads"])
-    health = HealthSampler(bus, static_dir, lambda: downloader.active_count, server.clients_being_served)
+    return Downloader(catalogue, staging_options, executor, board, options["max_downloads"]), executor
 
-    server.configure(options["host"], options["port"])
-    server.configure_logs(options["logfile"], options["log_dir"], options["production"])
-    application.mount(downloader, health, static_dir)
+
+def _web(options: dict[str, Any], static_dir: Path, downloader: Downloader, executor: Executor, bus: Any) -> None:
+    """Everything that answers requests, and what starts and stops with the server."""
+    from cherrypy.process.plugins import PIDFile
+
+    from staging.usage import LastUse
+    from web import application
+    from web.files.application import StaticFiles
+    from web.front.use_log import UseLog
+    from web.health import HealthSampler
+    from web.http import server
+    from web.http.clients import WaitingRoom
+    from web.logs import log_file_request
+    from web.plugins import ConnectionsPlugin, DownloadsPlugin, PortFile
+
+    files = StaticFiles(static_dir, log_file_request, LastUse(static_dir).note)
+    health = HealthSampler(bus, static_dir, lambda: downloader.active_count, server.clients_being_served)
+    application.mount(downloader, health, files, WaitingRoom(options["max_threads"]), is_proxied=bool(options["front"]))
     health.subscribe()
     DownloadsPlugin(bus, downloader, executor).subscribe()
     ConnectionsPlugin(bus, server.busy_connections).subscribe()
+    if options["front"]:
+        UseLog(bus, options["front_log"], files.note_use).subscribe()
     if options["portfile"]:
         PortFile(bus, options["portfile"], server.bound_port).subscribe()
     if options["pidfile"]:
-        cherrypy.process.plugins.PIDFile(bus, str(options["pidfile"])).subscribe()
-    end_was_asked_for = _end_on_signals(bus)
-    cherrypy.log(f"devserver {_version()}, staging to and serving {static_dir}", "DEVSERVER")
-    bus.start()
-    if end_was_asked_for.is_set():
-        bus.exit()
-    bus.block()
+        PIDFile(bus, str(options["pidfile"])).subscribe()
 
 
 def _end_on_signals(bus: Any) -> Flag:
@@ -154,15 +191,47 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}, invoke_without_command=True
+)
 @click.version_option(_version(), prog_name="devserver")
 @_with_settings
-def command_line(**options: Any) -> None:
+@click.pass_context
+def command_line(context: click.Context, /, **options: Any) -> None:
     """Stage builds from an archive, and serve them to the devices of a lab.
 
     Every option can also be given in the environment variable that stands with it.
     """
-    serve(options)
+    if context.invoked_subcommand is None:
+        serve(options)
+    else:
+        context.obj = options
+
+
+@command_line.command("nginx-config")
+@click.option("--listen", default="0.0.0.0:80", show_default=True, help="Address of nginx, host:port.")
+@click.option(
+    "--run-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("nginx"),
+    show_default=True,
+    help="Directory of nginx' own files; it is made.",
+)
+@click.pass_obj
+def nginx_config(options: dict[str, Any], listen: str, run_dir: Path) -> None:
+    r"""Print the configuration of an nginx in front of the devserver that has the options in front of this command.
+
+    \b
+    devserver --static-dir /srv/builds nginx-config --run-dir /run/devserver > /etc/devserver-nginx.conf
+    nginx -p /run/devserver -c /etc/devserver-nginx.conf
+    devserver --static-dir /srv/builds --front nginx --front-log /run/devserver/use.log
+    """
+    from web.front.nginx import configuration
+
+    static_dir = _usable_directory("--static-dir", options["static_dir"])
+    run_dir = _usable_directory("--run-dir", run_dir)
+    devserver = f"{options['host']}:{options['port']}"
+    click.echo(configuration(static_dir, devserver, listen, run_dir, as_root=os.geteuid() == 0), nl=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -100,6 +100,16 @@ SETTINGS = (
     Setting("run-packager", click.BOOL, False, "Run a build's own packager.py where its autotest lacks packages."),
     Setting("max-downloads", _COUNT, 8, "Builds that may be staged at once; more of them queue."),
     Setting("max-artifacts", _COUNT, 6, "Artifacts of one build that may be staged at once."),
+    Setting(
+        "max-threads",
+        _COUNT,
+        4500,
+        "Clients that may wait at once, in /download and /wait_for_status; more of them are told to come back (503).",
+    ),
+    Setting("front", click.Choice(["nginx"]), None, "What stands in front of this server, and passes requests on."),
+    Setting(
+        "front-log", _FILE, Path("nginx/use.log"), "Log of the files that nginx served; `devserver nginx-config` says."
+    ),
     Setting("unpack-max-bytes", _COUNT, UnpackLimits.max_bytes, "Bytes that one tarball may hold, unpacked."),
     Setting("unpack-max-files", _COUNT, UnpackLimits.max_files, "Files, directories and links that one may hold."),
     Setting("stall-timeout", _SECONDS, 30.0, "Seconds without a byte after which one read of the archive is given up."),

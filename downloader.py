@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from functools import partial
 from threading import Condition, Thread
@@ -85,16 +86,17 @@ class Downloader:
         """Clear up what an earlier run left, if it did not end well; where that was not possible, and why."""
         return clear_up(self._options.static_dir)
 
-    def download(self, archive_url: str, background: bool = False) -> None:
+    def download(self, archive_url: str, background: bool = False, gone: Future[None] | None = None) -> None:
         """Stage the build of ``archive_url``, and return once it is staged; with ``background``, as soon as its
         synchronous artifacts are.
 
         Whoever asks for a build that is being staged joins that download; a build that is staged is left as it is;
-        after a failure, only what is missing is staged.
+        after a failure, only what is missing is staged. A caller for whom ``gone`` is done need not be told.
 
         Raises:
             RequestError: the URL is wrong; nothing was touched.
             ArchiveError, StagingError, Cancelled: why it cannot be staged.
+            CallerGone: the download goes on.
 
         """
         url = self._parsed(archive_url)
@@ -102,16 +104,19 @@ class Downloader:
         if status is None:
             return
         if background:
-            status.wait_for_synchronous()
+            status.wait_for_synchronous(gone=gone)
         else:
-            status.wait()
+            status.wait(gone=gone)
 
-    def get_status_of_background_downloads(self, archive_url: str, timeout: float | None = None) -> None:
-        """Return once the whole build is staged, whether it is so already or will be.
+    def get_status_of_background_downloads(
+        self, archive_url: str, timeout: float | None = None, gone: Future[None] | None = None
+    ) -> None:
+        """Return once the whole build is staged, whether it is so already or will be; ``gone`` as for a download.
 
         Raises:
             NoDownload: it is neither staged nor being staged.
             WaitTimedOut: ``timeout`` seconds were not enough.
+            CallerGone
             DevServerError: the cause of the failure, until the next :meth:`download`.
 
         """
@@ -120,7 +125,7 @@ class Downloader:
         if status is None:
             return
         try:
-            status.wait(timeout)
+            status.wait(timeout, gone)
         except TimeoutError:
             raise WaitTimedOut(str(url), timeout or 0.0) from None
 

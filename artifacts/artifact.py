@@ -89,7 +89,8 @@ class DownloadableArtifact:
         self.tell(State.STAGING)
         self._make_ready()
         check(self._site.cancelled)
-        self._area.publish(str(self._site.url), ArtifactRecord("staged", self.objects, staged_at=time()))
+        record = ArtifactRecord("staged", self.objects, staged_at=time(), whole_files=self._whole_files())
+        self._area.publish(str(self._site.url), record)
         self.tell(State.STAGED)
 
     def discard(self) -> None:
@@ -124,6 +125,11 @@ class DownloadableArtifact:
         """The file in the staging area that ``item`` becomes."""
         return self._area.tree / self._entry.destination_of(self._site.url, item.name)
 
+    def _whole_files(self) -> dict[str, str]:
+        """The files that are an object as it is, relative to the build, and the objects' names."""
+        tree = self._area.tree
+        return {self._target_of(item).relative_to(tree).as_posix(): item.name for item in self.objects}
+
     def _make_ready(self) -> None:
         """Turn what was downloaded into the tree that will be published."""
 
@@ -144,6 +150,9 @@ class Tarball(DownloadableArtifact):
 
     A tarball is unpacked as it arrives, and never written itself.
     """
+
+    def _whole_files(self) -> dict[str, str]:
+        return {}
 
     def _bring(self, item: ArchiveObject) -> str:
         destination = self._area.tree / self._entry.destination_of(self._site.url, item.name)

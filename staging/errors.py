@@ -255,6 +255,13 @@ class Cancelled(DevServerError):
         return self.reason
 
 
+class CallerGone(DevServerError):
+    """Who waited for a build went away; the build itself is none the worse for it."""
+
+    def __str__(self) -> str:
+        return "the client went away while it waited"
+
+
 class NoDownload(DevServerError):
     """The build of ``url`` is neither staged nor being staged."""
 

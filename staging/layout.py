@@ -3,6 +3,7 @@
     <static>/<build path>/...                        what is published; /static serves it
     <static>/<build path>/.devserver/manifest.json   what of the build is staged, and where it came from
     <static>/<build path>/.devserver/<artifact>.files.json   the files that an artifact published
+    <static>/<build path>/.devserver/last-use        changed when the build was last used
     <static>/.devserver/staging/<key>/<artifact>/    where an artifact is made ready
     <static>/.devserver/synchronous                  held by all who stage what a harness waits for
     <static>/.devserver/locks/<key>                  who is staging the build
@@ -50,6 +51,11 @@ class BuildPlaces:
     def manifest(self) -> Path:
         """The manifest."""
         return self.records / "manifest.json"
+
+    @property
+    def last_use(self) -> Path:
+        """The empty file whose time of change is when the build was last used."""
+        return self.records / "last-use"
 
     @property
     def staging(self) -> Path:

@@ -25,6 +25,8 @@ class ArtifactRecord:
         staged_at: seconds since the epoch.
         files: how many files it published.
         size: their bytes.
+        whole_files: of the files, those that are an object as it is: where each lies in the build, and the object's
+            name.
 
     """
 
@@ -33,6 +35,7 @@ class ArtifactRecord:
     staged_at: float = 0.0
     files: int = 0
     size: int = 0
+    whole_files: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON-safe data."""

@@ -11,7 +11,7 @@ from threading import Lock
 from time import time
 from typing import Any
 
-from staging.errors import Cancelled, DevServerError, error_from_json
+from staging.errors import CallerGone, Cancelled, DevServerError, error_from_json
 
 
 class State(str, Enum):
@@ -149,19 +149,20 @@ class BuildStatus:
         """The events that the synchronous outcome hangs on; before :meth:`begin`, any failure is one of them."""
         return [one for one in latest if one.artifact in self.synchronous or not self.synchronous]
 
-    def wait_for_synchronous(self, timeout: float | None = None) -> None:
+    def wait_for_synchronous(self, timeout: float | None = None, gone: Future[None] | None = None) -> None:
         """Return once the synchronous artifacts are staged.
 
         Raises:
             DevServerError: the cause, if one of them failed.
             TimeoutError: after ``timeout`` seconds.
+            CallerGone: once ``gone`` is done.
 
         """
-        _wait(self._synchronous_outcome, timeout)
+        _wait(self._synchronous_outcome, timeout, gone)
 
-    def wait(self, timeout: float | None = None) -> None:
+    def wait(self, timeout: float | None = None, gone: Future[None] | None = None) -> None:
         """Return once every artifact is staged; raises like :meth:`wait_for_synchronous`."""
-        _wait(self._outcome, timeout)
+        _wait(self._outcome, timeout, gone)
 
 
 Listener = Callable[[BuildStatus, Event, Change], None]
@@ -227,11 +228,14 @@ def _settle(outcome: Future[None], events: list[Event]) -> bool:
     return True
 
 
-def _wait(outcome: Future[None], timeout: float | None) -> None:
-    try:
-        error = outcome.exception(timeout)
-    except futures.TimeoutError:  # which Python 3.10 does not take for the built-in one
-        raise TimeoutError from None
+def _wait(outcome: Future[None], timeout: float | None, gone: Future[None] | None) -> None:
+    awaited = [outcome] if gone is None else [outcome, gone]
+    done = futures.wait(awaited, timeout, futures.FIRST_COMPLETED).done
+    if not done:
+        raise TimeoutError
+    if outcome not in done:
+        raise CallerGone()
+    error = outcome.exception()
     if isinstance(error, DevServerError):
         raise error.copy()
     if error is not None:

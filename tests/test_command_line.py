@@ -54,7 +54,7 @@ def test_the_readme_names_every_option() -> None:
         (["--logfile", "/proc/nothing/log"], {}, "--logfile: /proc/nothing/log cannot be written"),
         (["--portfile", "/proc/nothing/port"], {}, "--portfile: /proc/nothing/port cannot be written"),
         (["--nonsense"], {}, "No such option"),
-        (["surplus"], {}, "unexpected extra argument"),
+        (["surplus"], {}, "No such command 'surplus'"),
     ],
 )
 def test_a_wrong_value_is_one_clear_line_and_status_2(

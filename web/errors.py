@@ -1,49 +1,30 @@
-"""Errors on the wire: which status an error has, and what its page looks like.
+"""Errors on the wire: which status an error has.
 
-Clients of three generations read these pages. The cause is the last line of a ``<pre>``, as ``Kind: message``. An
-archive or a build that fails is always 500: the oldest clients take 500 for "failed", and die of any other status.
+An archive or a build that fails is always 500: the oldest clients take 500 for "failed", and die of any other status.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from html import escape
 from http import HTTPStatus
 from typing import Any
 
 import cherrypy
 
-from staging.errors import DevServerError, RequestError, WaitTimedOut
+from staging.errors import CallerGone, DevServerError, RequestError, WaitTimedOut
+from web.http.clients import TooManyWaiting
+from web.pages import error_answer
 
 _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     RequestError: HTTPStatus.BAD_REQUEST,
     WaitTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
+    CallerGone: HTTPStatus.REQUEST_TIMEOUT,  # which nobody reads
     DevServerError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>{title}</title></head>
-<body>
-<h1>{title}</h1>
-<pre>
-{cause}
-</pre>
-<p><a href="/">The devserver's front page</a></p>
-</body>
-</html>
-"""
+_RETRY_AFTER = 5  # seconds after which a client that found no room should try again
 
 # What CherryPy says, with a 404, of a query string that is not UTF-8.
 _UNREADABLE_QUERY = "The given query string could not be processed"
-
-_OWN_WORDS = {
-    HTTPStatus.NOT_FOUND: ("NotFound", "there is nothing at this address"),
-    HTTPStatus.FORBIDDEN: ("Forbidden", "this address is not served"),
-    HTTPStatus.METHOD_NOT_ALLOWED: ("MethodNotAllowed", "this address does not take that method"),
-    HTTPStatus.INTERNAL_SERVER_ERROR: ("InternalFailure", "the devserver failed; its log says why"),
-}
 
 
 def status_of(error: DevServerError) -> HTTPStatus:
@@ -54,38 +35,17 @@ def status_of(error: DevServerError) -> HTTPStatus:
 def error_page(status: str, message: str, traceback: str, version: str) -> bytes:
     """CherryPy's hook for every answer that is an error; see ``error_page.default`` in its documentation."""
     del traceback, version
+    request, response = cherrypy.serving.request, cherrypy.serving.response
     code = HTTPStatus(int(status.split()[0]))
     if message.startswith(_UNREADABLE_QUERY):
         code = HTTPStatus.BAD_REQUEST
-        cherrypy.serving.response.status = int(code)
-    error = getattr(cherrypy.serving.request, "devserver_error", None)
-    if isinstance(error, DevServerError):
-        kind, text = error.kind, str(error)
-    else:
-        kind, text = _OWN_WORDS.get(code, (code.phrase.replace(" ", ""), message))
-    return _render(code, kind, text).encode()
-
-
-def _render(code: HTTPStatus, kind: str, text: str) -> str:
-    headers = cherrypy.serving.response.headers
-    headers["X-Content-Type-Options"] = "nosniff"
-    if wants_json():
-        headers["Content-Type"] = "application/problem+json"
-        return json.dumps({"type": "about:blank", "title": kind, "status": int(code), "detail": text})
-    headers["Content-Type"] = "text/html;charset=utf-8"
-    title = f"{int(code)} {code.phrase}"
-    cause = escape(f"{kind}: {text}".replace("\n", " "), quote=False)
-    return _PAGE.format(title=title, cause=cause)
-
-
-def wants_json() -> bool:
-    """Whether the client prefers JSON to HTML; who says nothing gets HTML."""
-    for accepted in cherrypy.serving.request.headers.elements("Accept") or []:
-        if accepted.value in ("application/json", "application/problem+json"):
-            return True
-        if accepted.value in ("text/html", "application/xhtml+xml"):
-            return False
-    return False
+        response.status = int(code)
+    error = getattr(request, "devserver_error", None)
+    kind = error.kind if isinstance(error, DevServerError) else ""
+    content_type, body = error_answer(code, request.headers.get("Accept", ""), kind, str(error) if kind else message)
+    response.headers["Content-Type"] = content_type
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return body
 
 
 def _raise_as_http_error(handler: Callable[..., Any], *args: Any, **parameters: Any) -> Any:
@@ -94,6 +54,9 @@ def _raise_as_http_error(handler: Callable[..., Any], *args: Any, **parameters: 
     except DevServerError as error:
         cherrypy.serving.request.devserver_error = error
         raise cherrypy.HTTPError(int(status_of(error)), error.kind) from error
+    except TooManyWaiting:
+        cherrypy.serving.response.headers["Retry-After"] = str(_RETRY_AFTER)
+        raise cherrypy.HTTPError(503, "as many clients are waiting as may; try again in a few seconds") from None
 
 
 def install() -> None:

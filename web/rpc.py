@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Any
 
 import cherrypy
 
 from downloader import Downloader
 from web.health import HealthSampler
+from web.http.clients import WaitingRoom
+from web.http.gateway import SOCKET_KEY
 from web.methods import answers
 from web.parameters import flag, seconds, text
 
@@ -38,9 +42,10 @@ _WELCOME = """<!DOCTYPE html>
 class Rpcs:
     """The methods of the web application's root."""
 
-    def __init__(self, downloader: Downloader, health: HealthSampler) -> None:
+    def __init__(self, downloader: Downloader, health: HealthSampler, waiting_room: WaitingRoom) -> None:
         self._downloader = downloader
         self._health = health
+        self._waiting_room = waiting_room
 
     @answers("GET", "HEAD")
     def index(self, /, **_ignored: Any) -> str:
@@ -53,7 +58,9 @@ class Rpcs:
         background. With ``background=false``, once everything is.
         """
         url = text("archive_url", archive_url, _EXAMPLE_URL)
-        self._downloader.download(url, background=flag("background", background, default=True))
+        in_background = flag("background", background, default=True)
+        with self._seat() as gone:
+            self._downloader.download(url, in_background, gone)
         return _success()
 
     @answers("GET", "POST")
@@ -62,7 +69,9 @@ class Rpcs:
         ``timeout``, 504 after so many seconds.
         """
         url = text("archive_url", archive_url, _EXAMPLE_URL)
-        self._downloader.get_status_of_background_downloads(url, seconds("timeout", timeout))
+        longest = seconds("timeout", timeout)
+        with self._seat() as gone:
+            self._downloader.get_status_of_background_downloads(url, longest, gone)
         return _success()
 
     @answers("GET", "HEAD")
@@ -70,6 +79,10 @@ class Rpcs:
         """How the server is doing, as JSON."""
         cherrypy.response.headers["Content-Type"] = "application/json"
         return json.dumps(self._health.latest()).encode()
+
+    def _seat(self) -> AbstractContextManager[Future[None]]:
+        """Room for the client to wait in; what it gives is done once the client went away."""
+        return self._waiting_room.seat(cherrypy.serving.request.wsgi_environ[SOCKET_KEY])
 
 
 def _success() -> str:

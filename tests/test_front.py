@@ -1,0 +1,98 @@
+"""An nginx in front of a devserver: clients see one server, and the devserver knows what was read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import requests
+
+from tests.builds import Build
+from tests.conftest import StartServer
+from tests.fake_archive import FakeArchive
+from tests.nginx import free_port, running_nginx
+from tests.servers import PROJECT, DevServer, cause_of, check_success, eventually
+
+
+class Front(NamedTuple):
+    """A devserver, and the address of the nginx in front of it."""
+
+    server: DevServer
+    address: str
+
+    def get(self, path: str, **query: str) -> requests.Response:
+        """The answer that comes through nginx."""
+        return requests.get(self.address + path, params=query, timeout=60)
+
+
+@pytest.fixture
+def front(start_server: StartServer, tmp_path: Path) -> Iterator[Front]:
+    """Both, as the command line sets them up."""
+    run_dir, port = tmp_path / "run", free_port()
+    server = start_server("--front", "nginx", "--front-log", str(run_dir / "use.log"))
+    options = ["--port", str(server.port), "--static-dir", str(server.static_dir)]
+    command = [sys.executable, str(PROJECT / "devserver.py"), *options, "nginx-config"]
+    command += ["--listen", f"127.0.0.1:{port}", "--run-dir", str(run_dir)]
+    configuration = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    with running_nginx(run_dir, configuration, port) as address:
+        yield Front(server, address)
+
+
+def test_a_build_is_staged_and_read_through_nginx(front: Front, build: Build) -> None:
+    check_success(front.get("/download", archive_url=build.url))
+    check_success(front.get("/wait_for_status", archive_url=build.url))
+    for path, content in build.files.items():
+        assert front.get(f"/static/{build.path}/{path}").content == content
+    assert "update.gz" in front.get(f"/static/{build.path}/").text
+    assert front.get(f"/static/{build.path}").url.endswith("/")
+
+
+def test_the_devservers_records_are_hidden(front: Front, build: Build) -> None:
+    front.server.stage(build.url)
+    assert front.get(f"/static/{build.path}/.devserver/manifest.json").status_code == 404
+    assert front.get(f"/static/{build.path}/%2edevserver/manifest.json").status_code == 404
+
+
+def test_errors_are_the_devservers(front: Front) -> None:
+    assert cause_of(front.get("/static/nothing")) == "NotFound: there is nothing at this address"
+    assert front.get("/download").status_code == 400
+
+
+def test_a_name_that_leaves_the_static_directory_is_refused(front: Front, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a secret")
+    for path in ("/static/..%2fsecret", "/static../secret", "/static/%2e%2e/secret"):
+        answer = front.get(path)
+        assert answer.status_code in (400, 403, 404)
+        assert "a secret" not in answer.text
+
+
+def test_a_link_is_followed_within_the_static_directory_only(front: Front, tmp_path: Path) -> None:
+    (front.server.static_dir / "file").write_bytes(b"a file")
+    (front.server.static_dir / "inside").symlink_to("file")
+    (front.server.static_dir / "outside").symlink_to("/etc/passwd")
+    assert front.get("/static/inside").content == b"a file"
+    assert front.get("/static/outside").status_code == 404
+
+
+def test_what_nginx_served_counts_as_use(front: Front, build: Build) -> None:
+    front.server.stage(build.url)
+    used = front.server.static_dir / build.path / ".devserver" / "last-use"
+    assert not used.exists()
+    before = time.time()
+    assert front.get(f"/static/{build.path}/update.gz").ok
+    eventually(used.exists)
+    assert used.stat().st_mtime >= before - 1
+
+
+def test_a_waiter_waits_through_nginx(front: Front, archive: FakeArchive, build: Build) -> None:
+    with archive.holding("autotest.tar.bz2") as reached:
+        check_success(front.get("/download", archive_url=build.url))
+        assert reached.wait(10)
+        with pytest.raises(requests.Timeout):
+            requests.get(f"{front.address}/wait_for_status", params={"archive_url": build.url}, timeout=1)
+    check_success(front.get("/wait_for_status", archive_url=build.url))

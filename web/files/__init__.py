@@ -1,0 +1,1 @@
+"""/static: the files of the static directory, and its directories as lists."""

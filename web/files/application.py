@@ -1,0 +1,189 @@
+"""The WSGI application of /static.
+
+Not a handler of CherryPy's: what that does around each request takes longer than a small file takes to be sent.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from web.files import listing, paths
+from web.files.objects import staged_file
+from web.files.ranges import NotSatisfiable, parse_ranges
+from web.files.validators import Validators, is_failed_precondition, is_known, is_range_wanted
+from web.http.gateway import FileBody, FileRange
+from web.pages import error_answer, prefers_json
+
+Environment = Mapping[str, Any]
+StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+Log = Callable[[Environment, int, int], None]
+
+_CONDITIONS = ("If-Match", "If-Unmodified-Since", "If-None-Match", "If-Modified-Since", "If-Range")
+# What a browser may show; it saves all else.
+_TYPES = {
+    ".html": "text/html;charset=utf-8",
+    ".txt": "text/plain;charset=utf-8",
+    ".log": "text/plain;charset=utf-8",
+    ".json": "application/json",
+    ".xml": "application/xml",
+}
+_BYTES = "application/octet-stream"
+
+
+class _Answer(NamedTuple):
+    status: HTTPStatus
+    headers: dict[str, str]
+    body: Iterable[bytes] = ()
+    size: int = 0
+
+
+class StaticFiles:
+    """Serves what lies below a directory, and nothing else: links that leave it are not followed, the devserver's own
+    records are not shown.
+    """
+
+    def __init__(self, directory: Path, log: Log, on_use: Callable[[str], None]) -> None:
+        """``log`` is told of every answer: the environment, the status, and the bytes of its body; ``on_use`` of every
+        file of a build that is asked for, by the build's path.
+        """
+        self._directory = str(directory.resolve())
+        self._log = log
+        self._on_use = on_use
+
+    def note_use(self, url_path: str) -> None:
+        """Take note that somebody else served the file at ``url_path``."""
+        with suppress(paths.NothingThere):
+            path, status = paths.find(self._directory, url_path)
+            staged = staged_file(self._directory, path, status.st_size)
+            if staged:
+                self._on_use(staged.build_path)
+
+    def __call__(self, environ: Environment, start_response: StartResponse) -> Iterable[bytes]:
+        """See PEP 3333."""
+        answer = self._answered(environ)
+        headers = {"X-Content-Type-Options": "nosniff", **answer.headers}
+        start_response(f"{answer.status.value} {answer.status.phrase}", list(headers.items()))
+        self._log(environ, answer.status, answer.size)
+        if environ["REQUEST_METHOD"] != "HEAD":
+            return answer.body
+        if isinstance(answer.body, FileBody):
+            answer.body.close()
+        return ()
+
+    def _answered(self, environ: Environment) -> _Answer:
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return _error(environ, HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET, HEAD"})
+        try:
+            url_path = paths.text_of(environ["PATH_INFO"])
+            path, status = paths.find(self._directory, url_path)
+            if stat.S_ISDIR(status.st_mode):
+                return self._listed(environ, Path(path), url_path)
+            return self._file(environ, path)
+        except (paths.NothingThere, FileNotFoundError, NotADirectoryError):
+            return _error(environ, HTTPStatus.NOT_FOUND)
+        except PermissionError:
+            return _error(environ, HTTPStatus.FORBIDDEN)
+
+    def _listed(self, environ: Environment, directory: Path, url_path: str) -> _Answer:
+        headers = {"Vary": "Accept"}
+        if prefers_json(environ.get("HTTP_ACCEPT", "")):
+            body, headers["Content-Type"] = listing.as_json(directory), "application/json"
+        elif not url_path.endswith("/"):
+            headers |= {"Location": quote(os.fsencode(f"{environ['SCRIPT_NAME']}{url_path}/")), "Content-Length": "0"}
+            return _Answer(HTTPStatus.MOVED_PERMANENTLY, headers)
+        else:
+            title = f"{environ['SCRIPT_NAME']}{url_path}"
+            body, headers["Content-Type"] = listing.as_page(directory, title), "text/html;charset=utf-8"
+        headers["Content-Length"] = str(len(body))
+        return _Answer(HTTPStatus.OK, headers, (body,), len(body))
+
+    def _file(self, environ: Environment, path: str) -> _Answer:
+        file = open(path, "rb", buffering=0, opener=_without_following)  # noqa: SIM115 - the body closes it
+        try:
+            return self._file_answer(environ, file, path)
+        except BaseException:
+            file.close()
+            raise
+
+    def _file_answer(self, environ: Environment, file: Any, path: str) -> _Answer:
+        status = os.fstat(file.fileno())
+        size = status.st_size
+        staged = staged_file(self._directory, path, size)
+        item = staged.item if staged else None
+        if staged:
+            self._on_use(staged.build_path)
+        etag = f'"{item.crc32c}-{item.generation}"' if item else f'"{status.st_mtime_ns:x}-{size:x}"'
+        validators = Validators(etag, int(status.st_mtime))
+        headers = {"Last-Modified": validators.last_modified, "ETag": etag, "Accept-Ranges": "bytes"}
+        if item and item.crc32c:
+            headers["X-Goog-Hash"] = f"crc32c={item.crc32c}"
+        content_type = _TYPES.get(os.path.splitext(path)[1], _BYTES)  # noqa: PTH122
+        if content_type.startswith("text/html"):
+            headers["Content-Security-Policy"] = "sandbox"  # somebody else's page is not one of the devserver's
+        asked = {name: environ[key] for name, key in _CONDITION_KEYS.items() if key in environ}
+        if is_failed_precondition(asked, validators):
+            return _without_body(file, HTTPStatus.PRECONDITION_FAILED, {**headers, "Content-Length": "0"})
+        if is_known(asked, validators):
+            return _without_body(file, HTTPStatus.NOT_MODIFIED, headers)
+        try:
+            ranges = parse_ranges(environ.get("HTTP_RANGE"), size) if is_range_wanted(asked, validators) else None
+        except NotSatisfiable:
+            file.close()
+            return _error(environ, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{size}"})
+        return _with_ranges(file, size, ranges, content_type, headers)
+
+
+_CONDITION_KEYS = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in _CONDITIONS}
+
+
+def _with_ranges(
+    file: Any, size: int, ranges: list[FileRange] | None, content_type: str, headers: dict[str, str]
+) -> _Answer:
+    parts: list[bytes | FileRange]
+    if ranges is None:
+        status, count, parts = HTTPStatus.OK, size, [FileRange(0, size)]
+    elif len(ranges) == 1:
+        (start, stop), status, parts = ranges[0], HTTPStatus.PARTIAL_CONTENT, [*ranges]
+        count = stop - start
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    else:
+        boundary = secrets.token_hex(10)
+        status, parts = HTTPStatus.PARTIAL_CONTENT, _multipart(ranges, size, content_type, boundary)
+        count = sum(len(part) if isinstance(part, bytes) else part.stop - part.start for part in parts)
+        content_type = f"multipart/byteranges; boundary={boundary}"
+    headers |= {"Content-Type": content_type, "Content-Length": str(count)}
+    return _Answer(status, headers, FileBody(file, parts), count)
+
+
+def _multipart(ranges: list[FileRange], size: int, content_type: str, boundary: str) -> list[bytes | FileRange]:
+    """The ranges as one body (RFC 9110, 14.6)."""
+    parts: list[bytes | FileRange] = []
+    for start, stop in ranges:
+        head = f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: bytes {start}-{stop - 1}/{size}"
+        parts += [f"{head}\r\n\r\n".encode(), FileRange(start, stop)]
+    parts.append(f"\r\n--{boundary}--\r\n".encode())
+    return parts
+
+
+def _without_body(file: Any, status: HTTPStatus, headers: dict[str, str]) -> _Answer:
+    file.close()
+    return _Answer(status, headers)
+
+
+def _error(environ: Environment, status: HTTPStatus, headers: Mapping[str, str] | None = None) -> _Answer:
+    content_type, body = error_answer(status, environ.get("HTTP_ACCEPT", ""))
+    more = {"Content-Type": content_type, "Content-Length": str(len(body))}
+    return _Answer(status, {**(headers or {}), **more}, (body,), len(body))
+
+
+def _without_following(path: str, flags: int) -> int:
+    """Open the file at a path that holds no links; one that took its place since is not followed."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -1,0 +1,71 @@
+"""A directory as a list, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import datetime, timezone
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from staging.layout import RESERVED_NAME
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title></head>
+<body>
+<h1>{title}</h1>
+<p><a href="../">Up</a></p>
+<table>
+<tr><th>Name</th><th>Bytes</th><th>Changed (UTC)</th></tr>
+{rows}
+</table>
+</body>
+</html>
+"""
+
+
+def as_json(directory: Path) -> bytes:
+    """The entries of a directory: name, link, size and time of the last change of each."""
+    return json.dumps(_entries(directory)).encode()
+
+
+def as_page(directory: Path, title: str) -> bytes:
+    """The same as a page."""
+    rows = "\n".join(_row(entry) for entry in _entries(directory))
+    return _PAGE.format(title=escape(shown(title)), rows=rows).encode()
+
+
+def shown(name: str) -> str:
+    """A file's name as text; what of it is not UTF-8 is shown as question marks."""
+    return os.fsencode(name).decode(errors="replace")
+
+
+def _entries(directory: Path) -> list[dict[str, Any]]:
+    described = (_described(path) for path in sorted(directory.iterdir()) if path.name != RESERVED_NAME)
+    return [entry for entry in described if entry is not None]
+
+
+def _described(path: Path) -> dict[str, Any] | None:
+    """One line of a list; None for what is gone by now, or a link to nowhere."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    is_directory = path.is_dir()
+    return {
+        "name": shown(path.name) + ("/" if is_directory else ""),
+        "href": "./" + quote(os.fsencode(path.name)) + ("/" if is_directory else ""),
+        "size": None if is_directory else status.st_size,
+        "modified": datetime.fromtimestamp(int(status.st_mtime), timezone.utc).isoformat(),
+    }
+
+
+def _row(entry: dict[str, Any]) -> str:
+    name, size = entry["name"], "" if entry["size"] is None else f"{entry['size']:,}"
+    changed = entry["modified"].replace("T", " ").removesuffix("+00:00")
+    return (
+        f'<tr><td><a href="{entry["href"]}">{escape(name)}</a></td><td align="right">{size}</td><td>{changed}</td></tr>'
+    )

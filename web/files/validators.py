@@ -1,0 +1,65 @@
+"""Validators of a file, and the conditions that clients put on them (RFC 9110, 8.8 and 13)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import formatdate, parsedate_to_datetime
+
+_TAG = re.compile(r'(?:W/)?("[^"]*")|(\*)')
+
+
+@dataclass(frozen=True)
+class Validators:
+    """What tells one state of a file from another.
+
+    Attributes:
+        etag: strong, with its quotes.
+        modified: whole seconds since the epoch.
+
+    """
+
+    etag: str
+    modified: int
+
+    @property
+    def last_modified(self) -> str:
+        """As the header of that name has it."""
+        return formatdate(self.modified, usegmt=True)
+
+
+def is_failed_precondition(headers: Mapping[str, str], validators: Validators) -> bool:
+    """Whether the client wants the file only in another state than it is in (412)."""
+    if "If-Match" in headers:
+        return not _is_among(headers["If-Match"], validators.etag)
+    since = _seconds(headers.get("If-Unmodified-Since"))
+    return since is not None and validators.modified > since
+
+
+def is_known(headers: Mapping[str, str], validators: Validators) -> bool:
+    """Whether the client has the file as it is (304)."""
+    if "If-None-Match" in headers:
+        return _is_among(headers["If-None-Match"], validators.etag)
+    return _seconds(headers.get("If-Modified-Since")) == validators.modified
+
+
+def is_range_wanted(headers: Mapping[str, str], validators: Validators) -> bool:
+    """Whether a range is still a range of what the client has a part of; otherwise it wants all of the new file."""
+    condition = headers.get("If-Range")
+    if not condition:
+        return True
+    if condition.endswith('"'):
+        return condition == validators.etag
+    return _seconds(condition) == validators.modified
+
+
+def _is_among(tags: str, etag: str) -> bool:
+    return any(any_tag or tag == etag for tag, any_tag in _TAG.findall(tags))
+
+
+def _seconds(date: str | None) -> int | None:
+    try:
+        return int(parsedate_to_datetime(date).timestamp()) if date else None
+    except (ValueError, TypeError):
+        return None

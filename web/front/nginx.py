@@ -1,0 +1,117 @@
+"""The configuration of an nginx in front: files from the disk by nginx, everything else passed on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from staging.layout import RESERVED_NAME
+
+USE_LOG = "use.log"  # in nginx's own directory: a line for each file that was read
+# What a line of that log is: the status, a space, and the path of the URL, decoded, to the line's end.
+_LINE = "$status $uri"
+
+_CONFIGURATION = """\
+# An nginx in front of a devserver, as `devserver nginx-config` writes it. Start it with
+#     nginx -p {run_dir} -c this-file
+# and the devserver with
+#     --front nginx --front-log {run_dir}/{use_log}
+
+worker_processes auto;
+worker_rlimit_nofile 65536;
+pid nginx.pid;
+error_log error.log;
+{user}
+events {{
+    worker_connections 16384;
+}}
+
+http {{
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+
+    sendfile on;
+    tcp_nopush on;
+    keepalive_requests 100000;
+    send_timeout 60s;
+    types {{
+        text/html html;
+        text/plain txt log;
+        application/json json;
+        application/xml xml;
+    }}
+    default_type application/octet-stream;
+    charset utf-8;
+
+    log_format use escape=none '{line}';
+    access_log off;
+
+    upstream devserver {{
+        server {devserver};
+        keepalive 64;
+    }}
+
+    server {{
+        listen {listen} backlog=4096;
+        server_tokens off;
+
+        # The devserver's own records.
+        location ~ /{reserved}(/|$) {{
+            return 404;
+        }}
+
+        # What nginx cannot give, the devserver answers: directories, links, what is not there.
+        location /static/ {{
+            alias {static_dir}/;
+            disable_symlinks on from={static_dir};
+            add_header X-Content-Type-Options nosniff;
+            access_log {use_log} use buffer=64k flush=2s;
+            error_page 403 404 = @devserver;
+        }}
+
+        location / {{
+            try_files /nothing-of-this-name @devserver;
+        }}
+
+        # A harness may wait here for hours.
+        location @devserver {{
+            proxy_pass http://devserver;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_buffering off;
+            proxy_request_buffering off;
+            proxy_connect_timeout 10s;
+            proxy_read_timeout 24h;
+            proxy_send_timeout 60s;
+            proxy_next_upstream off;
+        }}
+    }}
+}}
+"""
+
+
+def configuration(static_dir: Path, devserver: str, listen: str, run_dir: Path, as_root: bool) -> str:
+    """The text of the configuration.
+
+    Args:
+        static_dir: the devserver's.
+        devserver: its address, ``host:port``.
+        listen: nginx's address, ``host:port``.
+        run_dir: the directory of what nginx writes.
+        as_root: whether nginx is started by root; its workers are somebody else then, who may not look everywhere.
+
+    """
+    return _CONFIGURATION.format(
+        static_dir=static_dir,
+        devserver=devserver,
+        listen=listen,
+        run_dir=run_dir,
+        user="user root;\n" if as_root else "",
+        use_log=USE_LOG,
+        line=_LINE,
+        reserved=RESERVED_NAME.replace(".", r"\."),
+    )

@@ -1,0 +1,75 @@
+"""Clients that wait: how many may, and whether they are still there."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+
+_LOOK = 1.0  # seconds after which the watch sees that it shall end
+_MOST_AT_ONCE = 1024
+
+
+class TooManyWaiting(Exception):
+    """There is no room for another client that waits."""
+
+
+class WaitingRoom:
+    """Room for ``seats`` clients that wait for something, and a watch over their connections.
+
+    Each of them holds a thread of the server's: so many, and no more, are theirs.
+    """
+
+    def __init__(self, seats: int) -> None:
+        self._free = seats
+        self._lock = threading.Lock()
+        self._epoll: select.epoll | None = None
+        self._gone: dict[int, Future[None]] = {}
+
+    @property
+    def taken(self) -> int:
+        """How many clients are waiting."""
+        return len(self._gone)
+
+    @contextmanager
+    def seat(self, client: socket.socket) -> Iterator[Future[None]]:
+        """Let a client wait: gives a future that is done once the client went away.
+
+        Raises:
+            TooManyWaiting: no seat is free.
+
+        """
+        gone: Future[None] = Future()
+        number = client.fileno()
+        with self._lock:
+            if not self._free:
+                raise TooManyWaiting
+            self._free -= 1
+            self._gone[number] = gone
+            self._watch().register(number, select.EPOLLRDHUP | select.EPOLLONESHOT)
+        try:
+            yield gone
+        finally:
+            with self._lock:
+                self._free += 1
+                del self._gone[number]
+                with suppress(OSError):
+                    self._watch().unregister(number)
+
+    def _watch(self) -> select.epoll:
+        """The set of connections that one thread watches, which starts with the first of them."""
+        if self._epoll is None:
+            self._epoll = select.epoll()
+            threading.Thread(target=self._look, args=(self._epoll,), name="watch clients", daemon=True).start()
+        return self._epoll
+
+    def _look(self, epoll: select.epoll) -> None:
+        while True:
+            for number, _ in epoll.poll(_LOOK, _MOST_AT_ONCE):
+                with self._lock:
+                    gone = self._gone.get(number)
+                if gone is not None and not gone.done():
+                    gone.set_result(None)

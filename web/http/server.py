@@ -1,0 +1,66 @@
+"""The HTTP server: CherryPy's, with the project's pool of threads and its way of sending files."""
+
+from __future__ import annotations
+
+import socket
+
+import cherrypy
+from cherrypy._cpwsgi_server import CPWSGIServer
+
+from web.errors import error_page
+from web.http.gateway import SendfileGateway
+from web.http.thread_pool import ElasticThreadPool
+
+_BACKLOG = 1024  # connections that the kernel keeps until the server takes them
+_THREADS_AT_LEAST = 10
+# For whatever does not wait: files that are being read, among them by slow clients, and questions that are answered
+# at once. They never compete with those who wait.
+_THREADS_OF_OTHERS = 1024
+_IDLE_CONNECTIONS = 4096  # that are kept for their clients' next request
+_SILENCE = 10.0  # seconds that a client may take between two pieces of its request
+
+
+class WebServer(CPWSGIServer):  # type: ignore[misc]
+    """CherryPy's server, where threads come and go and files are sent by the kernel."""
+
+    keep_alive_conn_limit = _IDLE_CONNECTIONS
+
+    def __init__(self, waiting: int) -> None:
+        """``waiting`` threads at most are for clients that wait."""
+        super().__init__(cherrypy.server)
+        self.gateway = SendfileGateway
+        self.requests = ElasticThreadPool(self, _THREADS_AT_LEAST, waiting + _THREADS_OF_OTHERS)
+
+
+def configure(host: str, port: int, waiting: int) -> None:
+    """Set up CherryPy's server for ``host`` and ``port``; port 0 picks a free one."""
+    cherrypy.config.update(
+        {
+            "server.socket_host": host,
+            "server.socket_port": port,
+            "server.socket_queue_size": _BACKLOG,
+            "server.socket_timeout": _SILENCE,
+            "engine.autoreload.on": False,
+            "checker.on": False,
+            "error_page.default": error_page,
+            "request.show_tracebacks": False,
+        }
+    )
+    cherrypy.server.instance = WebServer(waiting)
+
+
+def bound_port() -> int:
+    """The port that the server listens on."""
+    return int(cherrypy.server.bound_addr[1])
+
+
+def busy_connections() -> list[socket.socket]:
+    """The connections of the clients that are being served."""
+    pool: ElasticThreadPool = cherrypy.server.httpserver.requests
+    return [connection.socket for connection in pool.busy_connections()]
+
+
+def clients_being_served() -> int:
+    """How many of the server's threads are at work on a request."""
+    pool: ElasticThreadPool = cherrypy.server.httpserver.requests
+    return pool.size - pool.idle
