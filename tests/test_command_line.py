@@ -103,7 +103,8 @@ def test_wrappers_find_port_and_process_id(start_server: StartServer, tmp_path: 
 def test_logs_go_to_a_directory(start_server: StartServer, tmp_path: Path, build: Build) -> None:
     server = start_server("--log_dir", str(tmp_path / "logs"))
     server.stage(build.url)
-    assert f"DOWNLOAD {build.path}: autotest staged" in (tmp_path / "logs" / "devserver.log").read_text()
+    log = tmp_path / "logs" / "devserver.log"
+    eventually(lambda: f"DOWNLOAD {build.path}: autotest staged" in log.read_text())  # right behind the answer
     assert "GET /download?" in (tmp_path / "logs" / "access.log").read_text()
 
 
@@ -116,6 +117,7 @@ def test_options_come_from_the_environment(start_server: StartServer, tmp_path: 
 
 def test_the_log_tells_a_download_in_order(server: DevServer, archive: FakeArchive, build: Build) -> None:
     server.stage(build.url)
+    eventually(lambda: ": staged; " in server.log)  # right behind the answer
     lines = [line.partition(" DOWNLOAD ")[2] for line in server.log.splitlines() if " DOWNLOAD " in line]
     assert all(line.startswith(f"{build.path}: ") for line in lines)
     words = [line.removeprefix(f"{build.path}: ") for line in lines]

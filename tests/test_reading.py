@@ -135,6 +135,7 @@ def test_a_fault_on_a_fast_connection_costs_little(
     assert {fetch.stop - fetch.start for fetch in archive.fetches} & {LENT.fast_slice_bytes}
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_fast_connection_that_is_waited_for_ends_when_it_is_cancelled(
     archive: FakeArchive, lent: Transfer, tmp_path: Path
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_fast_connection_that_is_waited_for_ends_when_it_is_cancelled(
     assert part == LARGE[: len(part)]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_connection_that_becomes_slow_is_helped(archive: FakeArchive, lent: Transfer, tmp_path: Path) -> None:
     def slow_down(_name: str, start: int) -> None:
         if start:
@@ -168,6 +170,7 @@ def test_a_connection_that_becomes_slow_is_helped(archive: FakeArchive, lent: Tr
 
 
 @pytest.mark.parametrize("megabytes_per_second", [20, 100])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_connection_that_is_not_fast_is_joined_by_others(
     archive: FakeArchive, transfer: Transfer, tmp_path: Path, megabytes_per_second: int
 ) -> None:
@@ -179,6 +182,7 @@ def test_a_connection_that_is_not_fast_is_joined_by_others(
     assert archive.most_reads_at_once > 2
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_cancelled_reader_gives_no_more_even_of_what_it_has(transfer: Transfer) -> None:
     item = transfer.archive.describe("object")
     with transfer.reader(item, lambda _: None) as reader:

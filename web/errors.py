@@ -45,6 +45,8 @@ def error_page(status: str, message: str, traceback: str, version: str) -> bytes
     content_type, body = error_answer(code, request.headers.get("Accept", ""), kind, str(error) if kind else message)
     response.headers["Content-Type"] = content_type
     response.headers["X-Content-Type-Options"] = "nosniff"
+    if code is HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(_RETRY_AFTER)
     return body
 
 
@@ -55,7 +57,6 @@ def _raise_as_http_error(handler: Callable[..., Any], *args: Any, **parameters: 
         cherrypy.serving.request.devserver_error = error
         raise cherrypy.HTTPError(int(status_of(error)), error.kind) from error
     except TooManyWaiting:
-        cherrypy.serving.response.headers["Retry-After"] = str(_RETRY_AFTER)
         raise cherrypy.HTTPError(503, "as many clients are waiting as may; try again in a few seconds") from None
 
 
