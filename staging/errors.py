@@ -21,6 +21,7 @@
     │   ├── WorkerDied
     │   └── InternalFailure
     ├── Cancelled                somebody, or the server's end, stopped it
+    ├── CallerGone               who waited went away; the work goes on
     ├── NoDownload               nobody asked for this build
     └── WaitTimedOut             the caller's own time ran out; the work goes on
 
@@ -256,10 +257,14 @@ class Cancelled(DevServerError):
 
 
 class CallerGone(DevServerError):
-    """Who waited for a build went away; the build itself is none the worse for it."""
+    """Who waited for the build of ``url`` went away; the build itself is none the worse for it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
 
     def __str__(self) -> str:
-        return "the client went away while it waited"
+        return f"the client went away while it waited for {self.url}"
 
 
 class NoDownload(DevServerError):

@@ -158,11 +158,24 @@ class BuildStatus:
             CallerGone: once ``gone`` is done.
 
         """
-        _wait(self._synchronous_outcome, timeout, gone)
+        self._wait(self._synchronous_outcome, timeout, gone)
 
     def wait(self, timeout: float | None = None, gone: Future[None] | None = None) -> None:
         """Return once every artifact is staged; raises like :meth:`wait_for_synchronous`."""
-        _wait(self._outcome, timeout, gone)
+        self._wait(self._outcome, timeout, gone)
+
+    def _wait(self, outcome: Future[None], timeout: float | None, gone: Future[None] | None) -> None:
+        awaited = [outcome] if gone is None else [outcome, gone]
+        done = futures.wait(awaited, timeout, futures.FIRST_COMPLETED).done
+        if not done:
+            raise TimeoutError
+        if outcome not in done:
+            raise CallerGone(self.archive_url)
+        error = outcome.exception()
+        if isinstance(error, DevServerError):
+            raise error.copy()
+        if error is not None:
+            raise error
 
 
 Listener = Callable[[BuildStatus, Event, Change], None]
@@ -226,17 +239,3 @@ def _settle(outcome: Future[None], events: list[Event]) -> bool:
     else:
         outcome.set_result(None)
     return True
-
-
-def _wait(outcome: Future[None], timeout: float | None, gone: Future[None] | None) -> None:
-    awaited = [outcome] if gone is None else [outcome, gone]
-    done = futures.wait(awaited, timeout, futures.FIRST_COMPLETED).done
-    if not done:
-        raise TimeoutError
-    if outcome not in done:
-        raise CallerGone()
-    error = outcome.exception()
-    if isinstance(error, DevServerError):
-        raise error.copy()
-    if error is not None:
-        raise error
