@@ -11,9 +11,10 @@ import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from threading import Event as Flag
+from typing import Any
 
 import pytest
 import zstandard
@@ -25,9 +26,8 @@ from staging.retry import Patience
 from staging.transfer import Transfer
 from staging.tree import UnpackLimits
 from tests.builds import noise, tarball
-from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
-from tests.servers import cause_of, eventually
+from tests.servers import DevServer, cause_of, eventually
 
 Compress = Callable[[bytes], bytes]
 COMPRESSIONS: dict[str, Compress] = {
@@ -308,7 +308,7 @@ def test_a_padded_pax_header_and_an_empty_name_in_it_are_read(tmp_path: Path) ->
     assert tree(unpack(tmp_path / "empty", content)) == {"a": b"x"}
 
 
-def zipped(files: Mapping[str, bytes]) -> bytes:
+def zipped(files: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
@@ -356,24 +356,41 @@ def test_a_broken_tarball_is_refused(tmp_path: Path, kind: str, damage: Compress
         unpack(tmp_path, damage(content), f"x.{kind}")
 
 
-@pytest.mark.parametrize("kind", ["parent", "link-up", "device"])
+@pytest.fixture(scope="module")
+def staged_by(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DevServer, FakeArchive]]:
+    """A devserver whose builds are one tarball or one zip file each, and its archive."""
+    directory = tmp_path_factory.mktemp("hostile")
+    catalogue = directory / "catalogue.toml"
+    entry = '[[artifact]]\nname = "{0}"\npattern = "x.{0}"\nrequired = false\nsynchronous = true\nunpack = true\n'
+    catalogue.write_text(entry.format("tar.gz") + entry.format("zip"))
+    with FakeArchive() as archive:
+        environment = {"STORAGE_EMULATOR_HOST": archive.url}
+        server = DevServer(directory, "--catalog", str(catalogue), environment=environment)
+        yield server, archive
+        server.close()
+
+
+ZIPPABLE = [kind for kind, files in HOSTILE.items() if all(isinstance(content, bytes) for content in files.values())]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("tar.gz", kind) for kind in HOSTILE] + [("zip", kind) for kind in ZIPPABLE if kind != "no-name"]
+)
 def test_a_hostile_artifact_leaves_nothing_behind(
-    start_server: StartServer, tmp_path: Path, archive: FakeArchive, kind: str
+    staged_by: tuple[DevServer, FakeArchive], name: str, kind: str
 ) -> None:
-    catalogue = tmp_path / "catalogue.toml"
-    catalogue.write_text('[[artifact]]\nname = "one"\npattern = "x.tar.gz"\nsynchronous = true\nunpack = true\n')
+    server, archive = staged_by
     files = {"good": b"x", **HOSTILE[kind]}
-    archive.put("bucket", "target/version/x.tar.gz", tarball(files, "gz"))
-    server = start_server("--catalog", str(catalogue))
-    assert cause_of(server.download("gs://bucket/target/version")).startswith("BadTarball: x.tar.gz cannot be unpacked")
-    allowed = {
-        "target/version/chromiumos_test_image.bin",
-        "target/version/.devserver/manifest.json",
-        "target/version/.devserver/empty.files.json",
-        ".devserver/synchronous",
-    }
+    content = tarball(files, "gz") if name == "tar.gz" else zipped(files)
+    build = f"{name.replace('.', '-')}/{kind}"
+    archive.put("bucket", f"{build}/x.{name}", content)
+    assert cause_of(server.download(f"gs://bucket/{build}")).startswith(f"BadTarball: x.{name} cannot be unpacked")
+    records = {"chromiumos_test_image.bin", ".devserver/manifest.json", ".devserver/empty.files.json"}
+    allowed = {".devserver/synchronous", *(f"{build}/{path}" for path in records)}
     # The answer comes at once, and the clearing up right behind it.
-    eventually(lambda: files_below(server.static_dir) <= allowed)
+    eventually(lambda: {path for path in files_below(server.static_dir) if "/staging/" in path} == set())
+    assert {path for path in files_below(server.static_dir) if path.startswith((build, ".devserver/s"))} <= allowed
+    assert not list(server.static_dir.parent.rglob("owned"))
 
 
 def files_below(directory: Path) -> set[str]:
