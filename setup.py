@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 RUNTIME = [
     "cherrypy>=18.10",
@@ -28,7 +28,7 @@ setup(
     license="BSD-3-Clause",
     python_requires=">=3.10",
     py_modules=["devserver", "devserver_settings", "devserver_util", "downloader"],
-    packages=["artifacts", "staging", "staging.archives", "staging.executors", "web"],
+    packages=find_packages(include=["artifacts", "artifacts.*", "staging", "staging.*", "web", "web.*"]),
     package_data={"artifacts": ["*.toml"]},
     install_requires=RUNTIME,
     extras_require={"test": TEST, "dev": [*TEST, *DEV]},

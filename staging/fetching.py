@@ -239,7 +239,7 @@ class Fetcher:
             try:
                 while piece := stream.next_piece():
                     retry.went_well()
-                    self._judge(stream)
+                    self._judge(stream.is_faster_than(self._settings.fast_bytes_per_second))
                     self._hand_on(part, piece)
                     del piece  # so that its memory serves for the next one
                     if self._is_fast and part.offset < part.stop:
@@ -248,18 +248,11 @@ class Fetcher:
                 retry.wait_after(error)
             finally:
                 stream.close()
-            self._judge_slow_if_undecided()
+            if self._is_fast is None:  # it brought a whole slice and did not show to be fast
+                self._judge(False)
 
-    def _judge_slow_if_undecided(self) -> None:
-        """A connection that brought a whole slice and did not show to be fast is not."""
-        with self._has_room:
-            if self._is_fast is None:
-                self._is_fast = False
-                self._start_helpers()
-
-    def _judge(self, stream: _TimedStream) -> None:
-        """Find out whether one connection is enough."""
-        is_fast = stream.is_faster_than(self._settings.fast_bytes_per_second)
+    def _judge(self, is_fast: bool | None) -> None:
+        """Take note of whether one connection is enough; None where that is not known."""
         if is_fast is None:
             return
         with self._has_room:

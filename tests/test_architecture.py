@@ -93,3 +93,9 @@ def test_every_layer_exists() -> None:
 def test_only_the_edge_knows_google(module: str, path: Path) -> None:
     if module != "staging.archives.gcs":
         assert not [name for name in imports_of(path) if name.startswith("google.")]
+
+
+@pytest.mark.parametrize(("module", "path"), MODULES, ids=lambda value: value if isinstance(value, str) else "")
+def test_every_module_is_installed(module: str, path: Path) -> None:
+    # setup.py finds packages, and a directory is one only by its __init__.py.
+    assert path.parent == PROJECT or (path.parent / "__init__.py").exists(), f"{module} would not be installed"

@@ -23,6 +23,13 @@ from tests.fake_archive import FakeArchive, Fault, crc32c_of
 SIZE = 3_000_000
 SETTINGS = ReadSettings(slice_bytes=256 * 1024, threads=4, slices_ahead=6, fast_bytes_per_second=10**12)
 CONTENT = noise(SIZE, "object")
+FAULTS = {
+    "cut": Fault(action="cut"),
+    "reset": Fault(action="reset"),
+    "stall": Fault(action="stall"),
+    "503": Fault(status=503),
+    "429": Fault(status=429, headers={"Retry-After": "0"}),
+}
 OFFSETS = [random.Random(7).randrange(SIZE) for _ in range(30)]
 
 
@@ -57,17 +64,7 @@ def fault_at(archive: FakeArchive, offset: int, fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("offset", OFFSETS)
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault(action="cut"),
-        Fault(action="reset"),
-        Fault(action="stall"),
-        Fault(status=503),
-        Fault(status=429, headers={"Retry-After": "0"}),
-    ],
-    ids=["cut", "reset", "stall", "503", "429"],
-)
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_fault_costs_one_slice_at_most(
     archive: FakeArchive, transfer: Transfer, tmp_path: Path, fault: Fault, offset: int
@@ -104,17 +101,7 @@ def lent(archive: FakeArchive, transfer: Transfer) -> Transfer:
 
 
 @pytest.mark.parametrize("offset", [random.Random(8).randrange(LENT.slice_bytes, len(LARGE)) for _ in range(8)])
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault(action="cut"),
-        Fault(action="reset"),
-        Fault(action="stall"),
-        Fault(status=503),
-        Fault(status=429, headers={"Retry-After": "0"}),
-    ],
-    ids=["cut", "reset", "stall", "503", "429"],
-)
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_fault_on_a_fast_connection_costs_little(
     archive: FakeArchive, lent: Transfer, tmp_path: Path, fault: Fault, offset: int

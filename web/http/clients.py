@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 
-_LOOK = 1.0  # seconds after which the watch sees that it shall end
 _MOST_AT_ONCE = 1024
 
 
@@ -29,11 +28,6 @@ class WaitingRoom:
         self._epoll: select.epoll | None = None
         self._gone: dict[int, Future[None]] = {}
 
-    @property
-    def taken(self) -> int:
-        """How many clients are waiting."""
-        return len(self._gone)
-
     @contextmanager
     def seat(self, client: socket.socket) -> Iterator[Future[None]]:
         """Let a client wait: gives a future that is done once the client went away.
@@ -47,9 +41,9 @@ class WaitingRoom:
         with self._lock:
             if not self._free:
                 raise TooManyWaiting
+            self._watch().register(number, select.EPOLLRDHUP | select.EPOLLONESHOT)
             self._free -= 1
             self._gone[number] = gone
-            self._watch().register(number, select.EPOLLRDHUP | select.EPOLLONESHOT)
         try:
             yield gone
         finally:
@@ -68,7 +62,7 @@ class WaitingRoom:
 
     def _look(self, epoll: select.epoll) -> None:
         while True:
-            for number, _ in epoll.poll(_LOOK, _MOST_AT_ONCE):
+            for number, _ in epoll.poll(maxevents=_MOST_AT_ONCE):
                 with self._lock:
                     gone = self._gone.get(number)
                 if gone is not None and not gone.done():

@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple
 
 from cheroot.wsgi import Gateway_10
 
-# Where a WSGI application finds the client's socket; None where there is no such thing.
+# Where a WSGI application finds the client's socket in its environment.
 SOCKET_KEY = "devserver.socket"
 
 _AT_ONCE = 1 << 30  # bytes that the kernel is asked to send
