@@ -44,8 +44,8 @@ def serve(options: dict[str, Any]) -> None:
     static_dir = _checked(options)
     catalogue = read_catalogue(options["catalog"] or DEFAULT_CATALOGUE)
     bus = cherrypy.engine
-    server.configure(options["host"], options["port"], options["max_threads"])
     configure_logs(options["logfile"], options["log_dir"], options["production"])
+    server.configure(options["host"], options["port"], options["max_threads"])
     downloader, executor = _staging(options, static_dir, catalogue)
     _web(options, static_dir, downloader, executor, bus)
     end_was_asked_for = _end_on_signals(bus)

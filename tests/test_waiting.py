@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from contextlib import ExitStack
@@ -31,10 +32,16 @@ def threads_of(server: DevServer) -> int:
 
 
 def quick(server: DevServer, path: str) -> requests.Response:
-    """The answer to a request that must not take long, however many clients wait."""
-    began = time.monotonic()
-    answer = requests.get(server.url + path, timeout=10)
-    assert time.monotonic() - began < 1.0
+    """The answer to a request that must not take long, however many clients wait.
+
+    The best of a few: what counts is that nothing of the server's holds it up, not what else the machine does.
+    """
+    took = []
+    for _ in range(5):
+        began = time.monotonic()
+        answer = requests.get(server.url + path, timeout=10)
+        took.append(time.monotonic() - began)
+    assert min(took) < 0.1
     return answer
 
 
@@ -56,6 +63,21 @@ def test_hundreds_wait_while_others_are_served(server: DevServer, archive: FakeA
         assert answer_of(client).endswith(b"\r\n\r\nSuccess")
 
 
+def test_clients_wait_where_the_shell_allows_few_open_files(
+    start_server: StartServer, archive: FakeArchive, build: Build
+) -> None:
+    server = start_server(wrapper=("prlimit", "--nofile=64:2000"))
+    with archive.holding("autotest.tar.bz2") as reached:
+        check_success(server.download(build.url))
+        assert reached.wait(10)
+        clients = waiters(server, build, 100)
+        eventually(lambda: threads_of(server) > 100)
+        assert quick(server, "/check_health").status_code == 200
+    for client in clients:
+        assert answer_of(client).endswith(b"\r\n\r\nSuccess")
+    assert "only 2000 files may be open at once" in server.log
+
+
 def test_at_the_limit_new_waiters_are_told_to_come_back(
     start_server: StartServer, archive: FakeArchive, build: Build
 ) -> None:
@@ -66,10 +88,10 @@ def test_at_the_limit_new_waiters_are_told_to_come_back(
         assert reached.wait(10)
         clients = waiters(server, build, 20)
         eventually(lambda: server.get("/check_health").json()["apache_client_count"] > 20)
-        for _ in range(10):
-            surplus = server.wait_for_status(build.url)
-            assert surplus.status_code == 503
-            assert int(surplus.headers["Retry-After"]) > 0
+        for surplus in waiters(server, build, 10):
+            answer = answer_of(surplus).decode()
+            assert answer.startswith("HTTP/1.1 503 ")
+            assert re.search(r"\r\nRetry-After: [1-9]\d*\r\n", answer)
         assert quick(server, "/check_health").status_code == 200
         assert quick(server, "/static/file").content == b"a file"
     for client in clients:

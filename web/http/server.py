@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 
 import cherrypy
@@ -17,6 +18,7 @@ _THREADS_AT_LEAST = 10
 # at once. They never compete with those who wait.
 _THREADS_OF_OTHERS = 1024
 _IDLE_CONNECTIONS = 4096  # that are kept for their clients' next request
+_OTHER_FILES = 256  # that are open besides: logs, pipes, libraries, files that are being staged
 _SILENCE = 10.0  # seconds that a client may take between two pieces of its request
 
 
@@ -47,6 +49,21 @@ def configure(host: str, port: int, waiting: int) -> None:
         }
     )
     cherrypy.server.instance = WebServer(waiting)
+    _allow_open_files(waiting + _THREADS_OF_OTHERS + _IDLE_CONNECTIONS)
+
+
+def _allow_open_files(connections: int) -> None:
+    """Have the process open as many files as it may, each connection being one: many shells allow no more than 1,024
+    unless a program asks for them.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if most != resource.RLIM_INFINITY and most < connections + _OTHER_FILES:
+        cherrypy.log(
+            f"only {most} files may be open at once, fewer than the {connections} connections that there may be; "
+            "raise the limit (ulimit -Hn, or LimitNOFILE= of systemd), or lower --max-threads",
+            "DEVSERVER",
+        )
 
 
 def bound_port() -> int:
