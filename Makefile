@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 DEBIAN_PACKAGES := curl lbzip2 nginx-light xz-utils
-BENCH_PACKAGES := curl rclone lbzip2 pbzip2 pigz xz-utils
+BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils
 GSUTIL := .venv-gsutil
 
 .PHONY: help demo test bench check format clean

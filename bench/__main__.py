@@ -10,25 +10,25 @@ from pathlib import Path
 
 import click
 
-from bench.data import TARBALLS, BenchData, full_sizes, make_data, quick_sizes
+from bench.archive.data import TARBALLS, BenchData, full_sizes, make_data, quick_sizes
+from bench.archive.profiles import PROFILES, Profile, archive_server
 from bench.experiments import EXPERIMENTS, Experiment
 from bench.limits import verdicts
 from bench.machine import describe, load
 from bench.processes import PROJECT
-from bench.profiles import PROFILES, Profile, archive_server
 from bench.report import Run
-from bench.samples import BenchError, Outcome, Sample
+from bench.samples import AnySample, BenchError, Outcome
 from bench.scratch import empty_directory, scratch_directory
 from bench.setting import Setting
 
 _DATA = PROJECT / "bench-data"
-_NAMES = [experiment.name for experiment in EXPERIMENTS]
+_GROUPS = list(dict.fromkeys(experiment.group for experiment in EXPERIMENTS))
 _PROFILE_NAMES = [profile.name for profile in PROFILES]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="How often each method runs.")
-@click.option("--only", type=click.Choice(_NAMES), multiple=True, help="Only this experiment; repeatable.")
+@click.option("--only", type=click.Choice(_GROUPS), multiple=True, help="Only these experiments; repeatable.")
 @click.option("--profile", type=click.Choice(_PROFILE_NAMES), multiple=True, help="Only this profile; repeatable.")
 @click.option("--quick", is_flag=True, help="One round with a few megabytes, to see that everything works.")
 @click.option(
@@ -49,14 +49,14 @@ def command_line(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     is_whole = not (quick or only or profile)
     report = output or (PROJECT / "docs" / "benchmarks.md" if is_whole else _DATA / "partial.md")
-    run = measure(1 if quick else rounds, only or _NAMES, profile or _PROFILE_NAMES, quick, compressor)
+    run = measure(1 if quick else rounds, only or _GROUPS, profile or _PROFILE_NAMES, quick, compressor)
     report.write_text(run.to_markdown())
     report.with_suffix(".json").write_text(run.to_json())
     click.echo(f"\nWritten: {report}")
     sys.exit(1 if run.failures else 0)
 
 
-def measure(rounds: int, names: Collection[str], profile_names: Collection[str], quick: bool, compressor: str) -> Run:
+def measure(rounds: int, groups: Collection[str], profile_names: Collection[str], quick: bool, compressor: str) -> Run:
     """Run the experiments that are asked for, in the profiles that are."""
     sizes = quick_sizes(compressor) if quick else full_sizes(compressor)
     click.echo("Making what is fetched, unless it is there")
@@ -68,7 +68,7 @@ def measure(rounds: int, names: Collection[str], profile_names: Collection[str],
     with scratch_directory(_DATA, quick) as scratch:
         for profile in PROFILES:
             if profile.name in profile_names:
-                _measure_at(profile, data, rounds, names, quick, scratch, outcomes, failures)
+                _measure_at(profile, data, rounds, groups, quick, scratch, outcomes, failures)
     machine = {**describe(_DATA), "load before and after": f"{busy_before}; {load()}"}
     files = sum(data.unpacked_files(name) for name in TARBALLS)
     run = Run(machine, rounds, compressor, data.build_bytes, files, outcomes, failures)
@@ -80,7 +80,7 @@ def _measure_at(
     profile: Profile,
     data: BenchData,
     rounds: int,
-    names: Collection[str],
+    groups: Collection[str],
     quick: bool,
     scratch: Path,
     outcomes: list[Outcome],
@@ -88,7 +88,7 @@ def _measure_at(
 ) -> None:
     with archive_server(data.index, profile, scratch) as archive:
         for experiment in EXPERIMENTS:
-            if experiment.name not in names or (experiment.profiles and profile not in experiment.profiles):
+            if experiment.group not in groups or (experiment.profiles and profile not in experiment.profiles):
                 continue
             click.secho(f"\n{experiment.title}, {profile.name}", bold=True)
             try:
@@ -102,18 +102,16 @@ def _measure_at(
 def _interleaved(experiment: Experiment, setting: Setting, rounds: int, scratch: Path) -> Outcome:
     """Every method once in each round, in an order that begins with another one each time."""
     methods = experiment.methods(setting)
-    samples: dict[str, list[Sample]] = {method.name: [] for method in methods}
+    samples: dict[str, list[AnySample]] = {method.name: [] for method in methods}
     for number in range(rounds):
         first = number % len(methods)
         for method in methods[first:] + methods[:first]:
             with empty_directory(scratch) as directory:
                 sample = method.run(directory)
             samples[method.name].append(sample)
-            click.echo(
-                f"  {method.name:18} {sample.wall:8.3f} s  {sample.cpu:8.3f} s of processor"
-                + (f"  {sample.peak / 1e6:6.1f} MB" if sample.peak else "")
-                + (f"  ({sample.note})" if sample.note else "")
-            )
+            shown = [(column, getattr(sample, column.quantity)) for column in sample.COLUMNS]
+            text = "; ".join(f"{column.heading}: {column.shown(value)}" for column, value in shown if value)
+            click.echo(f"  {method.name:18} {text}" + (f"  ({sample.note})" if sample.note else ""))
     labels = {method.name: method.label for method in methods}
     return Outcome(experiment.name, setting.profile.name, labels, samples)
 
@@ -123,9 +121,7 @@ def _tell_verdicts(run: Run) -> None:
     for verdict in verdicts(run.outcomes):
         if verdict.measured is not None:
             color = "green" if verdict.holds else "red"
-            text = (
-                f"{verdict.measured:8.2f}  at most {verdict.limit.at_most:6g}  {verdict.limit.text}, {verdict.profile}"
-            )
+            text = f"{verdict.measured:8.2f}  {verdict.limit.told:14}  {verdict.limit.text}, {verdict.profile}"
             click.secho(text, fg=color)
 
 

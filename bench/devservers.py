@@ -12,7 +12,7 @@ from time import monotonic, sleep
 import psutil
 import requests
 
-from bench.data import url_of
+from bench.archive.data import url_of
 from bench.processes import Process, descendants, server
 from bench.samples import BenchError
 
@@ -26,7 +26,8 @@ class Devserver:
 
     def __init__(self, process: Process, port: int, static_dir: Path) -> None:
         self._process = process
-        self._address = f"http://127.0.0.1:{port}"
+        self.port = port
+        self.address = f"http://127.0.0.1:{port}"
         self.static_dir = static_dir
 
     def download(self, path: str) -> None:
@@ -40,7 +41,7 @@ class Devserver:
     def is_staging(self, path: str) -> bool:
         """Whether the build at ``path`` is not settled yet."""
         query = {"archive_url": url_of(path), "timeout": "0.001"}
-        return requests.get(f"{self._address}/wait_for_status", query, timeout=60).status_code == 504
+        return requests.get(f"{self.address}/wait_for_status", query, timeout=60).status_code == 504
 
     def cpu(self) -> float:
         """Seconds of processor time so far, of the server and of all that it ever started; waits for its workers."""
@@ -64,6 +65,15 @@ class Devserver:
         """Bytes of memory that the server and all that it started hold now; what they share is counted once."""
         return sum(_proportional_set_size(process.pid) for process in descendants(self._process))
 
+    def clients(self) -> int:
+        """How many clients the server is serving at this moment."""
+        health = requests.get(f"{self.address}/check_health", timeout=60).json()
+        return int(health["apache_client_count"])
+
+    def threads(self) -> int:
+        """How many threads the server itself has."""
+        return psutil.Process(self._process.pid).num_threads()
+
     def _workers(self) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
             children = psutil.Process(self._process.pid).children()
@@ -71,7 +81,7 @@ class Devserver:
         return []
 
     def _ask(self, method: str, **query: str) -> None:
-        answer = requests.get(f"{self._address}/{method}", query, timeout=_LONGEST_ANSWER)
+        answer = requests.get(f"{self.address}/{method}", query, timeout=_LONGEST_ANSWER)
         if answer.status_code != 200:
             raise BenchError(f"/{method} answered {answer.status_code}: {answer.text[-500:]}")
 
@@ -79,17 +89,22 @@ class Devserver:
 @contextmanager
 def devserver(archive: str, directory: Path, warm_up_path: str, *options: str) -> Iterator[Devserver]:
     """A devserver that stages from ``archive`` into ``directory``, has staged one tiny build, and is idle."""
-    static_dir = directory / "static"
+    with fresh_devserver(archive, directory / "static", directory, *options) as one:
+        one.download(warm_up_path)
+        one.wait_for_status(warm_up_path)
+        one.wait_for_workers(are_running=False)
+        yield one
+
+
+@contextmanager
+def fresh_devserver(archive: str, static_dir: Path, directory: Path, *options: str) -> Iterator[Devserver]:
+    """A devserver that was only just started; what it says is kept in ``directory``."""
     portfile = directory / "devserver.port"
     command = [sys.executable, "devserver.py", "--port=0", f"--portfile={portfile}", f"--static-dir={static_dir}"]
     environment = {"STORAGE_EMULATOR_HOST": archive}
     log = directory / "devserver.log"
     with server([*command, "--production", *options], portfile, log, environment) as (process, port):
-        one = Devserver(process, port, static_dir)
-        one.download(warm_up_path)
-        one.wait_for_status(warm_up_path)
-        one.wait_for_workers(are_running=False)
-        yield one
+        yield Devserver(process, port, static_dir)
 
 
 class PeakMemory:

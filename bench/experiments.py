@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from bench.first_answer import answer_methods
-from bench.one_object import object_methods, settings_methods
-from bench.peak_memory import memory_methods
-from bench.profiles import LOOPBACK, Profile
+from bench.archive.profiles import LOOPBACK, Profile
+from bench.fetching.first_answer import answer_methods
+from bench.fetching.one_object import object_methods, settings_methods
+from bench.fetching.peak_memory import memory_methods
+from bench.fetching.whole_build import build_methods
 from bench.samples import Method
+from bench.serving.crowd import WAITING, crowd_methods
+from bench.serving.loads import LOADS, serving_methods
 from bench.setting import Setting
-from bench.whole_build import build_methods
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Experiment:
     """Something to measure.
 
     Attributes:
-        name: what the command line calls it.
+        name: what limits and the JSON call it.
         title: what the report calls it.
         methods: the ways to do its work.
         profiles: where it is done; empty for everywhere.
@@ -31,6 +34,11 @@ class Experiment:
     methods: Callable[[Setting], list[Method]]
     profiles: tuple[Profile, ...] = ()
 
+    @property
+    def group(self) -> str:
+        """What the command line calls it and its like: its name up to the first dash."""
+        return self.name.partition("-")[0]
+
 
 EXPERIMENTS = (
     Experiment("object", "One object of 512 MiB", object_methods),
@@ -38,4 +46,6 @@ EXPERIMENTS = (
     Experiment("answer", "The answer of `/download`", answer_methods),
     Experiment("memory", "Memory while an object of 4 GiB is staged", memory_methods, (LOOPBACK,)),
     Experiment("settings", "The object of 512 MiB, with other settings", settings_methods),
+    *(Experiment(load.name, f"Serving {load.text}", partial(serving_methods, load), (LOOPBACK,)) for load in LOADS),
+    Experiment("crowd", f"{WAITING:,} clients who wait for a build", crowd_methods, (LOOPBACK,)),
 )

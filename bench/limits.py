@@ -1,15 +1,19 @@
-"""What is to be shown: ratios of medians, each with what it may be at most."""
+"""What is to be shown: ratios of medians, each with what it may be at most, or has to be at least."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.profiles import LOOPBACK, WIDE_AREA, Profile
+from bench.archive.profiles import LOOPBACK, WIDE_AREA, Profile
 from bench.samples import Outcome
+from bench.serving.crowd import WAITING
+from bench.serving.loads import LARGE_BY_1, LARGE_BY_64, LOADS, MEDIUM_BY_8, SMALL_BY_8, Load
 
 _BOTH = (LOOPBACK, WIDE_AREA)
+_SECOND = 1.0
 _MEGABYTE = 1_000_000
+_MILLISECOND = 0.001
 
 
 @dataclass(frozen=True)
@@ -21,9 +25,11 @@ class Limit:
         profiles: where.
         experiment: which one's methods are compared.
         against: the methods that ours is compared with: with the slowest of them. None: the number itself counts.
-        at_most: the limit.
+        bound: the limit.
         ours: the method that is ours.
         quantity: what of the samples is compared.
+        is_least: whether it has to be as much as the bound; otherwise it may not be more.
+        unit: in which a number that counts by itself is told.
 
     """
 
@@ -31,9 +37,28 @@ class Limit:
     profiles: tuple[Profile, ...]
     experiment: str
     against: tuple[str, ...]
-    at_most: float
+    bound: float
     ours: str = "devserver"
     quantity: str = "wall"
+    is_least: bool = False
+    unit: float = 1.0
+
+    @property
+    def told(self) -> str:
+        """The bound, in words."""
+        return f"at {'least' if self.is_least else 'most'} {self.bound:g}"
+
+
+def _serving(text: str, load: Load, peer: str, bound: float, ours: str = "devserver") -> Limit:
+    """A limit of how much a server sends."""
+    return Limit(text, (LOOPBACK,), load.name, (peer,), bound, ours, "rate", is_least=True)
+
+
+def _crowd(text: str, quantity: str, bound: float, unit: float) -> Limit:
+    """A limit of what thousands of clients who wait may cost."""
+    return Limit(
+        f"{WAITING:,} parked `/wait_for_status`: {text}", (LOOPBACK,), "crowd", (), bound, quantity=quantity, unit=unit
+    )
 
 
 _OBJECT = "a 512 MiB object, crc32c verified, against"
@@ -76,7 +101,18 @@ LIMITS = (
         (),
         200,
         quantity="peak",
+        unit=_MEGABYTE,
     ),
+    _serving("throughput of 4 MiB files with 8 clients against nginx", MEDIUM_BY_8, "nginx", 0.85),
+    _serving("throughput of one stream of 1 GiB against nginx", LARGE_BY_1, "nginx", 0.85),
+    _serving("64 clients pulling a 1 GiB file each, in total, against nginx", LARGE_BY_64, "nginx", 0.8),
+    _serving("throughput of 64 KiB files with 8 clients against CherryPy's `staticdir`", SMALL_BY_8, "staticdir", 1.3),
+    *(_serving(f"nginx in front against nginx alone: {load.text}", load, "nginx", 0.95, "front") for load in LOADS),
+    _crowd("p99 of `/check_health`, in ms", "health_p99", 50, _MILLISECOND),
+    _crowd("p99 of a 64 KiB file, in ms", "file_p99", 50, _MILLISECOND),
+    _crowd("from the build's end until the last has its `Success`, in s", "last_answer", 3, _SECOND),
+    _crowd("memory beyond idle, in MB", "memory", 250, _MEGABYTE),
+    _crowd("threads beyond those at the start, after they left", "threads", 10, 1),
 )
 
 
@@ -91,7 +127,9 @@ class Verdict:
     @property
     def holds(self) -> bool:
         """Whether it was measured, and is kept."""
-        return self.measured is not None and self.measured <= self.limit.at_most
+        if self.measured is None:
+            return False
+        return self.measured >= self.limit.bound if self.limit.is_least else self.measured <= self.limit.bound
 
 
 def verdicts(outcomes: Sequence[Outcome]) -> list[Verdict]:
@@ -109,5 +147,5 @@ def _measured(limit: Limit, outcome: Outcome | None) -> float | None:
         return None
     ours = outcome.median(limit.ours, limit.quantity)
     if not limit.against:
-        return ours / _MEGABYTE
+        return ours / limit.unit
     return ours / max(outcome.median(peer, limit.quantity) for peer in limit.against)

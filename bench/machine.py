@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.peers import GSUTIL_PYTHON
+from bench.fetching.peers import GSUTIL_PYTHON
 
 _GIBIBYTE = 1024**3
 _GSUTIL_VERSION = "from importlib.metadata import version; print(version('gsutil'))"
@@ -23,6 +23,8 @@ _PROGRAMS: dict[str, Sequence[str]] = {
     "lbzip2": ["lbzip2", "--version"],
     "pbzip2": ["pbzip2", "--version"],
     "tar": ["tar", "--version"],
+    "nginx": ["nginx", "-v"],
+    "wrk": ["wrk", "-v"],
 }
 
 
@@ -35,6 +37,7 @@ def describe(directory: Path) -> dict[str, str]:
         "file system": _file_system(directory),
         "Python": platform.python_version(),
         "google-cloud-storage": version("google-cloud-storage"),
+        "CherryPy": version("cherrypy"),
         **{name: _first_line(command) for name, command in _PROGRAMS.items()},
     }
 

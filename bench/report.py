@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+from bench.archive.profiles import PROFILES, WIDE_AREA
 from bench.experiments import EXPERIMENTS
 from bench.limits import Verdict, verdicts
-from bench.profiles import PROFILES, WIDE_AREA
-from bench.samples import Outcome
+from bench.samples import Column, Outcome
 from staging.fetching import ReadSettings
 
 _FINDINGS = Path(__file__).with_name("findings.md")
@@ -45,7 +45,7 @@ _HOW = f"""\
 - The build's tarballs are packed by {{compressor}}. `gsutil` and `rclone` run with their defaults (`gsutil` fetches
   objects of 150 MiB and more in slices, `rclone` those of 250 MiB, and four objects at once); `gsutil` speaks HTTPS
   alone, so its connections are replaced by plain ones, for not to measure the TLS of an archive in Python
-  (`bench/plain_gsutil.py`).
+  (`bench/fetching/plain_gsutil.py`).
   The archive states md5 and crc32c, as Google's does for what was uploaded in one piece.
 - Memory is the proportional set size of the server and all that it started, every 50 ms.
 """
@@ -87,8 +87,8 @@ class Run:
         return "\n".join(parts)
 
     def _limits(self) -> Iterator[str]:
-        yield "## What it shows\n\nRatios of medians, but for the last.\n"
-        yield "| measured | profile | at most | measured | holds |\n|---|---|---|---|---|"
+        yield "## What it shows\n\nRatios of medians; where a unit is named, medians.\n"
+        yield "| what | profile | limit | measured | holds |\n|---|---|---|---|---|"
         yield from map(_limit_row, verdicts(self.outcomes))
         yield ""
         for failure in self.failures:
@@ -122,19 +122,18 @@ def _limit_row(verdict: Verdict) -> str:
     limit = verdict.limit
     measured = "" if verdict.measured is None else f"{verdict.measured:.{2 if limit.against else 0}f}"
     answer = "not measured" if verdict.measured is None else "yes" if verdict.holds else "**no**"
-    return f"| {limit.text} | {verdict.profile} | {limit.at_most:g} | {measured} | {answer} |"
+    return f"| {limit.text} | {verdict.profile} | {limit.told} | {measured} | {answer} |"
 
 
 def _table(outcome: Outcome) -> Iterator[str]:
-    ours = outcome.median("devserver", "wall") if "devserver" in outcome.samples else 0.0
+    ours = outcome.median("devserver", outcome.compared) if "devserver" in outcome.samples else 0.0
     yield f"{outcome.profile.capitalize()}:\n"
-    yield "| method | seconds | processor seconds | memory, MB | ours takes |\n|---|---|---|---|---|"
+    yield _row(["method", *(column.heading for column in outcome.columns), "ours is"])
+    yield "|---" * (len(outcome.columns) + 2) + "|"
     for method, label in outcome.labels.items():
-        wall = outcome.values(method, "wall")
-        ratio = f"{ours / median(wall):.2f} of it" if ours and method != "devserver" else ""
-        cells = [label, _range(wall), _range(outcome.values(method, "cpu"))]
-        cells += [_range([peak / _MEGABYTE for peak in outcome.values(method, "peak")], 0), ratio]
-        yield f"| {' | '.join(cells)} |"
+        ratio = f"{ours / outcome.median(method, outcome.compared):.2f} of it" if ours and method != "devserver" else ""
+        cells = [_range(column, outcome.values(method, column.quantity)) for column in outcome.columns]
+        yield _row([label, *cells, ratio])
     yield ""
     for method, samples in outcome.samples.items():
         for note in dict.fromkeys(sample.note for sample in samples if sample.note):
@@ -142,11 +141,15 @@ def _table(outcome: Outcome) -> Iterator[str]:
             yield f"In {count} of {len(samples)} runs of *{method}*: {note}.\n"
 
 
-def _range(values: Sequence[float], digits: int = 2) -> str:
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _range(column: Column, values: Sequence[float]) -> str:
     """The median and, in parentheses, the range; nothing where nothing was measured."""
     if not any(values):
         return ""
-    return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+    return f"{column.shown(median(values))} ({column.shown(min(values))} to {column.shown(max(values))})"
 
 
 def _settings() -> Iterator[str]:

@@ -6,28 +6,122 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import ClassVar, NamedTuple
+
+_MEGABYTE = 1_000_000
+_MILLISECOND = 0.001
 
 
 class BenchError(Exception):
     """Why there is nothing to measure, in one line."""
 
 
+class Column(NamedTuple):
+    """How a quantity of a sample is shown.
+
+    Attributes:
+        quantity: the sample's attribute.
+        heading: over its column; with the unit.
+        unit: how much one of what is shown is.
+        digits: behind the point.
+
+    """
+
+    quantity: str
+    heading: str
+    unit: float = 1.0
+    digits: int = 2
+
+    def shown(self, value: float) -> str:
+        """A value in this column's unit, with its digits."""
+        return f"{value / self.unit:,.{self.digits}f}"
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One run of one method.
+    """What one piece of work took.
 
     Attributes:
         wall: seconds that it took.
-        cpu: seconds of processor time, user and system, of all its processes.
-        peak: bytes of memory at most, beyond what was held when idle; 0 where it was not measured.
-        note: what is odd about this run; empty for nothing.
+        cpu: seconds of processor time, of all the processes that it took.
+        peak: bytes of memory at most, where that is measured.
+        note: what a reader of the report should know of the run.
 
     """
+
+    COLUMNS: ClassVar[Sequence[Column]] = (
+        Column("wall", "seconds"),
+        Column("cpu", "processor seconds"),
+        Column("peak", "memory, MB", _MEGABYTE, 0),
+    )
+    COMPARED: ClassVar[str] = "wall"
 
     wall: float
     cpu: float
     peak: int = 0
     note: str = ""
+
+
+@dataclass(frozen=True)
+class LoadSample:
+    """What clients were given who asked a server again and again.
+
+    Attributes:
+        rate: bytes a second, all clients together.
+        requests: requests a second that were answered to the end.
+        median: seconds that half of the requests took at most; 0 where none came to its end.
+        p99: seconds that 99 % of them took at most.
+        note: as of a :class:`Sample`.
+
+    """
+
+    COLUMNS: ClassVar[Sequence[Column]] = (
+        Column("rate", "MB/s", _MEGABYTE, 0),
+        Column("requests", "requests/s", 1, 0),
+        Column("median", "median, ms", _MILLISECOND),
+        Column("p99", "p99, ms", _MILLISECOND),
+    )
+    COMPARED: ClassVar[str] = "rate"
+
+    rate: float
+    requests: float
+    median: float
+    p99: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class CrowdSample:
+    """What it took to have a crowd of clients wait.
+
+    Attributes:
+        health_p99: seconds that 99 % of one client's requests to ``/check_health`` took at most, while they waited.
+        file_p99: the same of a file of 64 KiB.
+        last_answer: seconds from the build's end until the last of them had its answer.
+        memory: bytes, beyond what the server had before they came.
+        threads: more than before they came, once they had left.
+        note: as of a :class:`Sample`.
+
+    """
+
+    COLUMNS: ClassVar[Sequence[Column]] = (
+        Column("health_p99", "p99 of `/check_health`, ms", _MILLISECOND, 1),
+        Column("file_p99", "p99 of a file, ms", _MILLISECOND, 1),
+        Column("last_answer", "last answer, s"),
+        Column("memory", "memory, MB", _MEGABYTE, 0),
+        Column("threads", "threads left", 1, 0),
+    )
+    COMPARED: ClassVar[str] = "last_answer"
+
+    health_p99: float
+    file_p99: float
+    last_answer: float
+    memory: int
+    threads: int
+    note: str = ""
+
+
+AnySample = Sample | LoadSample | CrowdSample
 
 
 @dataclass(frozen=True)
@@ -43,7 +137,7 @@ class Method:
 
     name: str
     label: str
-    run: Callable[[Path], Sample]
+    run: Callable[[Path], AnySample]
 
 
 @dataclass(frozen=True)
@@ -53,12 +147,26 @@ class Outcome:
     experiment: str
     profile: str
     labels: Mapping[str, str]
-    samples: Mapping[str, Sequence[Sample]]
+    samples: Mapping[str, Sequence[AnySample]]
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """How its samples are shown."""
+        return self._kind.COLUMNS
+
+    @property
+    def compared(self) -> str:
+        """The quantity by which methods are compared."""
+        return self._kind.COMPARED
 
     def median(self, method: str, quantity: str) -> float:
-        """The median of a quantity: an attribute of :class:`Sample` that is a number."""
+        """The median of a quantity: an attribute of the samples that is a number."""
         return median(self.values(method, quantity))
 
     def values(self, method: str, quantity: str) -> list[float]:
         """That quantity of every sample of the method."""
         return [getattr(sample, quantity) for sample in self.samples[method]]
+
+    @property
+    def _kind(self) -> type[AnySample]:
+        return next(type(sample) for samples in self.samples.values() for sample in samples)

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import peers
-from bench.archive_index import IndexedObject
-from bench.data import BenchData
+from bench.archive.data import BenchData
+from bench.archive.index import IndexedObject
+from bench.archive.profiles import Profile
+from bench.fetching import peers
 from bench.processes import run
-from bench.profiles import Profile
 from bench.samples import Sample
 from demo.reference_build import BUILD_PATH
 

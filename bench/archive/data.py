@@ -1,4 +1,6 @@
-"""What is fetched, made once and kept: one large object, two builds, a tiny one, and an object of nothing but zeros."""
+"""What is fetched and served, made once and kept: one large object, two builds, a tiny one, an object of nothing but
+zeros, and files of three sizes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bench.archive_index import BUCKET, IndexedObject, indexed, read_index, write_index
+from bench.archive.index import BUCKET, IndexedObject, indexed, read_index, write_index
 from bench.samples import BenchError
 from demo import reference_build
 from demo.machine_files import NamedBytes, small_files
@@ -18,13 +20,18 @@ from demo.reference_build import AUTOTEST, BUILD_PATH, FULL_PAYLOAD, STATEFUL, T
 OBJECT = "object.bin"
 ZEROS = "zeros.bin"
 OBJECT_PATH = "bench/object"
+SERVED_PATH = "bench/served"
 ZEROS_PATH = "bench/zeros"
 ZEROS_WARM_UP_PATH = "bench/zeros-warm-up"
 OTHER_BUILD_PATH = f"{BUILD_PATH}-other"
 WARM_UP_PATH = f"{BUILD_PATH}-warm-up"
 SYNCHRONOUS = (FULL_PAYLOAD, STATEFUL, TEST_SUITES)
 TARBALLS = (TEST_SUITES, AUTOTEST)
+SMALL_FILES = tuple(f"small-{number}.bin" for number in range(16))
+MEDIUM_FILES = tuple(f"medium-{number}.bin" for number in range(16))
+LARGE_FILE = "large.bin"
 
+_SMALL_SERVED = 64 * 1024
 _PIECE = 1024 * 1024
 _TINY = 400_000  # bytes of the build that warms a devserver up
 
@@ -39,6 +46,8 @@ class DataSizes:
         zeros: the one that memory is measured with.
         smallest_file: autotest is made of files of at least this size, of 64 KiB at most.
         compressor: what makes the tarballs of the build, with its own default level.
+        medium_served: files of middle size that are served.
+        large_served: the large file that is.
 
     """
 
@@ -47,6 +56,8 @@ class DataSizes:
     zeros: int
     smallest_file: int
     compressor: str
+    medium_served: int
+    large_served: int
 
     @property
     def key(self) -> str:
@@ -64,13 +75,13 @@ def full_sizes(compressor: str) -> DataSizes:
         mton_payload=150_000_000,
         autotest=300_000_000,
     )
-    return DataSizes(build, 512 * 1024**2, 4 * 1024**3, 2200, compressor)
+    return DataSizes(build, 512 * 1024**2, 4 * 1024**3, 2200, compressor, 4 * 1024**2, 1024**3)
 
 
 def quick_sizes(compressor: str) -> DataSizes:
     """A few megabytes, to see that everything works."""
     build = BuildSizes(2_000_000, 500_000, 100_000, 300_000, 300_000, 1_000_000)
-    return DataSizes(build, 4 * 1024**2, 64 * 1024**2, 4096, compressor)
+    return DataSizes(build, 4 * 1024**2, 64 * 1024**2, 4096, compressor, 512 * 1024, 4 * 1024**2)
 
 
 @dataclass(frozen=True)
@@ -132,7 +143,16 @@ def _make(directory: Path, sizes: DataSizes) -> None:
     objects[f"{ZEROS_PATH}/{ZEROS}"] = zeros
     few_zeros = indexed(_zeros_file(directory / f"few-{ZEROS}", _PIECE))
     objects[f"{ZEROS_WARM_UP_PATH}/{ZEROS}"] = few_zeros
+    objects |= {f"{SERVED_PATH}/{path.name}": indexed(path) for path in _make_served(directory / "to-serve", sizes)}
     write_index(directory / "index.json", objects)
+
+
+def _make_served(directory: Path, sizes: DataSizes) -> list[Path]:
+    """What servers are compared with: several small files, as many of middle size, and a large one."""
+    directory.mkdir()
+    small = [_random_file(directory / name, _SMALL_SERVED) for name in SMALL_FILES]
+    medium = [_random_file(directory / name, sizes.medium_served) for name in MEDIUM_FILES]
+    return [*small, *medium, _random_file(directory / LARGE_FILE, sizes.large_served)]
 
 
 def _make_build(directory: Path, sizes: DataSizes) -> dict[str, Path]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import server
+from bench.processes import Process, server
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,16 @@ PROFILES = (LOOPBACK, WIDE_AREA)
 @contextmanager
 def archive_server(index: Path, profile: Profile, scratch: Path) -> Iterator[str]:
     """An archive that serves what ``index`` lists; its address."""
+    with archive_process(index, profile, scratch) as (_, address):
+        yield address
+
+
+@contextmanager
+def archive_process(index: Path, profile: Profile, scratch: Path) -> Iterator[tuple[Process, str]]:
+    """The same, for who wants its process also."""
     name = f"archive-{profile.name.replace(' ', '-')}"
     portfile = scratch / f"{name}.port"
-    command = [sys.executable, "-m", "bench.archive_server", str(index), str(portfile)]
+    command = [sys.executable, "-m", "bench.archive.server", str(index), str(portfile)]
     command += [str(profile.latency), str(profile.bytes_per_second)]
-    with server(command, portfile, scratch / f"{name}.log") as (_, port):
-        yield f"http://127.0.0.1:{port}"
+    with server(command, portfile, scratch / f"{name}.log") as (process, port):
+        yield process, f"http://127.0.0.1:{port}"

@@ -1,6 +1,6 @@
 """An archive that costs as little as one can: files sent by the kernel, over HTTP/1.1, asked for as GCS is.
 
-``python -m bench.archive_server INDEX PORTFILE LATENCY BYTES_PER_SECOND``; the index is ``bench/archive_index.py``'s.
+``python -m bench.archive.server INDEX PORTFILE LATENCY BYTES_PER_SECOND``; the index is ``bench/archive/index.py``'s.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from time import monotonic, sleep
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from bench.archive_index import BUCKET, IndexedObject, read_index
+from bench.archive.index import BUCKET, IndexedObject, read_index
 
 _ROUTE = re.compile(r"/(?P<download>download/)?storage/v1/b/(?P<bucket>[^/]+)(?:/o(?:/(?P<name>.+))?)?")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")

@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.archive_index import IndexedObject, indexed
-from bench.data import TARBALLS, BenchData
+from bench.archive.data import TARBALLS, BenchData
+from bench.archive.index import IndexedObject, indexed
 from bench.samples import BenchError
 
 

@@ -1,6 +1,6 @@
 """The ways to fetch that are Python, each run in an interpreter of its own; the clock starts after the imports.
 
-``python -m bench.fetchers WAY ARCHIVE PATH TARGET NAME,… [SETTING=VALUE…]`` prints the seconds as JSON.
+``python -m bench.fetching.fetchers WAY ARCHIVE PATH TARGET NAME,… [SETTING=VALUE…]`` prints the seconds as JSON.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 import staging.archives.gcs  # noqa: F401 - imported here, for not to be imported on the clock
-from bench.archive_index import BUCKET
-from bench.data import TARBALLS, url_of
+from bench.archive.data import TARBALLS, url_of
+from bench.archive.index import BUCKET
 from staging.archives import ArchiveUrl, open_archive
 from staging.fetching import ReadSettings
 from staging.retry import Patience

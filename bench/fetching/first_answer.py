@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 
-from bench import peers
-from bench.checking import check_objects, check_staged
-from bench.data import OTHER_BUILD_PATH, SYNCHRONOUS, WARM_UP_PATH
+from bench.archive.data import OTHER_BUILD_PATH, SYNCHRONOUS, WARM_UP_PATH
 from bench.devservers import Devserver, devserver
+from bench.fetching import peers
+from bench.fetching.checking import check_objects, check_staged
 from bench.processes import finished, run, started
 from bench.samples import Method, Sample
 from bench.setting import Setting

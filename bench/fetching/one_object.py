@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from bench import peers
-from bench.checking import check_objects
-from bench.data import OBJECT, OBJECT_PATH
+from bench.archive.data import OBJECT, OBJECT_PATH
+from bench.fetching import peers
+from bench.fetching.checking import check_objects
 from bench.processes import run
 from bench.samples import Method, Sample
 from bench.setting import NO_SETTINGS, Setting, by_python

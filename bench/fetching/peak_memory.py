@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from bench.checking import check_file, check_staged
-from bench.data import ZEROS, ZEROS_PATH, ZEROS_WARM_UP_PATH
+from bench.archive.data import ZEROS, ZEROS_PATH, ZEROS_WARM_UP_PATH
 from bench.devservers import PeakMemory, devserver
+from bench.fetching.checking import check_file, check_staged
 from bench.samples import Method, Sample
 from bench.setting import Setting
 

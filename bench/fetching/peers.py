@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from bench.archive_index import BUCKET
-from bench.data import url_of
+from bench.archive.data import url_of
+from bench.archive.index import BUCKET
 from bench.processes import PROJECT, Command
 from bench.samples import BenchError
 
@@ -32,7 +32,14 @@ def gsutil(path: str, target: Path) -> Command:
     """One object into a file, with gsutil's own defaults."""
     if not GSUTIL_PYTHON.exists():
         raise BenchError("gsutil is not installed; `make bench` does so")
-    return [str(GSUTIL_PYTHON), str(PROJECT / "bench" / "plain_gsutil.py"), "-q", "cp", url_of(path), str(target)]
+    return [
+        str(GSUTIL_PYTHON),
+        str(PROJECT / "bench" / "fetching" / "plain_gsutil.py"),
+        "-q",
+        "cp",
+        url_of(path),
+        str(target),
+    ]
 
 
 def gsutil_environment(archive: str, directory: Path) -> dict[str, str]:
@@ -55,6 +62,6 @@ def untar(tarball: Path, target: Path, program: str) -> Command:
 def fetcher(
     way: str, archive: str, path: str, target: Path, names: Iterable[str], settings: Mapping[str, int]
 ) -> Command:
-    """One of the ways of ``bench/fetchers.py``, in a fresh interpreter."""
+    """One of the ways of ``bench/fetching/fetchers.py``, in a fresh interpreter."""
     options = [f"{name}={value}" for name, value in settings.items()]
-    return [sys.executable, "-m", "bench.fetchers", way, archive, path, str(target), ",".join(names), *options]
+    return [sys.executable, "-m", "bench.fetching.fetchers", way, archive, path, str(target), ",".join(names), *options]

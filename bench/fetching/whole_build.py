@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from bench import peers
-from bench.checking import check_objects, check_staged, check_unpacked
-from bench.data import TARBALLS, WARM_UP_PATH
+from bench.archive.data import TARBALLS, WARM_UP_PATH
 from bench.devservers import devserver
+from bench.fetching import peers
+from bench.fetching.checking import check_objects, check_staged, check_unpacked
 from bench.processes import one_after_the_other, run, run_piped, run_together
 from bench.samples import Method, Sample
 from bench.setting import Setting, by_python

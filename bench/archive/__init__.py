@@ -1,0 +1,1 @@
+"""The archive that is measured against, what it holds, and how far away it is."""

@@ -1,0 +1,1 @@
+"""Fetching and staging, beside what else fetches."""
