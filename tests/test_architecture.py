@@ -36,7 +36,7 @@ LAYERS = (
     ("devserver_util",),
     ("downloader",),
     ("web.pages", "web.methods", "web.parameters", "web.event_log", "web.logs"),
-    ("web.http.clients", "web.http.gateway", "web.http.thread_pool"),
+    ("web.http.clients", "web.http.connection", "web.http.gateway", "web.http.thread_pool"),
     ("web.errors",),
     ("web.http.server",),
     ("web.http",),

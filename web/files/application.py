@@ -60,9 +60,10 @@ class StaticFiles:
 
     def note_use(self, url_path: str) -> None:
         """Take note that somebody else served the file at ``url_path``."""
-        with suppress(paths.NothingThere):
-            path, status = paths.find(self._directory, url_path)
-            staged = staged_file(self._directory, path, status.st_size)
+        with suppress(paths.NothingThere, PermissionError):
+            found = paths.find(self._directory, url_path)
+            os.close(found.descriptor)
+            staged = staged_file(self._directory, found.path, found.status.st_size)
             if staged:
                 self._on_use(staged.build_path)
 
@@ -81,13 +82,19 @@ class StaticFiles:
     def _answered(self, environ: Environment) -> _Answer:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _error(environ, HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET, HEAD"})
+        url_path = paths.text_of(environ["PATH_INFO"])
         try:
-            url_path = paths.text_of(environ["PATH_INFO"])
-            path, status = paths.find(self._directory, url_path)
-            if stat.S_ISDIR(status.st_mode):
-                return self._listed(environ, Path(path), url_path)
-            return self._file(environ, path)
-        except (paths.NothingThere, FileNotFoundError, NotADirectoryError):
+            found = paths.find(self._directory, url_path)
+        except paths.NothingThere:
+            return _error(environ, HTTPStatus.NOT_FOUND)
+        except PermissionError:
+            return _error(environ, HTTPStatus.FORBIDDEN)
+        if not stat.S_ISDIR(found.status.st_mode):
+            return self._file(environ, found)
+        os.close(found.descriptor)
+        try:
+            return self._listed(environ, Path(found.path), url_path)
+        except (FileNotFoundError, NotADirectoryError):
             return _error(environ, HTTPStatus.NOT_FOUND)
         except PermissionError:
             return _error(environ, HTTPStatus.FORBIDDEN)
@@ -105,16 +112,18 @@ class StaticFiles:
         headers["Content-Length"] = str(len(body))
         return _Answer(HTTPStatus.OK, headers, (body,), len(body))
 
-    def _file(self, environ: Environment, path: str) -> _Answer:
-        file = open(path, "rb", buffering=0, opener=_without_following)  # noqa: SIM115 - the body closes it
+    def _file(self, environ: Environment, found: paths.Found) -> _Answer:
         try:
-            return self._file_answer(environ, file, path)
+            answer = self._file_answer(environ, found)
         except BaseException:
-            file.close()
+            os.close(found.descriptor)
             raise
+        if not isinstance(answer.body, FileBody):
+            os.close(found.descriptor)
+        return answer
 
-    def _file_answer(self, environ: Environment, file: Any, path: str) -> _Answer:
-        status = os.fstat(file.fileno())
+    def _file_answer(self, environ: Environment, found: paths.Found) -> _Answer:
+        descriptor, path, status = found
         size = status.st_size
         staged = staged_file(self._directory, path, size)
         item = staged.item if staged else None
@@ -130,22 +139,21 @@ class StaticFiles:
             headers["Content-Security-Policy"] = "sandbox"  # somebody else's page is not one of the devserver's
         asked = {name: environ[key] for name, key in _CONDITION_KEYS.items() if key in environ}
         if is_failed_precondition(asked, validators):
-            return _without_body(file, HTTPStatus.PRECONDITION_FAILED, {**headers, "Content-Length": "0"})
+            return _Answer(HTTPStatus.PRECONDITION_FAILED, {**headers, "Content-Length": "0"})
         if is_known(asked, validators):
-            return _without_body(file, HTTPStatus.NOT_MODIFIED, headers)
+            return _Answer(HTTPStatus.NOT_MODIFIED, headers)
         try:
             ranges = parse_ranges(environ.get("HTTP_RANGE"), size) if is_range_wanted(asked, validators) else None
         except NotSatisfiable:
-            file.close()
             return _error(environ, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{size}"})
-        return _with_ranges(file, size, ranges, content_type, headers)
+        return _with_ranges(descriptor, size, ranges, content_type, headers)
 
 
 _CONDITION_KEYS = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in _CONDITIONS}
 
 
 def _with_ranges(
-    file: Any, size: int, ranges: list[FileRange] | None, content_type: str, headers: dict[str, str]
+    descriptor: int, size: int, ranges: list[FileRange] | None, content_type: str, headers: dict[str, str]
 ) -> _Answer:
     parts: list[bytes | FileRange]
     if ranges is None:
@@ -160,7 +168,7 @@ def _with_ranges(
         count = sum(len(part) if isinstance(part, bytes) else part.stop - part.start for part in parts)
         content_type = f"multipart/byteranges; boundary={boundary}"
     headers |= {"Content-Type": content_type, "Content-Length": str(count)}
-    return _Answer(status, headers, FileBody(file, parts), count)
+    return _Answer(status, headers, FileBody(descriptor, parts), count)
 
 
 def _multipart(ranges: list[FileRange], size: int, content_type: str, boundary: str) -> list[bytes | FileRange]:
@@ -173,17 +181,7 @@ def _multipart(ranges: list[FileRange], size: int, content_type: str, boundary: 
     return parts
 
 
-def _without_body(file: Any, status: HTTPStatus, headers: dict[str, str]) -> _Answer:
-    file.close()
-    return _Answer(status, headers)
-
-
 def _error(environ: Environment, status: HTTPStatus, headers: Mapping[str, str] | None = None) -> _Answer:
     content_type, body = error_answer(status, environ.get("HTTP_ACCEPT", ""))
     more = {"Content-Type": content_type, "Content-Length": str(len(body))}
     return _Answer(status, {**(headers or {}), **more}, (body,), len(body))
-
-
-def _without_following(path: str, flags: int) -> int:
-    """Open the file at a path that holds no links; one that took its place since is not followed."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -5,40 +5,69 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
 from staging.layout import RESERVED_NAME
 
 _REFUSED = ("..", ".", RESERVED_NAME)
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe that lies there is not waited for
 
 
 class NothingThere(Exception):
     """There is no file or directory at that path that may be seen."""
 
 
-def find(directory: str, url_path: str) -> tuple[str, os.stat_result]:
-    """The real path of what ``url_path``, decoded, names below ``directory``, and its status.
+class Found(NamedTuple):
+    """A file or a directory that was opened.
+
+    Attributes:
+        descriptor: the caller's to close.
+        path: the real one.
+        status: what ``fstat`` says.
+
+    """
+
+    descriptor: int
+    path: str
+    status: os.stat_result
+
+
+def find(directory: str, url_path: str) -> Found:
+    """Open what ``url_path``, decoded, names below ``directory``.
 
     Links are followed as long as they stay below ``directory``, a real path itself; the devserver's own records are
-    not shown.
+    not shown. Where a path leads is asked of the kernel once it is open: that takes a third of the calls that following
+    its parts one by one does, and nobody can change it in between.
 
     Raises:
         NothingThere
+        PermissionError
 
     """
     parts = [part for part in url_path.split("/") if part]
     if any(part in _REFUSED or "\\" in part or "\0" in part for part in parts):
         raise NothingThere
     try:
-        path = os.path.realpath("/".join([directory, *parts]), strict=True)
-        status = os.stat(path)  # noqa: PTH116 - asked for with every request
+        descriptor = os.open("/".join([directory, *parts]), _FLAGS)
+    except PermissionError:
+        raise
     except (OSError, ValueError) as error:
         raise NothingThere from error
-    inside = path == directory or path.startswith(f"{directory}/")
-    if not inside or RESERVED_NAME in path[len(directory) :].split("/"):
+    path = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - asked for with every request
+    found = Found(descriptor, path, os.fstat(descriptor))
+    if not _may_be_seen(directory, found, url_path):
+        os.close(descriptor)
         raise NothingThere
-    if not stat.S_ISDIR(status.st_mode) and (not stat.S_ISREG(status.st_mode) or url_path.endswith("/")):
-        raise NothingThere
-    return path, status
+    return found
+
+
+def _may_be_seen(directory: str, found: Found, url_path: str) -> bool:
+    if found.path != directory and not found.path.startswith(f"{directory}/"):
+        return False
+    if RESERVED_NAME in found.path[len(directory) :].split("/"):
+        return False
+    mode = found.status.st_mode
+    return stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and not url_path.endswith("/"))
 
 
 def text_of(environment_path: str) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import socket
 import ssl
 import struct
 import termios
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from time import monotonic
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from cheroot.wsgi import Gateway_10
 
@@ -21,7 +21,7 @@ SOCKET_KEY = "devserver.socket"
 _AT_ONCE = 1 << 30  # bytes that the kernel is asked to send
 _PIECE = 256 * 1024  # bytes that go through Python, where they have to be encrypted
 _SILENCE = 60.0  # seconds without a byte taken by the client after which it is given up
-_LOOK = 5.0  # seconds between two looks at whether it took any
+_LOOK = 5  # seconds between two looks at whether it took any
 
 
 class FileRange(NamedTuple):
@@ -34,9 +34,9 @@ class FileRange(NamedTuple):
 class FileBody:
     """A WSGI answer's body that is made of parts of one file, with what goes between them."""
 
-    def __init__(self, file: IO[bytes], parts: Sequence[bytes | FileRange]) -> None:
-        """``file``, opened unbuffered, is closed with the body."""
-        self._file = file
+    def __init__(self, descriptor: int, parts: Sequence[bytes | FileRange]) -> None:
+        """``descriptor``, of the open file, is closed with the body."""
+        self._descriptor = descriptor
         self._parts = parts
 
     def __iter__(self) -> Iterator[bytes]:
@@ -54,32 +54,31 @@ class FileBody:
             OSError: the client went away, or took nothing for a minute, or the file became shorter.
 
         """
-        for part in self._parts:
-            if isinstance(part, bytes):
-                client.sendall(part)
-            else:
-                self._send_range(client, part)
+        with _sending_in_the_kernel(client):
+            for part in self._parts:
+                if isinstance(part, bytes):
+                    _send_all(part, client)
+                else:
+                    self._send_range(client, part)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        os.close(self._descriptor)
 
     def _send_range(self, client: socket.socket, part: FileRange) -> None:
-        position = part.start
-        while position < part.stop:
-            try:
-                sent = os.sendfile(client.fileno(), self._file.fileno(), position, min(part.stop - position, _AT_ONCE))
-            except BlockingIOError:
-                _wait_until_writable(client)
-                continue
+        def send(position: int) -> int:
+            start = part.start + position
+            sent = os.sendfile(client.fileno(), self._descriptor, start, min(part.stop - start, _AT_ONCE))
             if not sent:
                 raise ConnectionAbortedError("the file became shorter while it was sent")
-            position += sent
+            return sent
+
+        _send_whole(part.stop - part.start, send, client)
 
     def _pieces(self, part: FileRange) -> Iterator[bytes]:
         position = part.start
         while position < part.stop:
-            piece = os.pread(self._file.fileno(), min(_PIECE, part.stop - position), position)
+            piece = os.pread(self._descriptor, min(_PIECE, part.stop - position), position)
             if not piece:
                 raise ConnectionAbortedError("the file became shorter while it was sent")
             position += len(piece)
@@ -115,21 +114,43 @@ class SendfileGateway(Gateway_10):
         self.req.ensure_headers_sent()
 
 
-def _wait_until_writable(client: socket.socket) -> None:
-    """Wait until the kernel takes more for ``client``.
+@contextmanager
+def _sending_in_the_kernel(client: socket.socket) -> Iterator[None]:
+    """Have what is sent to ``client`` block in the kernel, and come back now and then where nothing moves.
 
-    It does so only once a good part of what it holds has left: what shows that a slow client is alive is that this
-    becomes less.
+    A socket with a timeout does not block: a thread would come back to Python for every few hundred kilobytes, and wait
+    for its turn among all the others.
     """
-    poll = select.poll()
-    poll.register(client, select.POLLOUT)
-    unsent, silent_since = _unsent(client), monotonic()
-    while not poll.poll(_LOOK * 1000):
-        before, unsent = unsent, _unsent(client)
-        if unsent < before:
-            silent_since = monotonic()
-        elif monotonic() - silent_since >= _SILENCE:
-            raise TimeoutError("the client took nothing for too long")
+    timeout = client.gettimeout()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _LOOK, 0))
+    client.setblocking(True)
+    try:
+        yield
+    finally:
+        client.settimeout(timeout)
+
+
+def _send_all(content: bytes, client: socket.socket) -> None:
+    _send_whole(len(content), lambda position: client.send(content[position:]), client)
+
+
+def _send_whole(size: int, send: Callable[[int], int], client: socket.socket) -> None:
+    """Call ``send`` with the position to go on from until ``size`` bytes went to the kernel.
+
+    The kernel says that there is room for more only once a good part of what it holds has left: what shows that a slow
+    client is alive is that this becomes less.
+    """
+    position, silent_since, unsent = 0, monotonic(), -1
+    while position < size:
+        try:
+            position += send(position)
+            silent_since, unsent = monotonic(), -1
+        except BlockingIOError:
+            before, unsent = unsent, _unsent(client)
+            if before == -1 or unsent < before:
+                silent_since = monotonic()
+            elif monotonic() - silent_since >= _SILENCE:
+                raise TimeoutError("the client took nothing for too long") from None
 
 
 def _unsent(client: socket.socket) -> int:

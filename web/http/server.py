@@ -9,6 +9,7 @@ import cherrypy
 from cherrypy._cpwsgi_server import CPWSGIServer
 
 from web.errors import error_page
+from web.http.connection import LingeringConnection
 from web.http.gateway import SendfileGateway
 from web.http.thread_pool import ElasticThreadPool
 
@@ -26,6 +27,7 @@ class WebServer(CPWSGIServer):  # type: ignore[misc]
     """CherryPy's server, where threads come and go and files are sent by the kernel."""
 
     keep_alive_conn_limit = _IDLE_CONNECTIONS
+    ConnectionClass = LingeringConnection
 
     def __init__(self, waiting: int) -> None:
         """``waiting`` threads at most are for clients that wait."""
