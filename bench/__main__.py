@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 
 import click
@@ -38,9 +39,16 @@ _PROFILE_NAMES = [profile.name for profile in PROFILES]
     show_default=True,
     help="What packs the build's tarballs.",
 )
+@click.option("--update", is_flag=True, help="Put what is measured into docs/benchmarks.md, and leave the rest of it.")
 @click.option("--output", type=click.Path(path_type=Path), help="Report to write instead; its JSON lies beside it.")
 def command_line(
-    rounds: int, only: Sequence[str], profile: Sequence[str], quick: bool, compressor: str, output: Path | None
+    rounds: int,
+    only: Sequence[str],
+    profile: Sequence[str],
+    quick: bool,
+    compressor: str,
+    update: bool,
+    output: Path | None,
 ) -> None:
     """Measure, and write docs/benchmarks.md and docs/benchmarks.json.
 
@@ -48,8 +56,10 @@ def command_line(
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     is_whole = not (quick or only or profile)
-    report = output or (PROJECT / "docs" / "benchmarks.md" if is_whole else _DATA / "partial.md")
+    report = output or (PROJECT / "docs" / "benchmarks.md" if is_whole or update else _DATA / "partial.md")
     run = measure(1 if quick else rounds, only or _GROUPS, profile or _PROFILE_NAMES, quick, compressor)
+    if update:
+        run = run.with_older(report.with_suffix(".json"))
     report.write_text(run.to_markdown())
     report.with_suffix(".json").write_text(run.to_json())
     click.echo(f"\nWritten: {report}")
@@ -71,7 +81,7 @@ def measure(rounds: int, groups: Collection[str], profile_names: Collection[str]
                 _measure_at(profile, data, rounds, groups, quick, scratch, outcomes, failures)
     machine = {**describe(_DATA), "load before and after": f"{busy_before}; {load()}"}
     files = sum(data.unpacked_files(name) for name in TARBALLS)
-    run = Run(machine, rounds, compressor, data.build_bytes, files, outcomes, failures)
+    run = Run(machine, compressor, data.build_bytes, files, outcomes, failures)
     _tell_verdicts(run)
     return run
 
@@ -113,7 +123,8 @@ def _interleaved(experiment: Experiment, setting: Setting, rounds: int, scratch:
             text = "; ".join(f"{column.heading}: {column.shown(value)}" for column, value in shown if value)
             click.echo(f"  {method.name:18} {text}" + (f"  ({sample.note})" if sample.note else ""))
     labels = {method.name: method.label for method in methods}
-    return Outcome(experiment.name, setting.profile.name, labels, samples)
+    today = date.today().isoformat()
+    return Outcome(experiment.name, setting.profile.name, today, labels, samples)
 
 
 def _tell_verdicts(run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -48,6 +48,12 @@ _HOW = f"""\
   (`bench/fetching/plain_gsutil.py`).
   The archive states md5 and crc32c, as Google's does for what was uploaded in one piece.
 - Memory is the proportional set size of the server and all that it started, every 50 ms.
+- What servers give is measured by `wrk`, with two threads, for three seconds after one that is not counted; all serve
+  the same directory, in which a devserver staged the files, from memory. nginx is Debian's, set up as its package does
+  but for the access log, which is off; `staticdir` is that of a CherryPy with its defaults; "in front" is what
+  `devserver nginx-config` prints, with the log that last-used times are taken from.
+- While the crowd waits, the archive's process is stopped (SIGSTOP), so that the build cannot end; `wrk` then asks with
+  one client. The build's end is when its manifest says that all is staged.
 """
 
 
@@ -57,7 +63,6 @@ class Run:
 
     Attributes:
         machine: a description, by aspect.
-        rounds: how often each method ran.
         compressor: what the tarballs are packed by.
         build_bytes: of the build's objects.
         files: in the build's tarballs.
@@ -67,12 +72,17 @@ class Run:
     """
 
     machine: Mapping[str, str]
-    rounds: int
     compressor: str
     build_bytes: int
     files: int
     outcomes: Sequence[Outcome]
     failures: Sequence[str]
+
+    def with_older(self, file: Path) -> Run:
+        """The same, with what ``file``, an earlier run's JSON, has of experiments that were not part of this one."""
+        older = [Outcome.from_json(data) for data in json.loads(file.read_text())["outcomes"]] if file.exists() else []
+        mine = {outcome.key for outcome in self.outcomes}
+        return replace(self, outcomes=[*(one for one in older if one.key not in mine), *self.outcomes])
 
     def to_json(self) -> str:
         """Everything, run by run."""
@@ -100,7 +110,7 @@ class Run:
             yield _FINDINGS.read_text()
 
     def _machine(self) -> Iterator[str]:
-        yield f"## The machine\n\n{self.rounds} rounds. The reference build has {self.build_bytes / _MEGABYTE:,.0f} MB"
+        yield f"## The machine\n\nThe reference build has {self.build_bytes / _MEGABYTE:,.0f} MB"
         yield f"in six objects, of which two are tarballs of {self.files:,} files.\n"
         yield "| | |\n|---|---|"
         for aspect, text in self.machine.items():
@@ -127,7 +137,7 @@ def _limit_row(verdict: Verdict) -> str:
 
 def _table(outcome: Outcome) -> Iterator[str]:
     ours = outcome.median("devserver", outcome.compared) if "devserver" in outcome.samples else 0.0
-    yield f"{outcome.profile.capitalize()}:\n"
+    yield f"{outcome.profile.capitalize()}, {outcome.rounds} rounds, {outcome.measured_on}:\n"
     yield _row(["method", *(column.heading for column in outcome.columns), "ours is"])
     yield "|---" * (len(outcome.columns) + 2) + "|"
     for method, label in outcome.labels.items():

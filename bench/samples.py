@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 _MEGABYTE = 1_000_000
 _MILLISECOND = 0.001
@@ -122,6 +122,12 @@ class CrowdSample:
 
 
 AnySample = Sample | LoadSample | CrowdSample
+_KINDS: Sequence[type[AnySample]] = (Sample, LoadSample, CrowdSample)
+
+
+def _sample(data: Mapping[str, Any]) -> AnySample:
+    """The sample whose fields are ``data``: of the kind that has them."""
+    return next(kind for kind in _KINDS if {field.name for field in fields(kind)} == data.keys())(**data)
 
 
 @dataclass(frozen=True)
@@ -142,12 +148,38 @@ class Method:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All runs of an experiment in one profile: the samples of each method, by its name, and the methods' labels."""
+    """All runs of an experiment in one profile.
+
+    Attributes:
+        experiment: its name.
+        profile: its name.
+        measured_on: the date.
+        labels: of the methods, by name.
+        samples: of the methods, by name.
+
+    """
 
     experiment: str
     profile: str
+    measured_on: str
     labels: Mapping[str, str]
     samples: Mapping[str, Sequence[AnySample]]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Outcome:
+        """The outcome whose fields, as JSON has them, are ``data``."""
+        samples = {method: [_sample(one) for one in several] for method, several in data["samples"].items()}
+        return cls(**{**data, "samples": samples})
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What a later outcome of the same replaces it by."""
+        return self.experiment, self.profile
+
+    @property
+    def rounds(self) -> int:
+        """How often each method ran."""
+        return max(len(samples) for samples in self.samples.values())
 
     @property
     def columns(self) -> Sequence[Column]:

@@ -18,6 +18,7 @@ _CONFIGURATION = """\
 
 worker_processes auto;
 worker_rlimit_nofile 65536;
+pcre_jit on;
 pid nginx.pid;
 error_log error.log;
 {user}
@@ -32,8 +33,9 @@ http {{
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
 
+    # A head and a small file in one packet wait up to 40 ms for the client's acknowledgement, now and then.
     sendfile on;
-    tcp_nopush on;
+    tcp_nopush off;
     keepalive_requests 100000;
     send_timeout 60s;
     types {{
