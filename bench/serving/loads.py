@@ -42,19 +42,18 @@ class Load:
     files: Sequence[str]
     clients: int
     part: int = 0
-    with_staticdir: bool = True
+    with_staticdir: bool = False
 
 
-def _load(size: str, files: Sequence[str], clients: int, with_staticdir: bool = True) -> Load:
+def _load(size: str, files: Sequence[str], clients: int, with_staticdir: bool = False) -> Load:
     text = f"{'a file' if len(files) == 1 else 'files'} of {size}, {clients} client{'s' if clients > 1 else ''}"
     return Load(f"serving-{size.replace(' ', '-')}-{clients}", text, files, clients, with_staticdir=with_staticdir)
 
 
-SMALL_BY_8 = _load("64 KiB", SMALL_FILES, 8)
-MEDIUM_BY_8 = _load("4 MiB", MEDIUM_FILES, 8)
+SMALL_BY_8 = _load("64 KiB", SMALL_FILES, 8, with_staticdir=True)
+MEDIUM_BY_8 = _load("4 MiB", MEDIUM_FILES, 8, with_staticdir=True)
 LARGE_BY_1 = _load("1 GiB", [LARGE_FILE], 1)
-# staticdir has ten threads, and as many of the clients.
-LARGE_BY_64 = _load("1 GiB", [LARGE_FILE], 64, with_staticdir=False)
+LARGE_BY_64 = _load("1 GiB", [LARGE_FILE], 64)
 LOADS = (
     _load("64 KiB", SMALL_FILES, 1),
     SMALL_BY_8,
