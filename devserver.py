@@ -231,7 +231,10 @@ def nginx_config(options: dict[str, Any], listen: str, run_dir: Path) -> None:
     static_dir = _usable_directory("--static-dir", options["static_dir"])
     run_dir = _usable_directory("--run-dir", run_dir)
     devserver = f"{options['host']}:{options['port']}"
-    click.echo(configuration(static_dir, devserver, listen, run_dir, as_root=os.geteuid() == 0), nl=False)
+    click.echo(
+        configuration(static_dir, devserver, listen, run_dir, owner=static_dir.owner() if os.geteuid() == 0 else ""),
+        nl=False,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -102,3 +102,17 @@ def asked(server: DevServer, request: bytes) -> tuple[int, bytes]:
         client.sendall(request)
         answer = b"".join(iter(lambda: client.recv(65536), b""))
     return int(answer.split()[1]), answer
+
+
+def test_a_list_says_nothing_of_what_links_lead_out_to(server: DevServer) -> None:
+    for accept in ("text/html", "application/json"):
+        listed = server.get("/static/").text if accept == "text/html" else listing(server)
+        assert "file" in listed
+        assert "linked" not in listed
+        assert "relative" not in listed
+
+
+def listing(server: DevServer) -> str:
+    """The list of the static directory as programs get it."""
+    request = b"GET /static/ HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+    return asked(server, request)[1].decode()

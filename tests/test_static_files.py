@@ -73,6 +73,7 @@ RANGES = (
     f"bytes=0-9,{SIZE}-",
     f"bytes={SIZE}-,{SIZE + 1}-",
     f"bytes=0-{LAST},0-0",
+    "bytes=" + "9" * 5000 + "-",
     "bytes=0-9,5-2,20-29",
     "bytes=0-9,abc",
     "BYTES=0-9",
@@ -201,3 +202,15 @@ def test_every_request_is_in_the_access_log(tmp_path: Path) -> None:
     lines = (tmp_path / "logs" / "access.log").read_text().splitlines()
     assert '"GET /static/a%20b HTTP/1.1" 200 3 "" "x\\" 200 1 \\"y\\\\"' in lines[0]
     assert '"GET /static/nothing HTTP/1.1" 404 ' in lines[1]
+
+
+@pytest.mark.parametrize("header", ["If-Modified-Since", "If-Unmodified-Since", "If-Range"])
+def test_a_date_beyond_all_time_is_no_date(server: DevServer, header: str) -> None:
+    date = {header: "Thu, 01 Jan 99999999999 00:00:00 GMT", "Range": "bytes=0-0"}
+    assert requests.get(f"{server.url}/static/file.bin", headers=date, timeout=10).status_code in (200, 206)
+
+
+def test_hundreds_of_ranges_are_answered_with_the_file(server: DevServer) -> None:
+    ranges = {"Range": "bytes=" + ",".join(f"{2 * number}-{2 * number}" for number in range(2000))}
+    answer = requests.get(f"{server.url}/static/file.bin", headers=ranges, timeout=10)
+    assert (answer.status_code, answer.content) == (200, CONTENT)

@@ -102,13 +102,16 @@ class StaticFiles:
     def _listed(self, environ: Environment, directory: Path, url_path: str) -> _Answer:
         headers = {"Vary": "Accept"}
         if prefers_json(environ.get("HTTP_ACCEPT", "")):
-            body, headers["Content-Type"] = listing.as_json(directory), "application/json"
+            body, headers["Content-Type"] = listing.as_json(directory, Path(self._directory)), "application/json"
         elif not url_path.endswith("/"):
             headers |= {"Location": quote(os.fsencode(f"{environ['SCRIPT_NAME']}{url_path}/")), "Content-Length": "0"}
             return _Answer(HTTPStatus.MOVED_PERMANENTLY, headers)
         else:
             title = f"{environ['SCRIPT_NAME']}{url_path}"
-            body, headers["Content-Type"] = listing.as_page(directory, title), "text/html;charset=utf-8"
+            body, headers["Content-Type"] = (
+                listing.as_page(directory, Path(self._directory), title),
+                "text/html;charset=utf-8",
+            )
         headers["Content-Length"] = str(len(body))
         return _Answer(HTTPStatus.OK, headers, (body,), len(body))
 

@@ -27,14 +27,14 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-def as_json(directory: Path) -> bytes:
-    """The entries of a directory: name, link, size and time of the last change of each."""
-    return json.dumps(_entries(directory)).encode()
+def as_json(directory: Path, root: Path) -> bytes:
+    """The entries of a directory below ``root``: name, link, size and time of the last change of each."""
+    return json.dumps(_entries(directory, root)).encode()
 
 
-def as_page(directory: Path, title: str) -> bytes:
+def as_page(directory: Path, root: Path, title: str) -> bytes:
     """The same as a page."""
-    rows = "\n".join(_row(entry) for entry in _entries(directory))
+    rows = "\n".join(_row(entry) for entry in _entries(directory, root))
     return _PAGE.format(title=escape(shown(title)), rows=rows).encode()
 
 
@@ -43,14 +43,16 @@ def shown(name: str) -> str:
     return os.fsencode(name).decode(errors="replace")
 
 
-def _entries(directory: Path) -> list[dict[str, Any]]:
-    described = (_described(path) for path in sorted(directory.iterdir()) if path.name != RESERVED_NAME)
+def _entries(directory: Path, root: Path) -> list[dict[str, Any]]:
+    described = (_described(path, root) for path in sorted(directory.iterdir()) if path.name != RESERVED_NAME)
     return [entry for entry in described if entry is not None]
 
 
-def _described(path: Path) -> dict[str, Any] | None:
-    """One line of a list; None for what is gone by now, or a link to nowhere."""
+def _described(path: Path, root: Path) -> dict[str, Any] | None:
+    """One line of a list; None for what is gone by now, or a link to nowhere, or out of the static directory."""
     try:
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            return None
         status = path.stat()
     except OSError:
         return None

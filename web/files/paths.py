@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from staging.layout import RESERVED_NAME
 
 _REFUSED = ("..", ".", RESERVED_NAME)
+_NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe that lies there is not waited for
 
 
@@ -37,7 +39,7 @@ def find(directory: str, url_path: str) -> Found:
 
     Links are followed as long as they stay below ``directory``, a real path itself; the devserver's own records are
     not shown. Where a path leads is asked of the kernel once it is open: that takes a third of the calls that following
-    its parts one by one does, and nobody can change it in between.
+    its parts one by one does, and nobody can put another file in its place in between.
 
     Raises:
         NothingThere
@@ -49,12 +51,18 @@ def find(directory: str, url_path: str) -> Found:
         raise NothingThere
     try:
         descriptor = os.open("/".join([directory, *parts]), _FLAGS)
-    except PermissionError:
-        raise
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise NothingThere from error
-    path = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - asked for with every request
-    found = Found(descriptor, path, os.fstat(descriptor))
+    except OSError as error:
+        if error.errno in _NOTHING:
+            raise NothingThere from error
+        raise
+    try:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - asked for with every request
+        found = Found(descriptor, path, os.fstat(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
     if not _may_be_seen(directory, found, url_path):
         os.close(descriptor)
         raise NothingThere

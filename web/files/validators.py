@@ -61,5 +61,5 @@ def _is_among(tags: str, etag: str) -> bool:
 def _seconds(date: str | None) -> int | None:
     try:
         return int(parsedate_to_datetime(date).timestamp()) if date else None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

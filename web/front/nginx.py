@@ -38,6 +38,15 @@ http {{
     tcp_nopush off;
     keepalive_requests 100000;
     send_timeout 60s;
+    absolute_redirect off;
+    index devserver-has-no-index;
+
+    # Somebody else's page is not one of the devserver's.
+    map $uri $policy {{
+        ~\\.html$ sandbox;
+        default "";
+    }}
+
     types {{
         text/html html;
         text/plain txt log;
@@ -53,10 +62,11 @@ http {{
     upstream devserver {{
         server {devserver};
         keepalive 64;
+        keepalive_timeout 5s;  # the devserver's own is longer: no request meets a connection that it closes
     }}
 
     server {{
-        listen {listen} backlog=4096;
+        listen {listen} backlog=4096 so_keepalive=10s:5s:3;
         server_tokens off;
 
         # The devserver's own records.
@@ -69,6 +79,7 @@ http {{
             alias {static_dir}/;
             disable_symlinks on from={static_dir};
             add_header X-Content-Type-Options nosniff;
+            add_header Content-Security-Policy $policy;
             access_log {use_log} use buffer=64k flush=2s;
             error_page 403 404 = @devserver;
         }}
@@ -96,7 +107,7 @@ http {{
 """
 
 
-def configuration(static_dir: Path, devserver: str, listen: str, run_dir: Path, as_root: bool) -> str:
+def configuration(static_dir: Path, devserver: str, listen: str, run_dir: Path, owner: str) -> str:
     """The text of the configuration.
 
     Args:
@@ -104,7 +115,8 @@ def configuration(static_dir: Path, devserver: str, listen: str, run_dir: Path, 
         devserver: its address, ``host:port``.
         listen: nginx's address, ``host:port``.
         run_dir: the directory of what nginx writes.
-        as_root: whether nginx is started by root; its workers are somebody else then, who may not look everywhere.
+        owner: who nginx' workers are to be, where root starts it; empty otherwise. By default they are somebody who
+            may not look everywhere.
 
     """
     return _CONFIGURATION.format(
@@ -112,7 +124,7 @@ def configuration(static_dir: Path, devserver: str, listen: str, run_dir: Path, 
         devserver=devserver,
         listen=listen,
         run_dir=run_dir,
-        user="user root;\n" if as_root else "",
+        user=f"user {owner};\n" if owner else "",
         use_log=USE_LOG,
         line=_LINE,
         reserved=RESERVED_NAME.replace(".", r"\."),

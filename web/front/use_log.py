@@ -12,6 +12,7 @@ from cherrypy.process.wspbus import Bus
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 _PIECE = 1024 * 1024
+_LONGEST = 64 * 1024 * 1024  # bytes of the log, after which it is emptied
 _PREFIX = "/static/"
 _READ = (b"200", b"206", b"304")
 
@@ -19,7 +20,7 @@ _READ = (b"200", b"206", b"304")
 class UseLog(Monitor):  # type: ignore[misc]
     """Tells ``on_use`` of every file that was read, by its path below ``/static/``, a moment after nginx wrote it down.
 
-    The log may be made later, cut, or replaced by a new one.
+    The log may be made later, cut, or replaced by a new one; one that has grown long is emptied.
     """
 
     def __init__(self, bus: Bus, path: Path, on_use: Callable[[str], None]) -> None:
@@ -36,6 +37,18 @@ class UseLog(Monitor):  # type: ignore[misc]
         super().start()
 
     def _look(self) -> None:
+        try:
+            self._read()
+            self._empty_if_long()
+        except OSError as error:  # a monitor whose function raises ends for good
+            self.bus.log(f"cannot follow {self._path} for now: {error.strerror}")
+
+    def _empty_if_long(self) -> None:
+        """Empty the log once all of it was read: nginx appends to it for as long as it runs."""
+        if self._position > _LONGEST:
+            os.truncate(self._path, 0)
+
+    def _read(self) -> None:
         # Thousands of devices read the same few files: each of them is looked at once.
         for line in set(self._new_lines()):
             status, _, url_path = line.partition(b" ")

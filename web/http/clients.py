@@ -38,6 +38,7 @@ class WaitingRoom:
         """
         gone: Future[None] = Future()
         number = client.fileno()
+        _notice_death(client)
         with self._lock:
             if not self._free:
                 raise TooManyWaiting
@@ -56,14 +57,29 @@ class WaitingRoom:
     def _watch(self) -> select.epoll:
         """The set of connections that one thread watches, which starts with the first of them."""
         if self._epoll is None:
-            self._epoll = select.epoll()
-            threading.Thread(target=self._look, args=(self._epoll,), name="watch clients", daemon=True).start()
+            epoll = select.epoll()
+            threading.Thread(target=self._look, args=(epoll,), name="watch clients", daemon=True).start()
+            self._epoll = epoll
         return self._epoll
 
     def _look(self, epoll: select.epoll) -> None:
         while True:
             for number, _ in epoll.poll(maxevents=_MOST_AT_ONCE):
                 with self._lock:
+                    # Its number may be another client's by now: who leaves does so under the lock.
                     gone = self._gone.get(number)
-                if gone is not None and not gone.done():
-                    gone.set_result(None)
+                    if gone is not None and not gone.done() and _has_gone(number):
+                        gone.set_result(None)
+
+
+def _notice_death(client: socket.socket) -> None:
+    """Have the kernel ask whether the client's machine is still there: one that lost its power says nothing."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
+        client.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _has_gone(number: int) -> bool:
+    poll = select.poll()
+    poll.register(number, select.POLLRDHUP)
+    return bool(poll.poll(0))

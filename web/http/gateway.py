@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -150,7 +151,7 @@ def _send_whole(size: int, send: Callable[[int], int], client: socket.socket) ->
             if before == -1 or unsent < before:
                 silent_since = monotonic()
             elif monotonic() - silent_since >= _SILENCE:
-                raise TimeoutError("the client took nothing for too long") from None
+                raise TimeoutError(errno.ETIMEDOUT, "the client took nothing for too long") from None
 
 
 def _unsent(client: socket.socket) -> int:

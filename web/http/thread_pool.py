@@ -93,6 +93,8 @@ class ElasticThreadPool:
                 if chair in self._idle and len(self._threads) > self.min:
                     del self._idle[chair]
                     self._threads.remove(threading.current_thread())
+                    # cheroot's pool has threads that never end, and its statistics keep every one of them.
+                    self.server.stats["Worker Threads"].pop(threading.current_thread().name, None)
                     return _END
         return chair.connection
 
