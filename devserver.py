@@ -88,7 +88,7 @@ def _staging(
     executor = ProcessExecutor(["artifacts.job", "staging.archives.gcs", "devserver"], options["worker_silence"])
     staging_options = StagingOptions(
         static_dir=static_dir,
-        archive_roots=tuple(options["archive_root"]),
+        archive_roots=tuple(root.absolute() for root in options["archive_root"]),
         patience=Patience(options["stall_timeout"], options["retry_deadline"]),
         unpack_limits=UnpackLimits(options["unpack_max_bytes"], options["unpack_max_files"]),
         run_packager=options["run_packager"],
@@ -219,13 +219,13 @@ def command_line(context: click.Context, /, **options: Any) -> None:
 )
 @click.pass_obj
 def nginx_config(options: dict[str, Any], listen: str, run_dir: Path) -> None:
-    r"""Print the configuration of an nginx in front of the devserver that has the options in front of this command.
+    """Print the configuration of an nginx in front; the devserver's own options stand before this command.
 
     \b
     devserver --static-dir /srv/builds nginx-config --run-dir /run/devserver > /etc/devserver-nginx.conf
     nginx -p /run/devserver -c /etc/devserver-nginx.conf
     devserver --static-dir /srv/builds --front nginx --front-log /run/devserver/use.log
-    """
+    """  # noqa: D301 - click's own mark for lines that stay as they are
     from web.front.nginx import configuration
 
     static_dir = _usable_directory("--static-dir", options["static_dir"])

@@ -16,6 +16,7 @@ from staging.fetching import ReadSettings
 
 _FINDINGS = Path(__file__).with_name("findings.md")
 _MEBIBYTE = 1024**2
+_OPTIONAL = ("cpu", "peak", "median", "p99")  # quantities that are 0 where they were not measured
 _MEGABYTE = 1_000_000
 
 _INTRODUCTION = """\
@@ -130,7 +131,7 @@ class Run:
 
 def _limit_row(verdict: Verdict) -> str:
     limit = verdict.limit
-    measured = "" if verdict.measured is None else f"{verdict.measured:.{2 if limit.against else 0}f}"
+    measured = "" if verdict.measured is None else f"{verdict.measured:.{2 if limit.against else 1}f}"
     answer = "not measured" if verdict.measured is None else "yes" if verdict.holds else "**no**"
     return f"| {limit.text} | {verdict.profile} | {limit.told} | {measured} | {answer} |"
 
@@ -157,7 +158,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def _range(column: Column, values: Sequence[float]) -> str:
     """The median and, in parentheses, the range; nothing where nothing was measured."""
-    if not any(values):
+    if not any(values) and column.quantity in _OPTIONAL:
         return ""
     return f"{column.shown(median(values))} ({column.shown(min(values))} to {column.shown(max(values))})"
 

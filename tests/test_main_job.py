@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.builds import MTON_PAYLOAD, NTON_PAYLOAD, SYNCHRONOUS, Build
+from tests.builds import MTON_PAYLOAD, NTON_PAYLOAD, SYNCHRONOUS, Build, make_build
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.servers import DevServer, cause_of, check_success, eventually
@@ -33,6 +35,12 @@ def test_download_answers_before_the_background_artifacts_are_staged(
     check_success(waiter.result(10))
     assert time.monotonic() - released < 1.0
     build.check_staged(server.static_dir)
+
+
+def test_an_archive_root_may_be_relative(start_server: StartServer, tmp_path: Path) -> None:
+    build = make_build().write(tmp_path / "root")
+    server = start_server("--archive-root", os.path.relpath(tmp_path / "root"))
+    check_success(server.download(f"file://{tmp_path}/root/{build.path}"))
 
 
 def test_download_without_background_answers_when_everything_is_staged(server: DevServer, build: Build) -> None:
