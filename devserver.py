@@ -88,7 +88,8 @@ def _staging(
     executor = ProcessExecutor(["artifacts.job", "staging.archives.gcs", "devserver"], options["worker_silence"])
     staging_options = StagingOptions(
         static_dir=static_dir,
-        archive_roots=tuple(root.absolute() for root in options["archive_root"]),
+        # Links in it stay: URLs name them too.
+        archive_roots=tuple(Path(os.path.abspath(root)) for root in options["archive_root"]),  # noqa: PTH100
         patience=Patience(options["stall_timeout"], options["retry_deadline"]),
         unpack_limits=UnpackLimits(options["unpack_max_bytes"], options["unpack_max_files"]),
         run_packager=options["run_packager"],
