@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Event as Flag
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -19,9 +19,10 @@ from devserver_settings import SETTINGS
 from staging.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from artifacts.catalogue import CatalogueEntry
+    from artifacts.catalogue import Catalogue
     from downloader import Downloader
     from staging.executors.base import Executor
+    from staging.status import StatusBoard
 
 _USAGE_ERROR = 2
 
@@ -46,8 +47,7 @@ def serve(options: dict[str, Any]) -> None:
     bus = cherrypy.engine
     configure_logs(options["logfile"], options["log_dir"], options["production"])
     server.configure(options["host"], options["port"], options["max_threads"])
-    downloader, executor = _staging(options, static_dir, catalogue)
-    _web(options, static_dir, downloader, executor, bus)
+    _web(options, static_dir, _staging(options, static_dir, catalogue), bus)
     end_was_asked_for = _end_on_signals(bus)
     cherrypy.log(f"devserver {_version()}, staging to and serving {static_dir}", "DEVSERVER")
     bus.start()
@@ -70,16 +70,24 @@ def _checked(options: dict[str, Any]) -> Path:
     return static_dir
 
 
-def _staging(
-    options: dict[str, Any], static_dir: Path, catalogue: Sequence[CatalogueEntry]
-) -> tuple[Downloader, Executor]:
+class _Staging(NamedTuple):
     """Everything that stages builds."""
+
+    catalogue: Catalogue
+    board: StatusBoard
+    executor: Executor
+    downloader: Downloader
+
+
+def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue) -> _Staging:
+    """Set up everything that stages builds."""
     from artifacts.job import StagingOptions
     from downloader import Downloader
     from staging.executors.process import ProcessExecutor
     from staging.retry import Patience
     from staging.status import StatusBoard
     from staging.tree import UnpackLimits
+    from staging.usage import LastUse
     from web.event_log import log_event, log_note
 
     board = StatusBoard()
@@ -89,21 +97,26 @@ def _staging(
     staging_options = StagingOptions(
         static_dir=static_dir,
         # Links in it stay: URLs name them too.
-        archive_roots=tuple(Path(os.path.abspath(root)) for root in options["archive_root"]),  # noqa: PTH100
+        archive_roots=tuple(Path(os.path.abspath(root)) for root in (*options["archive_root"], static_dir)),  # noqa: PTH100
         patience=Patience(options["stall_timeout"], options["retry_deadline"]),
         unpack_limits=UnpackLimits(options["unpack_max_bytes"], options["unpack_max_files"]),
         run_packager=options["run_packager"],
         artifacts_at_once=options["max_artifacts"],
     )
-    return Downloader(catalogue, staging_options, executor, board, options["max_downloads"]), executor
+    last_use = LastUse(static_dir)
+    downloader = Downloader(catalogue, staging_options, executor, board, last_use, options["max_downloads"])
+    return _Staging(catalogue, board, executor, downloader)
 
 
-def _web(options: dict[str, Any], static_dir: Path, downloader: Downloader, executor: Executor, bus: Any) -> None:
-    """Everything that answers requests, and what starts and stops with the server."""
+def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any) -> None:
+    """Set up everything that answers requests, and what starts and stops with the server."""
     from cherrypy.process.plugins import PIDFile
 
     from staging.usage import LastUse
     from web import application
+    from web.api.application import Api
+    from web.api.events import EventStreams
+    from web.api.operations import Handlers
     from web.files.application import StaticFiles
     from web.front.use_log import UseLog
     from web.health import HealthSampler
@@ -112,11 +125,17 @@ def _web(options: dict[str, Any], static_dir: Path, downloader: Downloader, exec
     from web.logs import log_file_request
     from web.plugins import ConnectionsPlugin, DownloadsPlugin, PortFile
 
+    downloader = staging.downloader
     files = StaticFiles(static_dir, log_file_request, LastUse(static_dir).note)
     health = HealthSampler(bus, static_dir, lambda: downloader.active_count, server.clients_being_served)
-    application.mount(downloader, health, files, WaitingRoom(options["max_threads"]), is_proxied=bool(options["front"]))
+    waiting_room = WaitingRoom(options["max_threads"])
+    root = application.Root(downloader, health, waiting_room, static_dir)
+    streams = EventStreams(downloader.build)
+    staging.board.subscribe(streams.listen)
+    api = Api(Handlers(downloader, staging.catalogue, health, _version()), streams, waiting_room, _version())
+    application.mount(root, api, files, is_proxied=bool(options["front"]))
     health.subscribe()
-    DownloadsPlugin(bus, downloader, executor).subscribe()
+    DownloadsPlugin(bus, downloader, staging.executor).subscribe()
     ConnectionsPlugin(bus, server.busy_connections).subscribe()
     if options["front"]:
         UseLog(bus, options["front_log"], files.note_use).subscribe()

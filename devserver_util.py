@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from threading import Event as Flag
 
 from artifacts.artifact import TEST_IMAGE
 from artifacts.catalogue import CatalogueEntry
 from artifacts.job import GatheredArtifact
-from staging.archives import Archive, ArchiveUrl
-from staging.errors import AmbiguousArtifact, BuildConflict, ObjectNotFound
+from artifacts.patterns import literal_start
+from staging.archives import Archive, ArchiveObject, ArchiveUrl
+from staging.errors import (
+    AmbiguousArtifact,
+    BuildConflict,
+    InvalidArchiveUrl,
+    InvalidParameter,
+    NotStaged,
+    ObjectNotFound,
+)
 from staging.layout import RESERVED_NAME, BuildPlaces, places_in_use
 from staging.locks import FileLock
 from staging.manifest import Manifest
-from staging.publishing import publish_empty_file, recover, update_manifest
+from staging.publishing import make_build_directory, publish_empty_file, published_files, recover, update_manifest
+from staging.versions import milestone_of, version_key
+
+_LATEST_OFFICIAL = "LATEST-official"
+_LONGEST_VERSION = 1024  # bytes
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def acquire_lock(places: BuildPlaces, cancelled: Flag, while_waiting: Callable[[], None] = lambda: None) -> FileLock:
-    """The right to change a build, held by one download among all threads, processes and devservers.
+    """The right to change a build, held by one process among all devservers; what died at it before is cleared up.
 
     Raises:
         Cancelled: the flag was set while another held it.
 
     """
-    return FileLock.acquire(places.lock, cancelled, while_waiting)
+    lock = FileLock.acquire(places.lock, cancelled, while_waiting)
+    try:
+        recover(places)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
 
 
-def release_lock(lock: FileLock) -> None:
-    """Give the right back; every worker that shares it must have ended."""
-    lock.release()
+def release_lock(lock: FileLock, places: BuildPlaces) -> None:
+    """Give the right back, with everything in order; every worker that shares it must have ended."""
+    try:
+        recover(places)
+    finally:
+        lock.release()
 
 
 def clear_up(static_dir: Path) -> dict[str, OSError]:
@@ -72,21 +96,41 @@ def staged_manifest(places: BuildPlaces, url: ArchiveUrl) -> Manifest:
     return manifest
 
 
-def prepare_build_directory(places: BuildPlaces, url: ArchiveUrl) -> None:
-    """Make the build's directory what every build's is: with a manifest, and an image for those who look for one.
+def delete_source(places: BuildPlaces, url: ArchiveUrl, entries: Sequence[CatalogueEntry]) -> None:
+    """Delete the objects that were staged from a build that lies in a directory, but for those that are served as they
+    lie there.
+
+    Raises:
+        InvalidArchiveUrl: the build lies in a bucket.
+
+    """
+    if url.scheme != "file":
+        raise InvalidArchiveUrl(str(url), "nothing is ever deleted from a bucket")
+    manifest = staged_manifest(places, url)
+    for entry in entries:
+        for item in manifest.artifacts[entry.name].objects:
+            source = Path(url.root, url.build_path, item.name)
+            if source != places.published / item.name or item.name not in manifest.artifacts[entry.name].whole_files:
+                source.unlink(missing_ok=True)
+
+
+def prepare_build_directory(places: BuildPlaces, url: ArchiveUrl, with_image: bool = True) -> None:
+    """Make the build's directory: with a manifest, and ``with_image`` with an image for those who look for one.
 
     Raises:
         PathTaken: a part of the build path is a file.
 
     """
-    publish_empty_file(places, TEST_IMAGE)
+    make_build_directory(places)
+    if with_image:
+        publish_empty_file(places, TEST_IMAGE)
     update_manifest(places, str(url), {})
 
 
 def gather_artifact_downloads(
-    catalogue: Sequence[CatalogueEntry], archive: Archive
+    wanted: Sequence[CatalogueEntry], archive: Archive
 ) -> tuple[list[GatheredArtifact], list[CatalogueEntry]]:
-    """Which of the catalogue's artifacts the archive has for its build, and which optional ones it has not.
+    """Which of the artifacts ``wanted`` the archive has for its build, and which optional ones it has not.
 
     Raises:
         ObjectNotFound: a required one is missing.
@@ -94,16 +138,16 @@ def gather_artifact_downloads(
         ArchiveError
 
     """
-    objects = [item for item in archive.list() if _is_safe_name(item.name)]
+    objects = {item.name: item for item in _candidates(wanted, archive) if _is_safe_name(item.name)}
     if not objects:
         raise ObjectNotFound(archive.url_of("").rstrip("/"))
     gathered, absent = [], []
-    for entry in catalogue:
-        matching = tuple(item for item in objects if entry.matches(item.name))
-        if len(matching) > 1:
-            raise AmbiguousArtifact(entry.name, [item.name for item in matching])
-        if matching:
-            gathered.append(GatheredArtifact(entry, matching))
+    for entry in wanted:
+        names = entry.chosen(objects)
+        if len(names) > 1 and not entry.several:
+            raise AmbiguousArtifact(entry.name, names)
+        if names:
+            gathered.append(GatheredArtifact(entry, tuple(objects[name] for name in names)))
         elif entry.required:
             raise ObjectNotFound(archive.url_of(entry.pattern))
         else:
@@ -111,8 +155,89 @@ def gather_artifact_downloads(
     return gathered, absent
 
 
+def _candidates(wanted: Sequence[CatalogueEntry], archive: Archive) -> list[ArchiveObject]:
+    """The archive's objects among which those of ``wanted`` are.
+
+    What is known by its name is not looked for in a listing: a bucket may hold millions of objects.
+    """
+    if any(not entry.is_file for entry in wanted):
+        return archive.list()
+    objects = []
+    for entry in wanted:
+        if entry.exact_name is not None:
+            objects.append(archive.describe(entry.exact_name))
+        else:
+            objects += archive.list(literal_start(entry.pattern))
+    return objects
+
+
 def _is_safe_name(name: str) -> bool:
     """Whether an object's name can be a path below the build's directory; an archive may hold any name at all."""
     path = PurePosixPath(name)
     is_plain = path.as_posix() == name and not path.is_absolute() and "\0" not in name
     return is_plain and not {"..", RESERVED_NAME} & set(path.parts)
+
+
+def build_directory(static_dir: Path, name: str, build: str) -> Path:
+    """The directory of the build at the path ``build``, which the parameter ``name`` gave.
+
+    Raises:
+        InvalidParameter: it leads out of the static directory.
+
+    """
+    parts = [part for part in build.split("/") if part]
+    directory = static_dir.joinpath(*parts)
+    is_plain = not {".", "..", RESERVED_NAME} & set(parts) and "\0" not in build
+    if not is_plain or not directory.resolve().is_relative_to(static_dir):
+        raise InvalidParameter(name, f"{build!r} leads out of the static directory")
+    return directory
+
+
+def latest_build(static_dir: Path, target: str, milestone: int | None) -> str:
+    """The newest version of the builds of ``target`` that are here, or of those of one milestone.
+
+    Raises:
+        InvalidParameter: the target leads out of the static directory.
+        NotStaged: there is none.
+
+    """
+    directory = build_directory(static_dir, "target", target)
+    try:
+        names = [entry.name for entry in os.scandir(directory) if entry.is_dir() and entry.name != RESERVED_NAME]
+    except OSError:
+        names = []
+    if milestone is not None:
+        names = [name for name in names if milestone_of(name) == milestone]
+    here = [name for name in names if _has_something(BuildPlaces(static_dir, f"{target.strip('/')}/{name}"))]
+    if not here:
+        raise NotStaged(f"Could not determine build for {target}")
+    return max(here, key=version_key)
+
+
+def _has_something(places: BuildPlaces) -> bool:
+    """Whether a directory is a build that has anything staged, or one that somebody else put there."""
+    manifest = Manifest.read(places)
+    return manifest is None or any(record.state == "staged" for record in manifest.artifacts.values())
+
+
+def staged_files(places: BuildPlaces, artifacts: Iterable[str] | None = None) -> list[str]:
+    """The paths of the files that were staged of a build, or of some artifacts of it."""
+    return sorted(path for path in published_files(places, artifacts) if (places.published / path).exists())
+
+
+def latest_official(archive_of: Callable[[ArchiveUrl], Archive], image_dir: str, board: str) -> str:
+    """The path, relative to ``image_dir``, of the test image of the board's latest official build in the archive.
+
+    Raises:
+        InvalidArchiveUrl, ArchiveError
+        NotStaged: what the archive calls the latest is no version.
+
+    """
+    url = ArchiveUrl.parse(f"{image_dir.rstrip('/')}/{board}-release", any_depth=True)
+    archive = archive_of(url)
+    item = archive.describe(_LATEST_OFFICIAL)
+    text = b"".join(archive.read(item, 0, min(item.size, _LONGEST_VERSION))) if item.size else b""
+    version = text.decode(errors="replace").strip()
+    if not _VERSION.fullmatch(version):
+        raise NotStaged(f"{archive.url_of(_LATEST_OFFICIAL)} names no version, but {version[:100]!r}")
+    return f"{url.build_path}/{version}/{TEST_IMAGE}"

@@ -1,56 +1,62 @@
-"""The downloader: when things are staged, and that each build is staged once however many ask."""
+"""The downloader: when things are staged, and that each is staged once however many ask."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
-from functools import partial
 from threading import Condition, Thread
-from threading import Event as Flag
+from time import monotonic
 from typing import NamedTuple
 
-from artifacts.catalogue import CatalogueEntry
-from artifacts.job import GatheredArtifact, StageRequest, StagingOptions, run_stage_request, stage_artifacts
-from devserver_util import (
-    acquire_lock,
-    clear_up,
-    gather_artifact_downloads,
-    prepare_build_directory,
-    release_lock,
-    staged_manifest,
-)
-from staging.archives import ArchiveUrl, open_archive
+from artifacts.catalogue import Catalogue, CatalogueEntry, file_artifact
+from artifacts.job import StagingOptions
+from devserver_util import acquire_lock, clear_up, delete_source, release_lock, staged_files, staged_manifest
+from download import Download, Means, Order
+from staging.archives import ArchiveUrl
+from staging.build_locks import BuildLocks
 from staging.errors import (
     STOPPING,
+    BuildBusy,
     BuildConflict,
     Cancelled,
     DevServerError,
     NoDownload,
+    NotStaged,
     WaitTimedOut,
-    WorkerDied,
     as_devserver_error,
 )
 from staging.executors.base import Executor
-from staging.layout import BuildPlaces, synchronous_lock
+from staging.layout import BuildPlaces
 from staging.locks import FileLock
-from staging.manifest import ArtifactRecord
-from staging.priority import synchronous_work
-from staging.publishing import recover, update_manifest
-from staging.retry import retrying
+from staging.overview import BuildView, builds_below, overview
+from staging.publishing import remove_build
 from staging.slots import Slots
-from staging.status import BuildStatus, Event, State, StatusBoard
+from staging.status import BuildStatus, StatusBoard
+from staging.usage import LastUse
 
 # How long a caller who waits for a build that nobody asked for is given the benefit of the doubt: the /download that
 # it goes with may be on its way, and a few milliseconds behind.
 _GRACE = 0.5  # seconds
 
 
-class _Queues(NamedTuple):
-    """The places for downloads; apart, so that no harness waits for another build's background."""
+class Wish(NamedTuple):
+    """What of a build somebody wants.
 
-    synchronous: Slots
-    background: Slots
+    Attributes:
+        artifacts: names in the catalogue.
+        files: names of files in the archive, or patterns of names.
+
+    """
+
+    artifacts: Sequence[str] = ()
+    files: Sequence[str] = ()
+
+
+class _Share(NamedTuple):
+    """What a caller wants of one download."""
+
+    status: BuildStatus
+    names: frozenset[str]
 
 
 class Downloader:
@@ -61,20 +67,22 @@ class Downloader:
 
     def __init__(
         self,
-        catalogue: Sequence[CatalogueEntry],
+        catalogue: Catalogue,
         options: StagingOptions,
         executor: Executor,
         board: StatusBoard,
+        last_use: LastUse,
         downloads_at_once: int,
     ) -> None:
         """``downloads_at_once`` builds may stage synchronous artifacts, and as many background ones; others queue."""
-        self._catalogue = tuple(catalogue)
+        self._last_use = last_use
+        self._catalogue = catalogue
         self._options = options
-        self._executor = executor
         self._board = board
-        self._queues = _Queues(Slots(downloads_at_once), Slots(downloads_at_once))
+        slots = (Slots(downloads_at_once), Slots(downloads_at_once))
+        self._means = Means(options, executor, board, BuildLocks(acquire_lock, release_lock), *slots)
         self._changed = Condition()
-        self._running: set[_Download] = set()
+        self._running: set[Download] = set()
         self._stopped = False
 
     @property
@@ -100,13 +108,11 @@ class Downloader:
 
         """
         url = self._parsed(archive_url)
-        status = self._joined(url)
-        if status is None:
-            return
-        if background:
-            status.wait_for_synchronous(gone=gone)
-        else:
-            status.wait(gone=gone)
+        for share in self._ordered(Order(url, self._catalogue.of_a_download)):
+            if background:
+                share.status.wait_for_synchronous(gone=gone)
+            else:
+                share.status.wait(gone=gone, names=share.names)
 
     def get_status_of_background_downloads(
         self, archive_url: str, timeout: float | None = None, gone: Future[None] | None = None
@@ -121,13 +127,157 @@ class Downloader:
 
         """
         url = self._parsed(archive_url)
-        status = self._known(url, _GRACE)
-        if status is None:
-            return
+        deadline = None if timeout is None else monotonic() + timeout
+        for share in self._known(url, _GRACE):
+            try:
+                share.status.wait(None if deadline is None else max(0.0, deadline - monotonic()), gone, share.names)
+            except TimeoutError:
+                raise WaitTimedOut(str(url), timeout or 0.0) from None
+
+    def stage(
+        self,
+        archive_url: str,
+        wish: Wish,
+        clean: bool = False,
+        in_background: bool = False,
+        deletes_source: bool = False,
+        gone: Future[None] | None = None,
+    ) -> None:
+        """Stage what is wished for of a build, with what comes along with it, and return once it is staged.
+
+        Args:
+            archive_url: the build; of any depth.
+            wish: what of it.
+            clean: remove all that is staged of the build first. What somebody is reading is read to its end.
+            in_background: return at once; the outcome is told by :meth:`is_staged`.
+            deletes_source: delete the objects once they are staged; of builds in a directory alone.
+            gone: as for a download.
+
+        Raises:
+            RequestError, UnknownArtifact: nothing was touched.
+            ArchiveError, StagingError, Cancelled: why it cannot be staged.
+            CallerGone: the staging goes on.
+
+        """
+        url = self._parsed(archive_url, any_depth=True)
+        entries = self._wished(wish)
+        shares = self._ordered(Order(url, [*entries, *self._catalogue.brought_by(entries)], clean))
+
+        def wait() -> None:
+            for share in shares:
+                share.status.wait(gone=gone, names=share.names)
+            if deletes_source:
+                delete_source(BuildPlaces(self._options.static_dir, url.build_path), url, entries)
+
+        if not in_background:
+            wait()
+        elif deletes_source:
+            Thread(target=self._noted, args=(url, wait), name=f"delete {url}", daemon=True).start()
+
+    def start_staging(self, archive_url: str, wish: Wish, clean: bool = False) -> str:
+        """Have what is wished for of a build staged, or all that a download stages, and return the build's path."""
+        has_wish = any(wish)
+        url = self._parsed(archive_url, any_depth=has_wish)
+        entries: Sequence[CatalogueEntry] = self._catalogue.of_a_download
+        if has_wish:
+            wished = self._wished(wish)
+            entries = [*wished, *self._catalogue.brought_by(wished)]
+        self._ordered(Order(url, entries, clean))
+        return url.build_path
+
+    def is_staged(self, archive_url: str, wish: Wish) -> bool:
+        """Whether all that is wished for is staged.
+
+        Raises:
+            RequestError, UnknownArtifact
+            DevServerError: why the last attempt to stage a part of it failed.
+
+        """
+        url = self._parsed(archive_url, any_depth=True)
+        entries = self._wished(wish)
+        with self._changed:
+            downloads = self._downloads(url)
+            missing = self._missing(url, entries)
+            newest = [next((one for one in downloads if entry.name in one.artifacts), None) for entry in entries]
+            if any(
+                one is not None and one.is_under_way(entry.name) for one, entry in zip(newest, entries, strict=True)
+            ):
+                return False
+        for entry, status in zip(entries, newest, strict=True):
+            event = status.artifacts[entry.name] if status is not None else None
+            if entry in missing and event is not None and event.cause is not None:
+                raise event.cause.copy()
+        return not missing
+
+    def staged_files(self, archive_url: str, artifacts: Sequence[str] = ()) -> tuple[BuildPlaces, list[str]]:
+        """Where a build lies, and the paths of the files that are staged of it, or of some artifacts of it.
+
+        Raises:
+            RequestError, UnknownArtifact
+
+        """
+        url = self._parsed(archive_url, any_depth=True)
+        self._catalogue.named(artifacts)
+        places = BuildPlaces(self._options.static_dir, url.build_path)
+        return places, staged_files(places, artifacts or None)
+
+    def builds(self) -> list[BuildView]:
+        """Every build that is staged, under way, or went wrong, by path."""
+        paths = {places.build_path for places in builds_below(self._options.static_dir)} | set(self._board.builds())
+        views = [self._view(path) for path in sorted(paths)]
+        return [view for view in views if view is not None]
+
+    def build(self, build_path: str) -> BuildView:
+        """One build.
+
+        Raises:
+            NotStaged: nothing is known of it.
+
+        """
+        view = self._view(build_path)
+        if view is None:
+            raise NotStaged(f"{build_path} is neither staged nor being staged on this devserver")
+        return view
+
+    def cancel(self, build_path: str) -> None:
+        """Have every download of the build stop; returns once they have.
+
+        Raises:
+            NotStaged: there is none.
+
+        """
+        with self._changed:
+            mine = [download for download in self._running if download.url.build_path == build_path]
+            if not mine:
+                raise NotStaged(f"{build_path} is not being staged")
+            for download in mine:
+                download.cancel()
+            self._changed.wait_for(lambda: not self._running.intersection(mine))
+
+    def remove(self, build_path: str) -> None:
+        """Remove what is staged of a build; files that somebody else put beside it stay.
+
+        Raises:
+            NotStaged: there is nothing.
+            BuildBusy: it is being staged.
+
+        """
+        places = BuildPlaces(self._options.static_dir, build_path)
+        with self._changed:
+            mine = [download for download in self._running if download.url.build_path == build_path]
+            if not all(download.status.is_over for download in mine):
+                raise BuildBusy(build_path)
+            self._changed.wait_for(lambda: not self._running.intersection(mine))  # they are clearing up
+            if not places.manifest.exists():
+                raise NotStaged(f"{build_path} is not staged on this devserver")
+        lock = FileLock.try_once(places.lock)
+        if lock is None:
+            raise BuildBusy(build_path)
         try:
-            status.wait(timeout, gone)
-        except TimeoutError:
-            raise WaitTimedOut(str(url), timeout or 0.0) from None
+            remove_build(places)
+        finally:
+            lock.release()
+        self._board.note(build_path, "removed")
 
     def stop(self, timeout: float) -> None:
         """End every download, telling those who wait; returns when they have ended, or after ``timeout`` seconds."""
@@ -140,200 +290,94 @@ class Downloader:
         with self._changed:
             self._changed.wait_for(lambda: not self._running, timeout)
 
-    def _parsed(self, archive_url: str) -> ArchiveUrl:
-        return ArchiveUrl.parse(archive_url, self._options.archive_roots)
+    def _view(self, build_path: str) -> BuildView | None:
+        places = BuildPlaces(self._options.static_dir, build_path)
+        return overview(places, self._board.downloads(build_path), self._last_use.of(build_path))
 
-    def _is_staged(self, url: ArchiveUrl) -> bool:
-        """Whether the manifest says that every artifact of the catalogue is staged."""
-        places = BuildPlaces(self._options.static_dir, url.build_path)
-        return staged_manifest(places, url).has(entry.name for entry in self._catalogue)
+    def _parsed(self, archive_url: str, any_depth: bool = False) -> ArchiveUrl:
+        return ArchiveUrl.parse(archive_url, self._options.archive_roots, any_depth)
 
-    def _joined(self, url: ArchiveUrl) -> BuildStatus | None:
-        """The download to wait for, started if there is none; None where the build is staged already."""
+    def _wished(self, wish: Wish) -> list[CatalogueEntry]:
+        named = self._catalogue.named(wish.artifacts)
+        return [*named, *(file_artifact(pattern) for pattern in dict.fromkeys(wish.files))]
+
+    def _missing(self, url: ArchiveUrl, entries: Iterable[CatalogueEntry]) -> list[CatalogueEntry]:
+        """Which of the artifacts the manifest does not have."""
+        manifest = staged_manifest(BuildPlaces(self._options.static_dir, url.build_path), url)
+        return [entry for entry in entries if not manifest.satisfies(entry.name, entry.required)]
+
+    def _downloads(self, url: ArchiveUrl) -> list[BuildStatus]:
+        """The downloads from that URL that are shown, the newest first."""
+        downloads = self._board.downloads(url.build_path)
+        for status in downloads:
+            if status.archive_url != str(url) and not status.is_over:
+                raise BuildConflict(url.build_path, status.archive_url, str(url))
+        return [status for status in downloads if status.archive_url == str(url)]
+
+    def _ordered(self, order: Order) -> list[_Share]:
+        """The downloads to wait for: those that are under way, and one that is started for what is left."""
         with self._changed:
-            status = self._unsettled(url)
-            if status is not None:
-                return status
-            if self._is_staged(url):
-                return None
+            downloads = self._downloads(order.url)
+            entries = list(order.artifacts) if order.clean else self._missing(order.url, order.artifacts)
+            names = {entry.name for entry in entries}
+            shares = []
+            for status in [] if order.clean else downloads:
+                mine = frozenset(name for name in names if status.is_under_way(name))
+                if mine:
+                    shares.append(_Share(status, mine))
+                    names -= mine
+            if not names:
+                return shares
             if self._stopped:
                 raise Cancelled(STOPPING)
-            download = _Download(url, self._catalogue, self._options, self._executor, self._board, self._queues)
+            left = [entry for entry in entries if entry.name in names]
+            download = Download(Order(order.url, left, order.clean), self._means)
             self._running.add(download)
             self._changed.notify_all()
-        try:
-            Thread(target=self._run, args=(download,), name=f"download {url.build_path}", daemon=True).start()
-        except RuntimeError as error:  # the machine has no thread left
-            download.fail(as_devserver_error(error, url.build_path))
-            self._forget(download)
-        return download.status
+        self._start(download)
+        return [*shares, _Share(download.status, frozenset(names))]
 
-    def _unsettled(self, url: ArchiveUrl) -> BuildStatus | None:
-        """The build's download whose outcome is open, if there is one."""
-        status = self._board.latest(url.build_path)
-        if status is None or status.is_settled:
-            return None
-        if status.archive_url != str(url):
-            raise BuildConflict(url.build_path, status.archive_url, str(url))
-        return status
+    def _known(self, url: ArchiveUrl, grace: float) -> list[_Share]:
+        """The downloads that stage what the build lacks, waiting ``grace`` seconds for them to begin."""
+        entries = self._catalogue.of_a_download
 
-    def _known(self, url: ArchiveUrl, grace: float) -> BuildStatus | None:
-        """The build's latest download, waiting ``grace`` seconds for one to begin; None where the build is staged."""
-
-        def is_known() -> bool:
-            return self._stopped or self._board.latest(url.build_path) is not None or self._is_staged(url)
+        def shares() -> list[_Share] | None:
+            names = {entry.name for entry in self._missing(url, entries)}
+            found = []
+            for status in self._downloads(url):
+                mine = frozenset(names & status.artifacts.keys())
+                found += [_Share(status, mine)] if mine else []
+                names -= mine
+            return None if names else found
 
         with self._changed:
-            if not self._changed.wait_for(is_known, grace):
-                raise NoDownload(str(url))
-            status = self._unsettled(url)
-            if status is not None:
-                return status
-            if self._is_staged(url):
-                return None
-            latest = self._board.latest(url.build_path)
-            if latest is None or latest.archive_url != str(url) or latest.state.is_good:
-                raise NoDownload(str(url))
-            return latest
+            self._changed.wait_for(lambda: self._stopped or shares() is not None, grace)
+            found = shares()
+        if found is None:
+            raise NoDownload(str(url))
+        return found
 
-    def _run(self, download: _Download) -> None:
+    def _start(self, download: Download) -> None:
+        build_path = download.url.build_path
+        try:
+            Thread(target=self._run, args=(download,), name=f"download {build_path}", daemon=True).start()
+        except RuntimeError as error:  # the machine has no thread left
+            download.fail(as_devserver_error(error, build_path))
+            self._forget(download)
+
+    def _run(self, download: Download) -> None:
         try:
             download.run()
         finally:
             self._forget(download)
 
-    def _forget(self, download: _Download) -> None:
+    def _forget(self, download: Download) -> None:
         with self._changed:
             self._running.discard(download)
             self._changed.notify_all()
 
-
-class _Download:
-    """One download of one build, from the lock to the outcome."""
-
-    def __init__(
-        self,
-        url: ArchiveUrl,
-        catalogue: Sequence[CatalogueEntry],
-        options: StagingOptions,
-        executor: Executor,
-        board: StatusBoard,
-        queues: _Queues,
-    ) -> None:
-        self._url = url
-        self._catalogue = catalogue
-        self._options = options
-        self._executor = executor
-        self._board = board
-        self._queues = queues
-        self._places = BuildPlaces(options.static_dir, url.build_path)
-        self._cancelled = Flag()
-        self.status = BuildStatus(str(url), url.build_path, {entry.name: entry.synchronous for entry in catalogue})
-        board.show(self.status)
-
-    def run(self) -> None:
-        """Stage what is missing. The outcome, whatever it is, is told through the status."""
+    def _noted(self, url: ArchiveUrl, work: Callable[[], None]) -> None:
         try:
-            lock = acquire_lock(self._places, self._cancelled, while_waiting=self._tell_what_is_staged)
-            try:
-                recover(self._places)
-                try:
-                    self._stage_with(lock)
-                finally:
-                    recover(self._places)
-            finally:
-                release_lock(lock)
-        except BaseException as error:
-            self.fail(as_devserver_error(error, self._url.build_path))
-
-    def stop(self) -> None:
-        """Tell everybody that the download is stopped, and have it stop."""
-        self._cancelled.set()
-        self.fail(Cancelled(STOPPING))
-
-    def _stage_with(self, lock: FileLock) -> None:
-        self._board.note(self._url.build_path, f"download from {self._url} begins")
-        self._tell_what_is_staged()
-        missing = [entry for entry in self._catalogue if not self._state_of(entry.name).is_good]
-        if not missing:
-            return
-        artifacts = self._gathered(missing)
-        synchronous = [artifact for artifact in artifacts if artifact.entry.synchronous]
-        background = [artifact for artifact in artifacts if not artifact.entry.synchronous]
-        if synchronous:
-            with self._queues.synchronous.taken(self._cancelled, self._tell_of_queue), self._urgent():
-                stage_artifacts(self._request(synchronous), self._report, self._cancelled)
-        for artifact in synchronous:
-            if not self._state_of(artifact.entry.name).is_good:
-                raise self.status.artifacts[artifact.entry.name].cause or Cancelled(STOPPING)
-        if background:
-            with self._queues.background.taken(self._cancelled, self._tell_of_queue):
-                self._stage_in_background(background, lock)
-
-    def _urgent(self) -> AbstractContextManager[None]:
-        return synchronous_work(synchronous_lock(self._options.static_dir))
-
-    def _tell_of_queue(self, ahead: int) -> None:
-        """Say of everything that has not begun that it waits for its turn."""
-        note = f"queued: as many downloads as may run at once do, and {ahead} more are ahead"
-        for name, event in self.status.artifacts.items():
-            if event.state is State.PENDING:
-                self._report(Event(self._url.build_path, name, State.PENDING, note=note))
-
-    def _gathered(self, missing: Sequence[CatalogueEntry]) -> list[GatheredArtifact]:
-        """List the archive once, and settle the artifacts that it does not have."""
-        archive = open_archive(self._url, self._options.patience.stall_timeout)
-        gather = partial(gather_artifact_downloads, missing, archive)
-        artifacts, absent = retrying(
-            gather,
-            self._options.patience.retry_deadline,
-            self._cancelled,
-            lambda error: self._board.note(self._url.build_path, f"listing the build failed: {error}"),
-        )
-        prepare_build_directory(self._places, self._url)
-        if absent:
-            records = {entry.name: ArtifactRecord("absent") for entry in absent}
-            update_manifest(self._places, str(self._url), records)
-        for entry in absent:
-            self._tell(entry.name, State.ABSENT)
-        self.status.begin()
-        return artifacts
-
-    def _stage_in_background(self, artifacts: Sequence[GatheredArtifact], lock: FileLock) -> None:
-        try:
-            self._executor.run(run_stage_request, self._request(artifacts).to_json(), self._report, lock)
-        except WorkerDied as death:
-            # What had become ready is finished here, before anybody is told: the rest was cut off.
-            recover(self._places)
-            doing = self.status.in_progress() or [artifact.entry.name for artifact in artifacts]
-            self._tell_what_is_staged()
-            raise WorkerDied(death.how, ", ".join(doing)) from death
-
-    def _request(self, artifacts: Sequence[GatheredArtifact]) -> StageRequest:
-        return StageRequest(str(self._url), artifacts, self._options)
-
-    def _state_of(self, name: str) -> State:
-        return self.status.artifacts[name].state
-
-    def _tell_what_is_staged(self) -> None:
-        """Report what the manifest has: of an earlier run, or of another devserver that is staging this build."""
-        for name, record in staged_manifest(self._places, self._url).artifacts.items():
-            if name in self.status.artifacts:
-                self._tell(name, State(record.state), sum(item.size for item in record.objects))
-
-    def fail(self, cause: DevServerError) -> None:
-        """Settle every artifact that is still open, for the one ``cause``."""
-        has_failed = self.status.state is State.FAILED
-        for name, event in self.status.artifacts.items():
-            if event.state.is_final:
-                continue
-            # What had not begun when another artifact failed did not fail itself.
-            is_stopped = isinstance(cause, Cancelled) or (has_failed and event.state is State.PENDING)
-            state = State.CANCELLED if is_stopped else State.FAILED
-            self._report(Event(self._url.build_path, name, state, cause=cause))
-
-    def _tell(self, name: str, state: State, size: int = 0) -> None:
-        self._report(Event(self._url.build_path, name, state, size, size))
-
-    def _report(self, event: Event) -> None:
-        self._board.report(self.status, event)
+            work()
+        except DevServerError as error:
+            self._board.note(url.build_path, f"the source is kept: {error}")

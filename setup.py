@@ -27,7 +27,7 @@ setup(
     long_description_content_type="text/markdown",
     license="BSD-3-Clause",
     python_requires=">=3.10",
-    py_modules=["devserver", "devserver_settings", "devserver_util", "downloader"],
+    py_modules=["devserver", "devserver_settings", "devserver_util", "download", "downloader"],
     packages=find_packages(include=["artifacts", "artifacts.*", "staging", "staging.*", "web", "web.*"]),
     package_data={"artifacts": ["*.toml"]},
     install_requires=RUNTIME,

@@ -15,7 +15,7 @@ from time import monotonic, time
 from artifacts.catalogue import CatalogueEntry
 from staging.archives import ArchiveObject, ArchiveUrl
 from staging.errors import BadTarball, ChecksumMismatch, ObjectChanged, PackagerFailed
-from staging.extraction import unpack_stream, unpack_zip
+from staging.extraction import Selection, unpack_stream, unpack_zip
 from staging.layout import BuildPlaces
 from staging.manifest import ArtifactRecord
 from staging.publishing import StagingArea
@@ -110,6 +110,7 @@ class DownloadableArtifact:
     def _bring(self, item: ArchiveObject) -> str:
         """Bring one object into the staging area; its crc32c."""
         fetched = self._area.objects / item.name
+        fetched.parent.mkdir(parents=True, exist_ok=True)
         crc32c = self._site.transfer.fetch(item, fetched, self._progress.add)
         target = self._target_of(item)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -156,9 +157,11 @@ class Tarball(DownloadableArtifact):
 
     def _bring(self, item: ArchiveObject) -> str:
         destination = self._area.tree / self._entry.destination_of(self._site.url, item.name)
-        settings = (self._entry.excludes, self._site.unpack_limits, self._site.cancelled)
+        selection = Selection(self._entry.includes, self._entry.excludes)
+        settings = (selection, self._site.unpack_limits, self._site.cancelled)
         if item.name.endswith(".zip"):  # whose directory is at its end
             packed = self._area.objects / item.name
+            packed.parent.mkdir(parents=True, exist_ok=True)
             crc32c = self._site.transfer.fetch(item, packed, self._progress.add)
             unpack_zip(packed, item.name, destination, *settings)
             packed.unlink()

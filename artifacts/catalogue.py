@@ -1,17 +1,18 @@
-"""The catalogue: which artifacts a build has, read from a TOML file."""
+"""The catalogue: which artifacts a build has, read from a TOML file; and those that are files somebody named."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from artifacts.patterns import Pattern
+from artifacts.patterns import Pattern, literal_start
 from staging.archives import ArchiveUrl
-from staging.errors import ConfigurationError
+from staging.errors import ConfigurationError, InvalidParameter, UnknownArtifact
 from staging.layout import RESERVED_NAME
 
 if sys.version_info >= (3, 11):
@@ -26,6 +27,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _FIELD, _BRACES = re.compile(r"\{[a-z]\}"), re.compile(r"[{}]")
 _PLACEHOLDERS = ("name", "target", "version")
+_LISTS = ("brings", "includes", "excludes")
+_FILE = "file:"  # what the name of an artifact begins with that is a file somebody named; no catalogue's has a colon
 
 
 @dataclass(frozen=True)
@@ -34,16 +37,41 @@ class CatalogueEntry:
 
     name: str
     pattern: str
+    otherwise: str = ""
+    several: bool = False
     synchronous: bool = False
     required: bool = True
+    on_request: bool = False
+    brings: tuple[str, ...] = ()
     unpack: bool = False
+    includes: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
     destination: str = ""
     behaviour: str = ""
 
-    def matches(self, object_name: str) -> bool:
-        """Whether the object of that name is this artifact's."""
-        return Pattern(self.pattern).matches(object_name)
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CatalogueEntry:
+        """The entry whose fields are ``data``, where JSON has made lists of its tuples."""
+        return cls(**{**data, **{key: tuple(data[key]) for key in _LISTS}})
+
+    @property
+    def is_file(self) -> bool:
+        """Whether this is no artifact of the catalogue, but a file that somebody named."""
+        return self.name.startswith(_FILE)
+
+    @property
+    def exact_name(self) -> str | None:
+        """The one object that this is, where that is certain without a listing."""
+        return self.pattern if self.is_file and literal_start(self.pattern) == self.pattern else None
+
+    def chosen(self, object_names: Iterable[str]) -> list[str]:
+        """Which of the objects are this artifact's."""
+        names = list(object_names)
+        for pattern in filter(None, (self.pattern, self.otherwise)):
+            matching = [name for name in names if Pattern(pattern, not self.is_file).matches(name)]
+            if matching:
+                return matching
+        return []
 
     def destination_of(self, url: ArchiveUrl, object_name: str) -> str:
         """Where the object is staged, relative to the build's directory."""
@@ -52,8 +80,57 @@ class CatalogueEntry:
         return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
-def read_catalogue(path: Path = DEFAULT_CATALOGUE) -> tuple[CatalogueEntry, ...]:
-    """The entries of the catalogue in the file ``path``, in its order.
+class Catalogue:
+    """The artifacts that builds have, in the order of their file."""
+
+    def __init__(self, entries: Sequence[CatalogueEntry]) -> None:
+        self.entries = tuple(entries)
+        self._by_name = {entry.name: entry for entry in entries}
+
+    @property
+    def of_a_download(self) -> tuple[CatalogueEntry, ...]:
+        """What ``/download`` stages: all that does not wait to be asked for by name."""
+        return tuple(entry for entry in self.entries if not entry.on_request)
+
+    def named(self, names: Iterable[str]) -> list[CatalogueEntry]:
+        """The artifacts of these names, each of which a build has to have, once.
+
+        Raises:
+            UnknownArtifact: names the nearest there are.
+
+        """
+        found = {}
+        for name in names:
+            if name not in self._by_name:
+                raise UnknownArtifact(name, get_close_matches(name, self._by_name) or sorted(self._by_name))
+            found[name] = replace(self._by_name[name], required=True)
+        return list(found.values())
+
+    def brought_by(self, entries: Sequence[CatalogueEntry]) -> list[CatalogueEntry]:
+        """What comes along with ``entries``, where the build has it, and is not among them."""
+        names = {name: None for entry in entries for name in entry.brings}
+        for entry in entries:
+            names.pop(entry.name, None)
+        return [replace(self._by_name[name], required=False) for name in names]
+
+
+def file_artifact(pattern: str) -> CatalogueEntry:
+    """The artifact that is the files of a build whose names are of ``pattern``, staged as they are.
+
+    ``*`` and ``?`` are the shell's; all else stands for itself.
+
+    Raises:
+        InvalidParameter: it leads out of the build.
+
+    """
+    parts = PurePosixPath(pattern).parts
+    if pattern.startswith("/") or {".", ".."} & set(pattern.split("/")) or RESERVED_NAME in parts or "\0" in pattern:
+        raise InvalidParameter("files", f"{pattern!r} leaves the build's directory, or is the devserver's own")
+    return CatalogueEntry(f"{_FILE}{pattern}", pattern, several=True, synchronous=True, on_request=True)
+
+
+def read_catalogue(path: Path = DEFAULT_CATALOGUE) -> Catalogue:
+    """The catalogue in the file ``path``.
 
     Raises:
         ConfigurationError: names the file, the entry and what is wrong with it.
@@ -73,7 +150,7 @@ def read_catalogue(path: Path = DEFAULT_CATALOGUE) -> tuple[CatalogueEntry, ...]
         raise ConfigurationError(str(path), "holds no [[artifact]]")
     entries = [_entry(path, number, table) for number, table in enumerate(tables, start=1)]
     _check_names(path, entries)
-    return tuple(entries)
+    return Catalogue(entries)
 
 
 def _entry(path: Path, number: int, table: Any) -> CatalogueEntry:
@@ -90,7 +167,8 @@ def _entry(path: Path, number: int, table: Any) -> CatalogueEntry:
     for key, field in known.items():
         if field.default is MISSING and key not in table:
             raise ConfigurationError(where, f"lacks {key!r}")
-    entry = CatalogueEntry(**{**table, "excludes": tuple(table.get("excludes", ()))})
+    lists = {key: tuple(table.get(key, ())) for key in _LISTS}
+    entry = CatalogueEntry(**{**table, **lists})
     _check_values(where, entry)
     return entry
 
@@ -112,13 +190,22 @@ def _check_values(where: str, entry: CatalogueEntry) -> None:
         (entry.pattern, "pattern is empty"),
         (entry.behaviour in BEHAVIOURS, f"behaviour should be one of {', '.join(BEHAVIOURS[1:])}"),
         (entry.unpack or not entry.excludes, "excludes says what not to unpack, and goes with unpack = true"),
+        (entry.unpack or not entry.includes, "includes says what alone to unpack, and goes with unpack = true"),
+        (entry.required or not entry.on_request, "on_request goes without required = false: who asks for it wants it"),
         (entry.unpack or entry.behaviour != "autotest", "behaviour autotest goes with unpack = true"),
         (not (entry.destination and entry.behaviour == "autotest"), "behaviour autotest unpacks into the build itself"),
         (
             "/" in entry.destination or entry.behaviour != "au_test_payload",
             "behaviour au_test_payload wants a directory of its own in destination",
         ),
-        (not _BRACES.search(_FIELD.sub("", entry.pattern)), "a field in pattern is one letter, as in {a}"),
+        (
+            not _BRACES.search(_FIELD.sub("", entry.pattern + entry.otherwise)),
+            "a field in pattern or otherwise is one letter, as in {a}",
+        ),
+        (
+            not (entry.several and entry.destination and "{name}" not in entry.destination and not entry.unpack),
+            "several objects cannot become one file: put {name} into destination",
+        ),
         (not (entry.unpack and entry.behaviour == "au_test_payload"), "behaviour au_test_payload unpacks nothing"),
     )
     for is_kept, reason in rules:
@@ -129,7 +216,7 @@ def _check_values(where: str, entry: CatalogueEntry) -> None:
             raise ConfigurationError(
                 where, f"destination holds {{{placeholder}}}; there are {', '.join(_PLACEHOLDERS)}"
             )
-    for path in (entry.destination, *entry.excludes):
+    for path in (entry.destination, *entry.includes, *entry.excludes):
         parts = PurePosixPath(path).parts
         if path.startswith("/") or "." in path.split("/") or ".." in parts or RESERVED_NAME in parts:
             raise ConfigurationError(where, f"{path!r} leaves the build's directory, or is the devserver's own")
@@ -140,6 +227,10 @@ def _check_names(path: Path, entries: Sequence[CatalogueEntry]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ConfigurationError(str(path), f"names {name!r} twice")
+    for entry in entries:
+        for name in entry.brings:
+            if name not in names:
+                raise ConfigurationError(str(path), f"has {entry.name!r} bring {name!r}, which it does not hold")
     destinations = [entry.destination for entry in entries if entry.destination and not entry.unpack]
     for destination in destinations:
         if destinations.count(destination) > 1:

@@ -70,7 +70,7 @@ class StageRequest:
         )
         artifacts = [
             GatheredArtifact(
-                CatalogueEntry(**{**item["entry"], "excludes": tuple(item["entry"]["excludes"])}),
+                CatalogueEntry.from_json(item["entry"]),
                 tuple(ArchiveObject(**thing) for thing in item["objects"]),
             )
             for item in data["artifacts"]
@@ -85,7 +85,7 @@ def run_stage_request(request: dict[str, Any], report: Report, cancelled: Flag) 
 
 def stage_artifacts(request: StageRequest, report: Report, cancelled: Flag) -> None:
     """Stage every artifact of ``request``, some at once; each outcome is an event, and a failure stops no other."""
-    url = ArchiveUrl.parse(request.archive_url, request.options.archive_roots)
+    url = ArchiveUrl.parse(request.archive_url, request.options.archive_roots, any_depth=True)
     patience = request.options.patience
     is_urgent = all(item.entry.synchronous for item in request.artifacts)
     give_way = None if is_urgent else GiveWay(synchronous_lock(request.options.static_dir), cancelled)
@@ -125,7 +125,7 @@ def _stage(artifact: DownloadableArtifact, site: Site) -> None:
     except BaseException as error:
         cause = as_devserver_error(error, artifact.name)
         state = State.CANCELLED if isinstance(cause, Cancelled) else State.FAILED
+        if state is State.FAILED:
+            artifact.discard()  # before anybody is told, who may ask for it anew
         event = Event(site.url.build_path, artifact.name, state, cause=cause)
         site.report(replace(event, bytes_total=sum(item.size for item in artifact.objects)))
-        if state is State.FAILED:
-            artifact.discard()

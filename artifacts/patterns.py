@@ -14,14 +14,17 @@ class Pattern:
     """A pattern such as ``chromeos_{a}_{a}_*_delta_*.bin``.
 
     ``*`` and ``?`` are the shell's, within one part of a path. ``{a}`` stands for one field: text without an
-    underscore or a slash. The same letter twice is the same text twice; two letters are two different texts.
+    underscore or a slash. The same letter twice is the same text twice; two letters are two different texts. A pattern
+    that has no fields takes braces as they are.
     """
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, has_fields: bool = True) -> None:
         fields: list[str] = []
         expression = ""
         for field, star, question_mark, character in _TOKEN.findall(pattern):
-            if field in fields:
+            if field and not has_fields:
+                expression += re.escape(f"{{{field}}}")
+            elif field in fields:
                 expression += f"(?P={field})"
             elif field:
                 fields.append(field)
@@ -37,3 +40,8 @@ class Pattern:
         if match is None:
             return False
         return all(match[one] != match[other] for one, other in combinations(self._fields, 2))
+
+
+def literal_start(pattern: str) -> str:
+    """What every name that is of a file's ``pattern`` begins with: all of it, up to the first ``*`` or ``?``."""
+    return re.split(r"[*?]", pattern, maxsplit=1)[0]

@@ -22,7 +22,10 @@
     │   └── InternalFailure
     ├── Cancelled                somebody, or the server's end, stopped it
     ├── CallerGone               who waited went away; the work goes on
+    ├── UnknownArtifact          the catalogue has no artifact of that name
+    ├── NotStaged                what is asked for is not here
     ├── NoDownload               nobody asked for this build
+    ├── BuildBusy                it is being staged, and cannot be removed
     └── WaitTimedOut             the caller's own time ran out; the work goes on
 
 An error's fields are its ``args``, all of them JSON-safe, so that it crosses a process boundary whole, by pickle or by
@@ -265,6 +268,39 @@ class CallerGone(DevServerError):
 
     def __str__(self) -> str:
         return f"the client went away while it waited for {self.url}"
+
+
+class UnknownArtifact(DevServerError):
+    """The catalogue has no artifact ``name``; ``known`` are the nearest it has."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        super().__init__(name, known)
+        self.name, self.known = name, known
+
+    def __str__(self) -> str:
+        return f"there is no artifact {self.name!r}; did you mean {' or '.join(self.known)}?"
+
+
+class NotStaged(DevServerError):
+    """What a request asks for is not on this devserver: ``reason`` says so in the words that clients know."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class BuildBusy(DevServerError):
+    """The build at ``build_path`` is being staged, and cannot be removed before that is over."""
+
+    def __init__(self, build_path: str) -> None:
+        super().__init__(build_path)
+        self.build_path = build_path
+
+    def __str__(self) -> str:
+        return f"{self.build_path} is being staged; cancel that first, or wait for its end"
 
 
 class NoDownload(DevServerError):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Event as Flag
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 import zstandard
 from isal import igzip_lib
@@ -37,12 +37,35 @@ _BROKEN: tuple[type[Exception], ...] = (
 _BROKEN_ZIP: tuple[type[Exception], ...] = (*_BROKEN, NotImplementedError, RuntimeError, ValueError)
 
 
-def unpack_stream(
-    reader: ObjectReader, name: str, target: Path, excludes: Sequence[str], limits: UnpackLimits, cancelled: Flag
-) -> None:
-    """Unpack the tarball that ``reader`` reads into the directory ``target``, without what is in ``excludes``.
+class Selection(NamedTuple):
+    """Which members of a tarball are unpacked. A path stands for itself and for all that lies below it.
 
-    ``excludes`` are paths in the tarball; what lies below one is left out with it. ``name`` is what errors call it.
+    Attributes:
+        includes: paths that alone are; empty for all.
+        excludes: paths that are not.
+
+    """
+
+    includes: Sequence[str] = ()
+    excludes: Sequence[str] = ()
+
+    def takes(self, path: str) -> bool:
+        """Whether the member at ``path`` is unpacked."""
+        plain = path.removeprefix("./").rstrip("/")
+        if self.includes and not _is_below(plain, self.includes):
+            return False
+        return not _is_below(plain, self.excludes)
+
+
+EVERYTHING = Selection()
+
+
+def unpack_stream(
+    reader: ObjectReader, name: str, target: Path, selection: Selection, limits: UnpackLimits, cancelled: Flag
+) -> None:
+    """Unpack what ``selection`` takes of the tarball that ``reader`` reads into the directory ``target``.
+
+    ``name`` is what errors call it.
 
     Raises:
         BadTarball: it is broken, or holds what must not be, or too much.
@@ -60,7 +83,7 @@ def unpack_stream(
 
     try:
         with decompressed(reader, name) as plain:
-            _write_members(plain, writer, excludes, watched)
+            _write_members(plain, writer, selection, watched)
     except _BROKEN as error:
         raise BadTarball(name, str(error) or "it ends too early") from error
     except OSError as error:
@@ -68,11 +91,12 @@ def unpack_stream(
         if error.errno is not None:
             raise
         raise BadTarball(name, str(error)) from error
+    _check_found(target, name, selection)
     writer.finish()
 
 
 def unpack_zip(
-    archive: Path, name: str, target: Path, excludes: Sequence[str], limits: UnpackLimits, cancelled: Flag
+    archive: Path, name: str, target: Path, selection: Selection, limits: UnpackLimits, cancelled: Flag
 ) -> None:
     """Unpack the zip file ``archive``, like :func:`unpack_stream`; its directory is at its end, so it needs a file."""
     writer = _writer(target, name, limits)
@@ -80,10 +104,11 @@ def unpack_zip(
         with zipfile.ZipFile(archive) as source:
             for member in source.infolist():
                 check(cancelled)
-                if _is_wanted(member.filename, excludes):
+                if selection.takes(member.filename):
                     _write_zipped(writer, source, member, archive.stat().st_size, cancelled)
     except _BROKEN_ZIP as error:
         raise BadTarball(name, str(error) or type(error).__name__) from error
+    _check_found(target, name, selection)
     writer.finish()
 
 
@@ -92,9 +117,13 @@ def _writer(target: Path, name: str, limits: UnpackLimits) -> TreeWriter:
     return TreeWriter(target, name, limits)
 
 
-def _is_wanted(path: str, excludes: Sequence[str]) -> bool:
-    plain = path.removeprefix("./").rstrip("/")
-    return not any(plain == excluded or plain.startswith(f"{excluded}/") for excluded in excludes)
+def _is_below(path: str, folders: Sequence[str]) -> bool:
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+
+
+def _check_found(target: Path, name: str, selection: Selection) -> None:
+    if selection.includes and not any(target.iterdir()):
+        raise BadTarball(name, f"it holds no {' and no '.join(selection.includes)}")
 
 
 def _write(writer: TreeWriter, member: Member, content: Iterator[bytes]) -> None:
@@ -111,12 +140,12 @@ def _write(writer: TreeWriter, member: Member, content: Iterator[bytes]) -> None
 
 
 def _write_members(
-    plain: IO[bytes], writer: TreeWriter, excludes: Sequence[str], watched: Callable[[Iterable[bytes]], Iterator[bytes]]
+    plain: IO[bytes], writer: TreeWriter, selection: Selection, watched: Callable[[Iterable[bytes]], Iterator[bytes]]
 ) -> None:
     """Write the members of a tar stream that are wanted, every piece of it ``watched``."""
     while (member := next_member(plain.read)) is not None:
         content = watched(_content(plain, member.size if member.is_file else 0))
-        if _is_wanted(member.name, excludes):
+        if selection.takes(member.name):
             _write(writer, member, content)
         else:
             writer.skip(member.size)

@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote
 RESERVED_NAME = ".devserver"
 _LONGEST_KEY = 200
 _PUBLISHING = "+publishing"  # a key has no plus sign but before its digest
+_BUCKET_KEY = "%"  # of the build that is a whole bucket; no other key has a percent sign without two digits
 
 
 def synchronous_lock(static_dir: Path) -> Path:
@@ -74,12 +75,16 @@ class BuildPlaces:
 
     @property
     def _key(self) -> str:
-        """The build path as one file name; a long one is cut, and told apart by its digest."""
-        key = quote(self.build_path, safe="")
-        if len(key) <= _LONGEST_KEY:
-            return key
-        digest = hashlib.sha256(self.build_path.encode()).hexdigest()[:32]
-        return f"{key[: _LONGEST_KEY - 40]}+{digest}"
+        return as_file_name(self.build_path) if self.build_path else _BUCKET_KEY
+
+
+def as_file_name(text: str) -> str:
+    """Any text as one file name; a long one is cut, and told apart by its digest."""
+    name = quote(text, safe="")
+    if len(name) <= _LONGEST_KEY:
+        return name
+    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return f"{name[: _LONGEST_KEY - 40]}+{digest}"
 
 
 def places_in_use(static_dir: Path) -> list[BuildPlaces]:
@@ -87,4 +92,5 @@ def places_in_use(static_dir: Path) -> list[BuildPlaces]:
     own = static_dir / RESERVED_NAME
     keys = {path.name.removesuffix(_PUBLISHING) for path in (*own.glob("locks/*"), *own.glob("staging/*"))}
     # A key that was cut cannot be read back; such a build is cleared up when somebody asks for it.
-    return [BuildPlaces(static_dir, unquote(key)) for key in sorted(keys) if "+" not in key]
+    paths = ["" if key == _BUCKET_KEY else unquote(key) for key in sorted(keys) if "+" not in key]
+    return [BuildPlaces(static_dir, path) for path in paths]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -73,9 +73,10 @@ class Manifest:
         """The same manifest with ``records`` added, or put in the place of older ones."""
         return replace(self, artifacts={**self.artifacts, **records})
 
-    def has(self, names: Iterable[str]) -> bool:
-        """Whether all the artifacts ``names`` are staged, or known to be absent."""
-        return all(name in self.artifacts for name in names)
+    def satisfies(self, name: str, required: bool) -> bool:
+        """Whether the artifact ``name`` is staged; or known to be absent, where it is not ``required``."""
+        record = self.artifacts.get(name)
+        return record is not None and (record.state == "staged" or not required)
 
 
 def write_json(path: Path, data: Any, indent: int | None = 1) -> None:

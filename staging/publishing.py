@@ -15,14 +15,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
 
 from staging.errors import PathTaken
-from staging.layout import RESERVED_NAME, BuildPlaces
+from staging.layout import RESERVED_NAME, BuildPlaces, as_file_name
 from staging.locks import FileLock
 from staging.manifest import ArtifactRecord, Manifest, write_json
 from staging.transfer import has_marks
@@ -36,7 +36,7 @@ class StagingArea:
     def __init__(self, places: BuildPlaces, name: str) -> None:
         self._places = places
         self._name = name
-        self._path = places.staging / name
+        self._path = places.staging / as_file_name(name)
         self.tree = self._path / "tree"
         self.objects = self._path / "objects"
 
@@ -48,13 +48,13 @@ class StagingArea:
 
     def prepare_anew(self) -> None:
         """Make the area, empty."""
-        self._remove()
+        self.remove()
         self.prepare()
 
     def discard(self) -> None:
         """Remove the area, unless it had become ready: then it is the next :func:`recover`'s to finish."""
         if not (self._path / "ready.json").exists():
-            self._remove()
+            self.remove()
 
     def publish(self, archive_url: str, record: ArtifactRecord) -> None:
         """Move the tree into the build's directory, and put the record, with its files counted, into the manifest.
@@ -65,39 +65,35 @@ class StagingArea:
         """
         files = dict(_files_below(str(self.tree)))
         record = replace(record, files=len(files), size=sum(files.values()))
-        write_json(self.tree / RESERVED_NAME / f"{self._name}{_FILES_SUFFIX}", files, indent=None)
+        write_json(self.tree / RESERVED_NAME / f"{self._path.name}{_FILES_SUFFIX}", files, indent=None)
         # One at a time: two artifacts may bring the same new directory, or get in each other's way.
         with _publishing(self._places):
-            self._refuse_to_replace()
-            write_json(self._path / "ready.json", {"archive_url": archive_url, "record": record.to_json()})
+            self._refuse_to_replace(_files_of_its_own(self._places, archive_url, record))
+            ready = {"name": self._name, "archive_url": archive_url, "record": record.to_json()}
+            write_json(self._path / "ready.json", ready)
             self._merge(archive_url, record)
-        self._remove()
+        self.remove()
 
-    def finish(self) -> bool:
-        """Do what is left of a publication that had become ready; False where it had not."""
-        try:
-            ready = json.loads((self._path / "ready.json").read_bytes())
-            archive_url, record = str(ready["archive_url"]), ArtifactRecord.from_json(ready["record"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return False
+    def finish(self, archive_url: str, record: ArtifactRecord) -> None:
+        """Do what is left of a publication that had become ready."""
         with _publishing(self._places):
             self._merge(archive_url, record)
-        self._remove()
-        return True
+        self.remove()
 
     def _merge(self, archive_url: str, record: ArtifactRecord) -> None:
         _merge(self.tree, self._places.published)
         _record(self._places, archive_url, {self._name: record})
 
-    def _remove(self) -> None:
+    def remove(self) -> None:
+        """Remove the area, however far it came."""
         (self._path / "ready.json").unlink(missing_ok=True)
         shutil.rmtree(self._path, ignore_errors=True)
 
-    def _refuse_to_replace(self) -> None:
+    def _refuse_to_replace(self, but: set[str]) -> None:
         ours: set[str] | None = None
         for path, is_same_kind in _in_the_way(self.tree, self._places.published):
             if ours is None:
-                ours = _published_files(self._places)
+                ours = published_files(self._places) | but
             if not is_same_kind or path not in ours:
                 raise PathTaken(self._name, f"{self._places.build_path}/{path}")
 
@@ -109,14 +105,30 @@ def recover(places: BuildPlaces) -> None:
     """
     if places.staging.is_dir():
         for path in sorted(places.staging.iterdir()):
-            area = StagingArea(places, path.name)
-            if not area.finish() and not has_marks(path):
-                area._remove()
+            _recover_area(places, path)
         with suppress(OSError):
             places.staging.rmdir()
     if places.records.is_dir():
         for temporary in places.records.glob("*.tmp"):
             temporary.unlink(missing_ok=True)
+
+
+def recover_artifacts(places: BuildPlaces, names: Iterable[str]) -> None:
+    """The same for the areas of some artifacts, in which nobody works; others may be at work in their own."""
+    for name in names:
+        _recover_area(places, places.staging / as_file_name(name))
+
+
+def _recover_area(places: BuildPlaces, path: Path) -> None:
+    try:
+        ready = json.loads((path / "ready.json").read_bytes())
+        name, archive_url = str(ready["name"]), str(ready["archive_url"])
+        record = ArtifactRecord.from_json(ready["record"])
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        if not has_marks(path):
+            shutil.rmtree(path, ignore_errors=True)
+        return
+    StagingArea(places, name).finish(archive_url, record)
 
 
 def update_manifest(places: BuildPlaces, archive_url: str, records: Mapping[str, ArtifactRecord]) -> None:
@@ -140,8 +152,8 @@ def _record(places: BuildPlaces, archive_url: str, records: Mapping[str, Artifac
     manifest.with_records(records).write(places)
 
 
-def publish_empty_file(places: BuildPlaces, name: str) -> None:
-    """Make sure that the build has a directory, and a file ``name`` in it: an empty one, where it has none.
+def make_build_directory(places: BuildPlaces) -> None:
+    """Make sure that the build has a directory.
 
     Raises:
         PathTaken: a part of the build path is a file.
@@ -151,11 +163,47 @@ def publish_empty_file(places: BuildPlaces, name: str) -> None:
         places.published.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise PathTaken("the build", places.build_path) from None
+
+
+def publish_empty_file(places: BuildPlaces, name: str) -> None:
+    """Make sure that the build's directory has a file ``name``: an empty one, where it has none."""
     try:
         (places.published / name).open("xb").close()
     except FileExistsError:
         return
     write_json(places.records / f"empty{_FILES_SUFFIX}", {name: 0})
+
+
+def remove_build(places: BuildPlaces) -> None:
+    """Remove all that was published of a build, and its records; what somebody else put there stays.
+
+    Who is reading a file reads it to its end. A crash in the middle leaves files that the next publication replaces,
+    and nothing that counts as staged. The caller holds the build's lock, and nobody stages it.
+    """
+    with _publishing(places):
+        places.manifest.unlink(missing_ok=True)
+        files = published_files(places)
+        for path in files:
+            (places.published / path).unlink(missing_ok=True)
+        for record in (*places.records.glob(f"*{_FILES_SUFFIX}"), places.last_use):
+            record.unlink(missing_ok=True)
+        for folder in {path.partition("/")[0] for path in files if "/" in path} | {RESERVED_NAME}:
+            _remove_empty_directories(places.published / folder)
+        with suppress(OSError):  # it holds something else
+            places.published.rmdir()
+
+
+def _remove_empty_directories(folder: Path) -> None:
+    for path, _, _ in os.walk(folder, topdown=False):
+        with suppress(OSError):
+            Path(path).rmdir()
+
+
+def _files_of_its_own(places: BuildPlaces, archive_url: str, record: ArtifactRecord) -> set[str]:
+    """The build's files that are their own source: of a build that is staged in the directory that it lies in."""
+    if archive_url != f"file://{places.published}":
+        return set()
+    return {path for path, name in record.whole_files.items() if path == name}
 
 
 def _files_below(directory: str, below: str = "") -> Iterator[tuple[str, int]]:
@@ -183,11 +231,16 @@ def _in_the_way(tree: Path, published: Path, below: str = "") -> Iterator[tuple[
             yield path, not any(kinds)
 
 
-def _published_files(places: BuildPlaces) -> set[str]:
-    """Every path that an artifact of the build published, as their lists of files have it."""
+def published_files(places: BuildPlaces, artifacts: Iterable[str] | None = None) -> set[str]:
+    """Every path that an artifact of the build published, or some artifacts, as their lists of files have it."""
     paths: set[str] = set()
-    for index in places.records.glob(f"*{_FILES_SUFFIX}"):
-        paths.update(json.loads(index.read_bytes()))
+    if artifacts is None:
+        indexes = list(places.records.glob(f"*{_FILES_SUFFIX}"))
+    else:
+        indexes = [places.records / f"{as_file_name(name)}{_FILES_SUFFIX}" for name in artifacts]
+    for index in indexes:
+        with suppress(FileNotFoundError, ValueError):  # cut off by a power loss: what it named is nobody's now
+            paths.update(json.loads(index.read_bytes()))
     return paths
 
 

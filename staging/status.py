@@ -89,7 +89,7 @@ class Change:
 
 
 class BuildStatus:
-    """One download of one build: its artifacts' states, and those who wait for them.
+    """One download of one build: the states of the artifacts it stages, and those who wait for them.
 
     Waiting parks the caller's thread on a future that is set once, when its part of the outcome is known; events
     that only move bytes wake nobody.
@@ -103,8 +103,11 @@ class BuildStatus:
         self.synchronous = frozenset(name for name, synchronous in artifacts.items() if synchronous)
         self._lock = Lock()
         self._latest = {name: Event(build, name, State.PENDING) for name in artifacts}
-        self._synchronous_outcome: Future[None] = Future()
+        self._begun: Future[None] = Future()
         self._outcome: Future[None] = Future()
+        self._outcomes: dict[frozenset[str], Future[None]] = {frozenset(artifacts): self._outcome}
+        if self.synchronous:
+            self._outcomes.setdefault(self.synchronous, Future())
 
     @property
     def artifacts(self) -> dict[str, Event]:
@@ -114,13 +117,23 @@ class BuildStatus:
 
     @property
     def state(self) -> State:
-        """The build's state, derived from its artifacts'."""
-        return _derived_state(self.artifacts.values())
+        """The state of all of it, derived from the artifacts'."""
+        return derived_state(event.state for event in self.artifacts.values())
 
     @property
     def is_settled(self) -> bool:
-        """Whether the outcome is known."""
+        """Whether the outcome is known; after a failure, some artifacts may be under way still."""
         return self._outcome.done()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is under way."""
+        return all(event.state.is_final for event in self.artifacts.values())
+
+    def is_under_way(self, name: str) -> bool:
+        """Whether the artifact is one of this download's, and its outcome is open."""
+        event = self._latest.get(name)
+        return event is not None and not event.state.is_final
 
     def in_progress(self) -> list[str]:
         """The names of the artifacts that are being worked on."""
@@ -135,22 +148,25 @@ class BuildStatus:
             self._latest[event.artifact] = event
             if not event.state.is_final:
                 return Change(before, False, False)
-            latest = list(self._latest.values())
-            is_first = _settle(self._synchronous_outcome, self._first_ones(latest))
-            return Change(before, is_first, _settle(self._outcome, latest))
+            were_done = (self._first_outcome().done(), self._outcome.done())
+            if not event.state.is_good and not self._begun.done():
+                self._begun.set_exception(_cause(event))
+            for names, outcome in self._outcomes.items():
+                _settle(outcome, [self._latest[name] for name in names])
+            return Change(
+                before,
+                self._first_outcome().done() and not were_done[0],
+                self._outcome.done() and not were_done[1],
+            )
 
     def begin(self) -> None:
-        """Take note that the archive has the build: where no artifact is synchronous, nothing is left to wait for."""
+        """Take note that the archive has all that is wanted: where no artifact is synchronous, nobody waits longer."""
         with self._lock:
-            if not self.synchronous:
-                _settle(self._synchronous_outcome, [])
-
-    def _first_ones(self, latest: list[Event]) -> list[Event]:
-        """The events that the synchronous outcome hangs on; before :meth:`begin`, any failure is one of them."""
-        return [one for one in latest if one.artifact in self.synchronous or not self.synchronous]
+            if not self._begun.done():
+                self._begun.set_result(None)
 
     def wait_for_synchronous(self, timeout: float | None = None, gone: Future[None] | None = None) -> None:
-        """Return once the synchronous artifacts are staged.
+        """Return once the synchronous artifacts are staged; where there are none, once staging has begun.
 
         Raises:
             DevServerError: the cause, if one of them failed.
@@ -158,11 +174,25 @@ class BuildStatus:
             CallerGone: once ``gone`` is done.
 
         """
-        self._wait(self._synchronous_outcome, timeout, gone)
+        with self._lock:
+            outcome = self._first_outcome()
+        self._wait(outcome, timeout, gone)
 
-    def wait(self, timeout: float | None = None, gone: Future[None] | None = None) -> None:
-        """Return once every artifact is staged; raises like :meth:`wait_for_synchronous`."""
-        self._wait(self._outcome, timeout, gone)
+    def wait(
+        self, timeout: float | None = None, gone: Future[None] | None = None, names: Iterable[str] | None = None
+    ) -> None:
+        """Return once every artifact is staged, or those of the ``names``; raises like :meth:`wait_for_synchronous`."""
+        self._wait(self._outcome if names is None else self._outcome_of(frozenset(names)), timeout, gone)
+
+    def _first_outcome(self) -> Future[None]:
+        return self._outcomes[self.synchronous] if self.synchronous else self._begun
+
+    def _outcome_of(self, names: frozenset[str]) -> Future[None]:
+        with self._lock:
+            if names not in self._outcomes:
+                self._outcomes[names] = Future()
+                _settle(self._outcomes[names], [self._latest[name] for name in names])
+            return self._outcomes[names]
 
     def _wait(self, outcome: Future[None], timeout: float | None, gone: Future[None] | None) -> None:
         awaited = [outcome] if gone is None else [outcome, gone]
@@ -182,11 +212,14 @@ Listener = Callable[[BuildStatus, Event, Change], None]
 
 
 class StatusBoard:
-    """The latest download of every build, and the listeners that are told of every event."""
+    """The downloads of every build that are under way or went wrong, and the listeners that are told of every event.
+
+    What went well is in the manifest.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._builds: dict[str, BuildStatus] = {}
+        self._builds: dict[str, list[BuildStatus]] = {}
         self._listeners: list[Listener] = []
         self._readers: list[Callable[[str, str], None]] = []
 
@@ -204,38 +237,62 @@ class StatusBoard:
             reader(build, text)
 
     def show(self, status: BuildStatus) -> None:
-        """Make ``status`` its build's latest."""
+        """Add a download; failures of the artifacts that it stages anew are forgotten."""
         with self._lock:
-            self._builds[status.build] = status
+            names = status.artifacts.keys()
+            others = [
+                one for one in self._builds.get(status.build, ()) if not one.is_over or one.artifacts.keys() - names
+            ]
+            self._builds[status.build] = [*others, status]
 
-    def latest(self, build: str) -> BuildStatus | None:
-        """The latest download of the build, if this server knows one."""
+    def downloads(self, build: str) -> list[BuildStatus]:
+        """The build's downloads that are shown, the newest first."""
         with self._lock:
-            return self._builds.get(build)
+            return list(reversed(self._builds.get(build, ())))
+
+    def builds(self) -> list[str]:
+        """The builds that have a download that is shown."""
+        with self._lock:
+            return list(self._builds)
 
     def report(self, status: BuildStatus, event: Event) -> None:
         """Apply ``event`` to ``status``, and tell the listeners if it changes anything."""
         change = status.apply(event)
-        if change is not None:
-            for listener in self._listeners:
-                listener(status, event, change)
+        if change is None:
+            return
+        for listener in self._listeners:
+            listener(status, event, change)
+        if status.is_over and status.state.is_good:
+            self._forget(status)
+
+    def _forget(self, status: BuildStatus) -> None:
+        with self._lock:
+            left = [one for one in self._builds.get(status.build, ()) if one is not status]
+            if left:
+                self._builds[status.build] = left
+            else:
+                self._builds.pop(status.build, None)
 
 
-def _derived_state(events: Iterable[Event]) -> State:
-    states = {event.state for event in events}
+def derived_state(states: Iterable[State]) -> State:
+    """The state of a whole whose parts are in ``states``."""
+    present = set(states)
     for decisive in (State.FAILED, State.CANCELLED, State.STAGING, State.DOWNLOADING):
-        if decisive in states:
+        if decisive in present:
             return decisive
-    return State.PENDING if State.PENDING in states else State.STAGED
+    return State.PENDING if State.PENDING in present else State.STAGED
 
 
-def _settle(outcome: Future[None], events: list[Event]) -> bool:
-    """Set ``outcome`` if it is known by now: at the first failure, or when all is good. Whether it was set here."""
+def _cause(event: Event) -> DevServerError:
+    return event.cause or Cancelled("the download was stopped")
+
+
+def _settle(outcome: Future[None], events: list[Event]) -> None:
+    """Set ``outcome`` if it is known by now: at the first failure, or when all is good."""
     bad = [event for event in events if event.state.is_final and not event.state.is_good]
     if outcome.done() or not (bad or all(event.state.is_good for event in events)):
-        return False
+        return
     if bad:
-        outcome.set_exception(bad[0].cause or Cancelled("the download was stopped"))
+        outcome.set_exception(_cause(bad[0]))
     else:
         outcome.set_result(None)
-    return True

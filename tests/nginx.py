@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers import eventually
+from tests.servers import PROJECT, DevServer, eventually
 
 _CONFIGURATION = """
 {user}
@@ -59,6 +60,18 @@ def running_nginx(folder: Path, configuration: str, port: int) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+@contextmanager
+def in_front_of(server: DevServer, run_dir: Path) -> Iterator[str]:
+    """The address of an nginx in front of ``server``, as the command line sets it up."""
+    port = free_port()
+    options = ["--port", str(server.port), "--static-dir", str(server.static_dir)]
+    command = [sys.executable, str(PROJECT / "devserver.py"), *options, "nginx-config"]
+    command += ["--listen", f"127.0.0.1:{port}", "--run-dir", str(run_dir)]
+    configuration = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    with running_nginx(run_dir, configuration, port) as address:
+        yield address
 
 
 def free_port() -> int:

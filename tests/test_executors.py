@@ -42,7 +42,7 @@ def lock(tmp_path: Path) -> FileLock:
 
 def run(executor: Executor, job: Job, request: dict[str, Any], lock: FileLock) -> list[Event]:
     events: list[Event] = []
-    executor.run(job, request, events.append, lock)
+    executor.run(job, request, events.append, lock, Flag())
     return events
 
 
@@ -119,7 +119,7 @@ def test_stopping_ends_workers_in_good_order(lock: FileLock) -> None:
 
     def call() -> None:
         try:
-            executor.run(wait_for_the_end, {}, events.append, lock)
+            executor.run(wait_for_the_end, {}, events.append, lock, Flag())
         except BaseException as error:
             outcome.append(error)
 
@@ -144,7 +144,7 @@ def test_a_worker_holds_the_lock_until_it_ends(executor: Executor, tmp_path: Pat
 
     def call() -> None:
         with pytest.raises(WorkerDied):
-            executor.run(die_by_signal, {"signal": int(signal.SIGSTOP)}, on_event, lock)
+            executor.run(die_by_signal, {"signal": int(signal.SIGSTOP)}, on_event, lock, Flag())
 
     thread = threading.Thread(target=call)
     thread.start()
@@ -163,6 +163,6 @@ def start_a_child(request: dict[str, Any], report: Report, cancelled: Flag) -> N
 def test_what_a_worker_started_ends_with_it(executor: Executor, lock: FileLock) -> None:
     events: list[Event] = []
     with pytest.raises(WorkerDied):
-        executor.run(start_a_child, {}, events.append, lock)
+        executor.run(start_a_child, {}, events.append, lock, Flag())
     child = events[0].bytes_done
     eventually(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)

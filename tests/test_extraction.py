@@ -21,7 +21,7 @@ import zstandard
 
 from staging.archives import ArchiveUrl, open_archive
 from staging.errors import BadTarball
-from staging.extraction import unpack_stream, unpack_zip
+from staging.extraction import EVERYTHING, Selection, unpack_stream, unpack_zip
 from staging.retry import Patience
 from staging.transfer import Transfer
 from staging.tree import UnpackLimits
@@ -48,11 +48,11 @@ def unpack(root: Path, content: bytes, name: str = "x.tar", limits: UnpackLimits
     target = root / "area" / "tree"
     limits = limits or UnpackLimits()
     if name.endswith(".zip"):
-        unpack_zip(root / "archive" / "target" / "version" / name, name, target, (), limits, Flag())
+        unpack_zip(root / "archive" / "target" / "version" / name, name, target, EVERYTHING, limits, Flag())
         return target
     transfer = Transfer(archive, Patience(5, 5), Flag())
     with transfer.reader(archive.describe(name), lambda _: None) as reader:
-        unpack_stream(reader, name, target, ("excluded",), limits, Flag())
+        unpack_stream(reader, name, target, Selection(excludes=("excluded",)), limits, Flag())
         reader.finish()
     return target
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +13,8 @@ import requests
 from tests.builds import Build
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
-from tests.nginx import free_port, running_nginx
-from tests.servers import PROJECT, DevServer, cause_of, check_success, eventually
+from tests.nginx import in_front_of
+from tests.servers import DevServer, cause_of, check_success, eventually
 
 
 class Front(NamedTuple):
@@ -33,13 +31,9 @@ class Front(NamedTuple):
 @pytest.fixture
 def front(start_server: StartServer, tmp_path: Path) -> Iterator[Front]:
     """Both, as the command line sets them up."""
-    run_dir, port = tmp_path / "run", free_port()
+    run_dir = tmp_path / "run"
     server = start_server("--front", "nginx", "--front-log", str(run_dir / "use.log"))
-    options = ["--port", str(server.port), "--static-dir", str(server.static_dir)]
-    command = [sys.executable, str(PROJECT / "devserver.py"), *options, "nginx-config"]
-    command += ["--listen", f"127.0.0.1:{port}", "--run-dir", str(run_dir)]
-    configuration = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    with running_nginx(run_dir, configuration, port) as address:
+    with in_front_of(server, run_dir) as address:
         yield Front(server, address)
 
 
@@ -61,14 +55,6 @@ def test_the_devservers_records_are_hidden(front: Front, build: Build) -> None:
 def test_errors_are_the_devservers(front: Front) -> None:
     assert cause_of(front.get("/static/nothing")) == "NotFound: there is nothing at this address"
     assert front.get("/download").status_code == 400
-
-
-def test_a_name_that_leaves_the_static_directory_is_refused(front: Front, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("a secret")
-    for path in ("/static/..%2fsecret", "/static../secret", "/static/%2e%2e/secret"):
-        answer = front.get(path)
-        assert answer.status_code in (400, 403, 404)
-        assert "a secret" not in answer.text
 
 
 def test_a_link_is_followed_within_the_static_directory_only(front: Front, tmp_path: Path) -> None:

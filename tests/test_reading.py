@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
-from threading import Timer
+from threading import Thread, Timer
 from time import monotonic
 
 import pytest
 
 from staging.archives import ArchiveUrl, gcs, open_archive
+from staging.archives.base import ObjectStream
 from staging.errors import ArchiveUnavailable, Cancelled, ChecksumMismatch, ObjectChanged
 from staging.fetching import ReadSettings
 from staging.retry import Patience
@@ -65,7 +66,6 @@ def fault_at(archive: FakeArchive, offset: int, fault: Fault) -> None:
 
 @pytest.mark.parametrize("offset", OFFSETS)
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_fault_costs_one_slice_at_most(
     archive: FakeArchive, transfer: Transfer, tmp_path: Path, fault: Fault, offset: int
 ) -> None:
@@ -102,7 +102,6 @@ def lent(archive: FakeArchive, transfer: Transfer) -> Transfer:
 
 @pytest.mark.parametrize("offset", [random.Random(8).randrange(LENT.slice_bytes, len(LARGE)) for _ in range(8)])
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_fault_on_a_fast_connection_costs_little(
     archive: FakeArchive, lent: Transfer, tmp_path: Path, fault: Fault, offset: int
 ) -> None:
@@ -122,7 +121,6 @@ def test_a_fault_on_a_fast_connection_costs_little(
     assert {fetch.stop - fetch.start for fetch in archive.fetches} & {LENT.fast_slice_bytes}
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_fast_connection_that_is_waited_for_ends_when_it_is_cancelled(
     archive: FakeArchive, lent: Transfer, tmp_path: Path
 ) -> None:
@@ -143,7 +141,6 @@ def test_a_fast_connection_that_is_waited_for_ends_when_it_is_cancelled(
     assert part == LARGE[: len(part)]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_connection_that_becomes_slow_is_helped(archive: FakeArchive, lent: Transfer, tmp_path: Path) -> None:
     def slow_down(_name: str, start: int) -> None:
         if start:
@@ -157,7 +154,6 @@ def test_a_connection_that_becomes_slow_is_helped(archive: FakeArchive, lent: Tr
 
 
 @pytest.mark.parametrize("megabytes_per_second", [20, 100])
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_connection_that_is_not_fast_is_joined_by_others(
     archive: FakeArchive, transfer: Transfer, tmp_path: Path, megabytes_per_second: int
 ) -> None:
@@ -169,7 +165,6 @@ def test_a_connection_that_is_not_fast_is_joined_by_others(
     assert archive.most_reads_at_once > 2
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_cancelled_reader_gives_no_more_even_of_what_it_has(transfer: Transfer) -> None:
     item = transfer.archive.describe("object")
     with transfer.reader(item, lambda _: None) as reader:
@@ -178,6 +173,31 @@ def test_a_cancelled_reader_gives_no_more_even_of_what_it_has(transfer: Transfer
         transfer.cancelled.set()
         with pytest.raises(Cancelled):
             reader.finish()
+
+
+def test_an_aborted_read_lets_go_of_its_connection_though_bytes_came_at_that_moment() -> None:
+    let_go = Flag()
+    asked, interrupted = Flag(), Flag()
+
+    def pieces() -> Generator[bytes]:
+        try:
+            asked.set()
+            interrupted.wait(10)
+            yield b"the last bytes that had come"
+        finally:
+            let_go.set()
+
+    stream = ObjectStream(pieces(), interrupted.set)
+
+    def abort_and_close() -> None:
+        asked.wait(10)
+        stream.abort()
+        stream.close()
+
+    Thread(target=abort_and_close).start()
+    with pytest.raises(Cancelled):
+        next(stream)
+    assert let_go.is_set()
 
 
 def test_retry_after_is_respected(archive: FakeArchive, transfer: Transfer, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""/static ends at its directory, however an address is spelt."""
+"""/static ends at its directory, however an address is spelt, with an nginx in front and without."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.nginx import in_front_of
 from tests.servers import DevServer
 
 SECRET = b"what nobody outside may read"
@@ -27,6 +28,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
     (root / "file").write_bytes(b"what everybody may")
     yield server
     server.close()
+
+
+@pytest.fixture(scope="module", params=["devserver", "nginx in front"])
+def port(request: pytest.FixtureRequest, server: DevServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Where clients ask: the devserver itself, and the nginx in front of it."""
+    if request.param == "devserver":
+        yield server.port
+        return
+    with in_front_of(server, tmp_path_factory.mktemp("nginx")) as address:
+        yield int(address.rpartition(":")[2])
 
 
 SPELLINGS = [
@@ -82,37 +93,33 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_no_spelling_leads_out(server: DevServer, method: str, spelling: str) -> None:
+def test_no_spelling_leads_out(server: DevServer, port: int, method: str, spelling: str) -> None:
     target = spelling.format(root=str(server.static_dir).lstrip("/"))
-    status, answer = asked(server, f"{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    status, answer = asked(port, f"{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     assert status in (400, 403, 404)
     assert SECRET not in answer
     assert b"root:" not in answer
 
 
-def test_what_lies_inside_is_served(server: DevServer) -> None:
-    status, answer = asked(server, b"GET /static/file HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+def test_what_lies_inside_is_served(port: int) -> None:
+    status, answer = asked(port, b"GET /static/file HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert status == 200
     assert answer.endswith(b"what everybody may")
 
 
-def asked(server: DevServer, request: bytes) -> tuple[int, bytes]:
+def asked(port: int, request: bytes) -> tuple[int, bytes]:
     """The status of the answer, and all of it: the request goes out as it stands, which no HTTP client would do."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
         client.sendall(request)
         answer = b"".join(iter(lambda: client.recv(65536), b""))
     return int(answer.split()[1]), answer
 
 
-def test_a_list_says_nothing_of_what_links_lead_out_to(server: DevServer) -> None:
-    for accept in ("text/html", "application/json"):
-        listed = server.get("/static/").text if accept == "text/html" else listing(server)
-        assert "file" in listed
-        assert "linked" not in listed
-        assert "relative" not in listed
-
-
-def listing(server: DevServer) -> str:
-    """The list of the static directory as programs get it."""
-    request = b"GET /static/ HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
-    return asked(server, request)[1].decode()
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_a_list_says_nothing_of_what_links_lead_out_to(port: int, accept: str) -> None:
+    request = f"GET /static/ HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+    status, listed = asked(port, request.encode())
+    assert status == 200
+    assert b"file" in listed
+    assert b"linked" not in listed
+    assert b"relative" not in listed

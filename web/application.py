@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cherrypy
 
 from downloader import Downloader
 from web import errors
+from web.api.application import Api
+from web.api.operations import PREFIX
 from web.files.application import StaticFiles
 from web.health import HealthSampler
 from web.http.clients import WaitingRoom
-from web.rpc import Rpcs
+from web.rpcs.builds import BuildRpcs
+from web.rpcs.server import ServerRpcs
+from web.rpcs.staging import StagingRpcs
 
 
-def mount(
-    downloader: Downloader, health: HealthSampler, files: StaticFiles, waiting_room: WaitingRoom, is_proxied: bool
-) -> None:
+class Root(StagingRpcs, BuildRpcs, ServerRpcs):
+    """The root of the web application: every RPC."""
+
+    def __init__(
+        self, downloader: Downloader, health: HealthSampler, waiting_room: WaitingRoom, static_dir: Path
+    ) -> None:
+        StagingRpcs.__init__(self, downloader, waiting_room)
+        BuildRpcs.__init__(self, downloader, static_dir)
+        ServerRpcs.__init__(self, health)
+
+
+def mount(root: Root, api: Api, files: StaticFiles, is_proxied: bool) -> None:
     """Put the RPCs and the static directory into CherryPy's tree."""
     errors.install()
     settings = {"tools.devserver_errors.on": True, "tools.proxy.on": is_proxied}
-    cherrypy.tree.mount(Rpcs(downloader, health, waiting_room), "/", {"/": settings})
+    cherrypy.tree.mount(root, "/", {"/": settings})
+    # Bodies are read by the operations that take one.
+    of_api = {**settings, "request.process_request_body": False, "response.stream": True}
+    cherrypy.tree.mount(api, PREFIX, {"/": of_api})
     cherrypy.tree.graft(files, "/static")

@@ -11,13 +11,14 @@ from typing import Any
 
 import cherrypy
 
-from staging.errors import CallerGone, DevServerError, RequestError, WaitTimedOut
+from staging.errors import BuildBusy, CallerGone, DevServerError, RequestError, WaitTimedOut
 from web.http.clients import TooManyWaiting
 from web.pages import error_answer
 
 _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     RequestError: HTTPStatus.BAD_REQUEST,
     WaitTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
+    BuildBusy: HTTPStatus.CONFLICT,
     CallerGone: HTTPStatus.REQUEST_TIMEOUT,  # which nobody reads
     DevServerError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -42,12 +43,19 @@ def error_page(status: str, message: str, traceback: str, version: str) -> bytes
         response.status = int(code)
     error = getattr(request, "devserver_error", None)
     kind = error.kind if isinstance(error, DevServerError) else ""
-    content_type, body = error_answer(code, request.headers.get("Accept", ""), kind, str(error) if kind else message)
+    accept = "application/json" if _is_for_programs(request) else request.headers.get("Accept", "")
+    content_type, body = error_answer(code, accept, kind, str(error) if kind else message)
     response.headers["Content-Type"] = content_type
     response.headers["X-Content-Type-Options"] = "nosniff"
     if code is HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(_RETRY_AFTER)
     return body
+
+
+def _is_for_programs(request: Any) -> bool:
+    """Whether the request is for an address that answers in JSON alone."""
+    app = getattr(request, "app", None)
+    return app is not None and app.script_name.startswith("/api")
 
 
 def _raise_as_http_error(handler: Callable[..., Any], *args: Any, **parameters: Any) -> Any:

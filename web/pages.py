@@ -39,11 +39,16 @@ def error_answer(code: HTTPStatus, accept: str, kind: str = "", text: str = "") 
     if not kind:
         kind, text = _OWN_WORDS.get(code, (code.phrase.replace(" ", ""), text or code.description))
     if prefers_json(accept):
-        problem = {"type": "about:blank", "title": kind, "status": int(code), "detail": text}
-        return "application/problem+json", json.dumps(problem).encode()
+        return "application/problem+json", problem(code, kind, text)
     title = f"{int(code)} {code.phrase}"
     cause = escape(f"{kind}: {text}".replace("\n", " "), quote=False)
     return "text/html;charset=utf-8", _PAGE.format(title=title, cause=cause).encode()
+
+
+def problem(code: HTTPStatus, kind: str, text: str) -> bytes:
+    """An error as problem details (RFC 9457), whose ``type`` is that of the kind for ever."""
+    details = {"type": f"urn:devserver:error:{kind}", "title": kind, "status": int(code), "detail": text}
+    return json.dumps(details).encode()
 
 
 def prefers_json(accept: str) -> bool:

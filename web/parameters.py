@@ -28,6 +28,11 @@ def optional_text(name: str, value: Any) -> str:
     return value or ""
 
 
+def names(name: str, value: Any) -> list[str]:
+    """The names in the parameter ``name``, which has commas between them; empty ones are none."""
+    return [part.strip() for part in optional_text(name, value).split(",") if part.strip()]
+
+
 def flag(name: str, value: Any, default: bool) -> bool:
     """Whether the parameter ``name`` is true, which only ``true``, ``1``, ``yes`` and ``y`` are, in any case."""
     given = optional_text(name, value)

@@ -57,7 +57,8 @@ class ObjectStream:
             if self._is_aborted and not isinstance(error, StopIteration):
                 raise Cancelled(_STOPPED) from error
             raise
-        if self._is_aborted:  # what came then may be anything
+        if self._is_aborted:  # what came then may be anything; nobody asks again, and so nobody else would let go
+            self.close()
             raise Cancelled(_STOPPED)
         return piece
 
@@ -79,8 +80,8 @@ class Archive(Protocol):
     caller decides what is worth another try. It knows nothing of artifacts, and needs no closing.
     """
 
-    def list(self) -> list[ArchiveObject]:
-        """Every object of the build, by name; an empty list where there is none.
+    def list(self, start: str = "") -> list[ArchiveObject]:
+        """Every object of the build whose name begins with ``start``, by name; an empty list where there is none.
 
         Raises:
             AccessDenied, ArchiveUnavailable

@@ -9,6 +9,7 @@ from pathlib import Path
 from staging.archives.base import ArchiveObject, ObjectStream
 from staging.archives.url import ArchiveUrl
 from staging.errors import AccessDenied, ArchiveUnavailable, ObjectChanged, ObjectNotFound
+from staging.layout import RESERVED_NAME
 
 _PIECE = 512 * 1024  # bytes read at a time
 
@@ -22,12 +23,13 @@ class DirectoryArchive:
         self._root = Path(url.root).resolve()
         self._directory = Path(url.root) / url.build_path
 
-    def list(self) -> list[ArchiveObject]:
+    def list(self, start: str = "") -> list[ArchiveObject]:
         """See :class:`~staging.archives.base.Archive`; links that leave the archive root are not listed."""
         names = []
-        for folder, _, files in os.walk(self._directory, onerror=self._refuse):
+        for folder, folders, files in os.walk(self._directory, onerror=self._refuse):
+            folders[:] = [name for name in folders if name != RESERVED_NAME]
             names += [(Path(folder) / file).relative_to(self._directory).as_posix() for file in files]
-        return [self.describe(name) for name in sorted(names) if self._is_inside(name)]
+        return [self.describe(name) for name in sorted(names) if name.startswith(start) and self._is_inside(name)]
 
     def describe(self, name: str) -> ArchiveObject:
         """See :class:`~staging.archives.base.Archive`."""

@@ -46,14 +46,14 @@ class GcsArchive:
 
     def __init__(self, url: ArchiveUrl, stall_timeout: float) -> None:
         self._url = url
-        self._prefix = f"{url.build_path}/"
+        self._prefix = f"{url.build_path}/" if url.build_path else ""
         self._timeout = (_CONNECT_TIMEOUT, stall_timeout)
 
-    def list(self) -> list[ArchiveObject]:
+    def list(self, start: str = "") -> list[ArchiveObject]:
         """See :class:`~staging.archives.base.Archive`."""
         with _translated(str(self._url)):
             blobs = _client().list_blobs(
-                self._url.root, prefix=self._prefix, fields=_LISTED_FIELDS, timeout=self._timeout, retry=None
+                self._url.root, prefix=self._prefix + start, fields=_LISTED_FIELDS, timeout=self._timeout, retry=None
             )
             return [self._described(blob) for blob in blobs if not blob.name.endswith("/")]
 

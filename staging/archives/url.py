@@ -24,7 +24,8 @@ class ArchiveUrl:
     Attributes:
         scheme: ``gs`` or ``file``.
         root: the bucket, or the archive root's absolute path.
-        build_path: the URL's path below that root, without slashes at its ends: ``target/version``.
+        build_path: the URL's path below that root, without slashes at its ends: ``target/version``. Files may be asked
+            for of any depth, down to the bucket itself, whose path is empty.
 
     """
 
@@ -33,10 +34,10 @@ class ArchiveUrl:
     build_path: str
 
     @classmethod
-    def parse(cls, text: str, archive_roots: Sequence[Path] = ()) -> ArchiveUrl:
+    def parse(cls, text: str, archive_roots: Sequence[Path] = (), any_depth: bool = False) -> ArchiveUrl:
         """The build that ``text`` names; doubled slashes and one at the end make no difference.
 
-        ``file://`` URLs must lie below one of the ``archive_roots``.
+        ``file://`` URLs must lie below one of the ``archive_roots``. With ``any_depth``, it need not have two parts.
 
         Raises:
             InvalidArchiveUrl: says what is wrong, and what would be right.
@@ -53,13 +54,15 @@ class ArchiveUrl:
         else:
             root, path = _below_an_archive_root(text, rest, archive_roots)
         parts = [part for part in path.split("/") if part]
+        if len(parts) < 2 and not any_depth:
+            raise InvalidArchiveUrl(text, "it should name a target and a version, as in gs://bucket/target/version")
         _check_parts(text, parts)
         return cls(scheme, root, "/".join(parts))
 
     @property
     def target(self) -> str:
-        """The part before the version: ``x86-mario-release``."""
-        return self.build_path.split("/")[-2]
+        """The part before the version: ``x86-mario-release``; empty where there is none."""
+        return self.build_path.rpartition("/")[0].rpartition("/")[2]
 
     @property
     def version(self) -> str:
@@ -67,7 +70,7 @@ class ArchiveUrl:
         return self.build_path.split("/")[-1]
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.root}/{self.build_path}"
+        return f"{self.scheme}://{self.root}/{self.build_path}".rstrip("/")
 
 
 def _check_characters(text: str, rest: str) -> None:
@@ -89,17 +92,17 @@ def _below_an_archive_root(text: str, rest: str, archive_roots: Sequence[Path]) 
         path = Path(rest).resolve()
     except (OSError, RuntimeError):
         raise InvalidArchiveUrl(text, "its path cannot be followed") from None
-    for root in archive_roots:
+    for root in sorted(archive_roots, key=lambda root: len(root.parts), reverse=True):
         # A link may lead elsewhere within the root: the build is still the one that was named.
         is_below = Path(rest).is_relative_to(root) and path.is_relative_to(root.resolve())
         if is_below:
             return str(root), str(Path(rest).relative_to(root))
-    raise InvalidArchiveUrl(text, "it lies below no --archive-root of this devserver")
+    raise InvalidArchiveUrl(
+        text, "it lies neither in the static directory nor below an --archive-root of this devserver"
+    )
 
 
 def _check_parts(text: str, parts: list[str]) -> None:
-    if len(parts) < 2:
-        raise InvalidArchiveUrl(text, "it should name a target and a version, as in gs://bucket/target/version")
     if "." in parts or ".." in parts:
         raise InvalidArchiveUrl(text, "it must not hold '.' or '..'")
     if RESERVED_NAME in parts:

@@ -17,10 +17,11 @@ Job = Callable[[dict[str, Any], Report, Flag], None]
 class Executor(Protocol):
     """Runs jobs apart from the server's own process. Any number of threads may run one each at once."""
 
-    def run(self, job: Job, request: dict[str, Any], report: Report, lock: FileLock) -> None:
+    def run(self, job: Job, request: dict[str, Any], report: Report, lock: FileLock, cancelled: Flag) -> None:
         """Run ``job(request)`` to its end, calling ``report`` in this thread with each of its events, in order.
 
-        A worker on this machine holds the build's ``lock`` too, for as long as it lives.
+        Once ``cancelled`` is set, the job is told to stop, within seconds. A worker on this machine holds the build's
+        ``lock`` too, for as long as it lives.
 
         Raises:
             WorkerDied: the worker ended, fell silent or did not start, within a second of it.

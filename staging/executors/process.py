@@ -54,7 +54,7 @@ class ProcessExecutor:
         # What goes wrong here, the first job will be told of.
         threading.Thread(target=_run_into, args=(Future(), process.start), name="warm-up", daemon=True).start()
 
-    def run(self, job: Job, request: dict[str, Any], report: Report, lock: FileLock) -> None:
+    def run(self, job: Job, request: dict[str, Any], report: Report, lock: FileLock, cancelled: Flag) -> None:
         """See :class:`~staging.executors.base.Executor`."""
         if self._stopped:
             raise Cancelled(STOPPING)
@@ -67,7 +67,7 @@ class ProcessExecutor:
             finally:
                 sender.close()
             try:
-                self._listen(worker, receiver, report)
+                self._listen(worker, receiver, report, cancelled)
             finally:
                 self._reap(worker)
 
@@ -98,13 +98,15 @@ class ProcessExecutor:
                 worker.terminate()
         return worker
 
-    def _listen(self, worker: ForkServerProcess, queue: Connection, report: Report) -> None:
+    def _listen(self, worker: ForkServerProcess, queue: Connection, report: Report, cancelled: Flag) -> None:
         """Pass on the worker's events until it says that it is done.
 
         Only the worker holds the queue's other end, so the queue's end of file is the worker's end too, however it
         came about: watching the queue is watching the process.
         """
         while queue.poll(self._longest_silence):
+            if cancelled.is_set():  # looked at with every sign of life
+                worker.terminate()
             try:
                 kind, content = queue.recv()
             except (EOFError, OSError):

@@ -1,0 +1,199 @@
+"""One download: some artifacts of one build, from the lock to the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from threading import Event as Flag
+
+from artifacts.catalogue import CatalogueEntry
+from artifacts.job import GatheredArtifact, StageRequest, StagingOptions, run_stage_request, stage_artifacts
+from devserver_util import gather_artifact_downloads, prepare_build_directory, staged_manifest
+from staging.archives import ArchiveUrl, open_archive
+from staging.build_locks import BuildLocks
+from staging.errors import STOPPING, Cancelled, DevServerError, WorkerDied, as_devserver_error
+from staging.executors.base import Executor
+from staging.layout import BuildPlaces, synchronous_lock
+from staging.locks import FileLock
+from staging.manifest import ArtifactRecord
+from staging.priority import synchronous_work
+from staging.publishing import recover_artifacts, remove_build, update_manifest
+from staging.retry import retrying
+from staging.slots import Slots
+from staging.status import BuildStatus, Event, State, StatusBoard
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a download is to do.
+
+    Attributes:
+        url: the build.
+        artifacts: what of it to stage.
+        clean: whether all that is staged of the build is removed first.
+
+    """
+
+    url: ArchiveUrl
+    artifacts: Sequence[CatalogueEntry]
+    clean: bool = False
+
+
+@dataclass(frozen=True)
+class Means:
+    """What downloads are done with.
+
+    Attributes:
+        options: what the operator chose.
+        executor: runs background work.
+        board: is told of everything.
+        locks: of the builds.
+        synchronous, background: places for downloads; apart, so that no harness waits for another build's background.
+
+    """
+
+    options: StagingOptions
+    executor: Executor
+    board: StatusBoard
+    locks: BuildLocks
+    synchronous: Slots
+    background: Slots
+
+
+class Download:
+    """One download; its artifacts are no other's until it has told their outcome."""
+
+    def __init__(self, order: Order, means: Means) -> None:
+        self.url = order.url
+        self._order = order
+        self._means = means
+        self._places = BuildPlaces(means.options.static_dir, order.url.build_path)
+        self._cancelled = Flag()
+        wanted = {entry.name: entry.synchronous for entry in order.artifacts}
+        self.status = BuildStatus(str(order.url), order.url.build_path, wanted)
+        means.board.show(self.status)
+
+    def run(self) -> None:
+        """Stage what is missing. The outcome, whatever it is, is told through the status."""
+        try:
+            with self._means.locks.held(
+                self._places, self._cancelled, self._tell_what_is_staged, self._order.clean
+            ) as lock:
+                if self._order.clean:
+                    remove_build(self._places)
+                self._clear_up()
+                try:
+                    self._stage_with(lock)
+                finally:
+                    self._clear_up()
+        except BaseException as error:
+            self.fail(as_devserver_error(error, self.url.build_path or str(self.url)))
+
+    def cancel(self) -> None:
+        """Have the download stop; it tells so once it has."""
+        self._cancelled.set()
+
+    def stop(self) -> None:
+        """Tell everybody that the download is stopped, and have it stop."""
+        self._cancelled.set()
+        self.fail(Cancelled(STOPPING))
+
+    def fail(self, cause: DevServerError) -> None:
+        """Settle every artifact that is still open, for the one ``cause``."""
+        has_failed = self.status.state is State.FAILED
+        for name, event in self.status.artifacts.items():
+            if event.state.is_final:
+                continue
+            # What had not begun when another artifact failed did not fail itself.
+            is_stopped = isinstance(cause, Cancelled) or (has_failed and event.state is State.PENDING)
+            state = State.CANCELLED if is_stopped else State.FAILED
+            self._report(Event(self.url.build_path, name, state, cause=cause))
+
+    def _clear_up(self) -> None:
+        """Finish or remove what was left half-done of this download's own artifacts."""
+        recover_artifacts(self._places, self._open())
+        self._tell_what_is_staged()
+
+    def _open(self) -> list[str]:
+        """The artifacts whose outcome is not known."""
+        return [name for name, event in self.status.artifacts.items() if not event.state.is_final]
+
+    def _stage_with(self, lock: FileLock) -> None:
+        self._means.board.note(self.url.build_path, f"download from {self.url} begins")
+        missing = [entry for entry in self._order.artifacts if not self._state_of(entry.name).is_good]
+        if not missing:
+            self.status.begin()
+            return
+        artifacts = self._gathered(missing)
+        synchronous = [artifact for artifact in artifacts if artifact.entry.synchronous]
+        background = [artifact for artifact in artifacts if not artifact.entry.synchronous]
+        if synchronous:
+            with self._means.synchronous.taken(self._cancelled, self._tell_of_queue), self._urgent():
+                stage_artifacts(self._request(synchronous), self._report, self._cancelled)
+        for artifact in synchronous:
+            if not self._state_of(artifact.entry.name).is_good:
+                raise self.status.artifacts[artifact.entry.name].cause or Cancelled(STOPPING)
+        if background:
+            with self._means.background.taken(self._cancelled, self._tell_of_queue):
+                self._stage_in_background(background, lock)
+
+    def _urgent(self) -> AbstractContextManager[None]:
+        return synchronous_work(synchronous_lock(self._means.options.static_dir))
+
+    def _tell_of_queue(self, ahead: int) -> None:
+        """Say of everything that has not begun that it waits for its turn."""
+        note = f"queued: as many downloads as may run at once do, and {ahead} more are ahead"
+        for name, event in self.status.artifacts.items():
+            if event.state is State.PENDING:
+                self._report(Event(self.url.build_path, name, State.PENDING, note=note))
+
+    def _gathered(self, missing: Sequence[CatalogueEntry]) -> list[GatheredArtifact]:
+        """Ask the archive once, and settle the artifacts that it does not have."""
+        archive = open_archive(self.url, self._means.options.patience.stall_timeout)
+        gather = partial(gather_artifact_downloads, missing, archive)
+        artifacts, absent = retrying(
+            gather,
+            self._means.options.patience.retry_deadline,
+            self._cancelled,
+            lambda error: self._means.board.note(self.url.build_path, f"listing the build failed: {error}"),
+        )
+        prepare_build_directory(self._places, self.url, any(not entry.is_file for entry in missing))
+        if absent:
+            records = {entry.name: ArtifactRecord("absent") for entry in absent}
+            update_manifest(self._places, str(self.url), records)
+        for entry in absent:
+            self._tell(entry.name, State.ABSENT)
+        self.status.begin()
+        return artifacts
+
+    def _stage_in_background(self, artifacts: Sequence[GatheredArtifact], lock: FileLock) -> None:
+        request = self._request(artifacts).to_json()
+        try:
+            self._means.executor.run(run_stage_request, request, self._report, lock, self._cancelled)
+        except WorkerDied as death:
+            # What had become ready is finished here, before anybody is told: the rest was cut off.
+            doing = self.status.in_progress() or [artifact.entry.name for artifact in artifacts]
+            self._clear_up()
+            raise WorkerDied(death.how, ", ".join(doing)) from death
+
+    def _request(self, artifacts: Sequence[GatheredArtifact]) -> StageRequest:
+        return StageRequest(str(self.url), artifacts, self._means.options)
+
+    def _state_of(self, name: str) -> State:
+        return self.status.artifacts[name].state
+
+    def _tell_what_is_staged(self) -> None:
+        """Report what the manifest has: of an earlier run, or of another devserver that is staging this build."""
+        manifest = staged_manifest(self._places, self.url)
+        for entry in self._order.artifacts:
+            if manifest.satisfies(entry.name, entry.required):
+                record = manifest.artifacts[entry.name]
+                self._tell(entry.name, State(record.state), sum(item.size for item in record.objects))
+
+    def _tell(self, name: str, state: State, size: int = 0) -> None:
+        self._report(Event(self.url.build_path, name, state, size, size))
+
+    def _report(self, event: Event) -> None:
+        self._means.board.report(self.status, event)

@@ -1,0 +1,83 @@
+"""The tests' control files in a staged build, and the suites that they belong to."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+
+from staging.errors import InvalidParameter, NotStaged
+from staging.layout import RESERVED_NAME
+
+AUTOTEST = "autotest"
+_SUITES = f"{AUTOTEST}/test_suites/suite_to_control_file_map"
+_LARGEST_MAP = 16 * 1024**2  # bytes
+
+
+class ControlFiles:
+    """The control files of the build in ``directory``, which clients call ``build``."""
+
+    def __init__(self, directory: Path, build: str) -> None:
+        self._directory = directory
+        self._build = build
+        self._autotest = directory / AUTOTEST
+
+    @property
+    def are_there(self) -> bool:
+        """Whether the build has any tests here."""
+        return self._autotest.is_dir()
+
+    def all(self) -> list[str]:
+        """The paths, relative to ``autotest/``, of all files named ``control`` or ``control.*``."""
+        found = []
+        for folder, folders, names in os.walk(self._autotest):
+            folders[:] = [name for name in folders if name != RESERVED_NAME]
+            relative = Path(folder).relative_to(self._autotest)
+            found += [
+                (relative / name).as_posix() for name in names if name == "control" or name.startswith("control.")
+            ]
+        return sorted(found)
+
+    def of_suite(self, suite: str) -> list[str]:
+        """Those of a suite; all of them where the build's map does not know it.
+
+        Raises:
+            NotStaged: the build has no map.
+
+        """
+        suites = self._suites()
+        return suites[suite] if suite in suites else self.all()
+
+    def text(self, path: str) -> bytes | None:
+        """What the file at ``path``, relative to ``autotest/``, holds; None where there is none.
+
+        Raises:
+            InvalidParameter: the path leads out of the build.
+
+        """
+        relative = path.lstrip("/")
+        if ".." in relative.split("/") or "\0" in relative:
+            raise InvalidParameter("control_path", f"{path!r} leads out of the build")
+        file = self._autotest / relative
+        try:
+            # Links of a build stay in it; what somebody else put here might not.
+            is_inside = file.resolve().is_relative_to(self._directory.resolve())
+            return file.read_bytes() if is_inside and file.is_file() else None
+        except OSError:
+            return None
+
+    def _suites(self) -> dict[str, list[str]]:
+        """The build's own map from suites to control files: a Python literal."""
+        file = self._directory / _SUITES
+        try:
+            with file.open("rb") as stream:
+                data = stream.read(_LARGEST_MAP + 1)
+        except OSError:
+            raise NotStaged(f"Could not find {self._build}/{_SUITES}. Is it staged?") from None
+        try:
+            suites = ast.literal_eval(data.decode()) if len(data) <= _LARGEST_MAP else None
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            suites = None
+        if not isinstance(suites, dict) or not all(isinstance(paths, list) for paths in suites.values()):
+            raise NotStaged(f"Could not read {self._build}/{_SUITES}: it is no map from suites to lists of paths")
+        return {str(suite): [str(path) for path in paths] for suite, paths in suites.items()}

@@ -1,0 +1,67 @@
+"""The Python client, against real devservers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.builds import Build
+from tests.fake_archive import FakeArchive
+from tests.servers import PROJECT, DevServer
+from web.client import Client, ClientError, RequestRefused, ServerUnreachable, StagingFailed, StillStaging
+
+
+def test_a_harness_stages_a_build_with_it(server: DevServer, build: Build) -> None:
+    client = Client(server.url)
+    client.download(build.url)
+    client.wait_for_status(build.url)
+    client.stage(build.url, artifacts=["stateful"], files=["chromeos_*_full_*"])
+    assert client.is_staged(build.url, artifacts=["stateful"], files=["chromeos_*_full_*"])
+    assert not client.is_staged(build.url, artifacts=["firmware"])
+
+
+def test_events_are_followed_to_the_outcome(server: DevServer, build: Build) -> None:
+    client = Client(server.url)
+    client.download(build.url)
+    events = list(client.events(build.path))
+    assert events[-1].kind == "outcome"
+    assert events[-1].data["state"] == "staged"
+
+
+def test_failures_say_what_failed(server: DevServer, archive: FakeArchive, build: Build) -> None:
+    client = Client(server.url)
+    archive.put(build.bucket, f"{build.path}/autotest.tar.bz2", b"this is no tarball")
+    client.download(build.url)
+    with pytest.raises(StagingFailed, match=r"^BadTarball: autotest"):
+        client.wait_for_status(build.url)
+    with pytest.raises(StagingFailed, match="did you mean stateful"):
+        client.stage(build.url, artifacts=["statefull"])
+    with pytest.raises(RequestRefused, match=r"^InvalidArchiveUrl"):
+        client.download("http://no/archive")
+    with pytest.raises(RequestRefused, match=r"^NotStaged"):
+        next(client.events("no/build"))
+
+
+def test_a_timeout_is_told_as_one(server: DevServer, archive: FakeArchive, build: Build) -> None:
+    client = Client(server.url)
+    with archive.holding("autotest.tar.bz2") as reached:
+        client.download(build.url)
+        assert reached.wait(10)
+        with pytest.raises(StillStaging):
+            client.wait_for_status(build.url, timeout=0.2)
+    with archive.holding("stateful.tgz"), pytest.raises(StillStaging):
+        client.stage(build.url, artifacts=["stateful"], clean=True, timeout=0.5)
+
+
+def test_a_server_that_is_not_there_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with pytest.raises(ServerUnreachable, match="cannot be reached"):
+        Client("http://127.0.0.1:9").is_staged("gs://a/b/c", artifacts=["stateful"])
+    assert issubclass(ServerUnreachable, ClientError)
+
+
+def test_it_needs_no_cherrypy() -> None:
+    code = "import sys, web.client; sys.exit('cherrypy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == 0

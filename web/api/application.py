@@ -1,0 +1,139 @@
+"""The handler of /api/v1: finds the operation that a request is for, has it done, and answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from http import HTTPStatus
+from typing import Any
+
+import cherrypy
+
+from staging.errors import (
+    BuildBusy,
+    BuildConflict,
+    Cancelled,
+    DevServerError,
+    InvalidParameter,
+    NotStaged,
+    RequestError,
+    UnknownArtifact,
+)
+from web.api.events import EventStreams
+from web.api.openapi import document
+from web.api.operations import EVENT_STREAM, OPERATIONS, PREFIX, Answer, Handlers, Operation, build_path_of, parsed_body
+from web.api.schemas import SCHEMAS
+from web.http.clients import WaitingRoom
+from web.http.gateway import SOCKET_KEY
+from web.pages import problem
+
+_LARGEST_BODY = 1024 * 1024  # bytes
+_STATUSES: dict[type[DevServerError], HTTPStatus] = {
+    NotStaged: HTTPStatus.NOT_FOUND,
+    UnknownArtifact: HTTPStatus.BAD_REQUEST,
+    RequestError: HTTPStatus.BAD_REQUEST,
+    BuildBusy: HTTPStatus.CONFLICT,
+    BuildConflict: HTTPStatus.CONFLICT,
+    Cancelled: HTTPStatus.SERVICE_UNAVAILABLE,
+    DevServerError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+
+class Api:
+    """The JSON API."""
+
+    def __init__(self, handlers: Handlers, streams: EventStreams, waiting_room: WaitingRoom, version: str) -> None:
+        self._handlers = handlers
+        self._streams = streams
+        self._waiting_room = waiting_room
+        self._document = json.dumps(document(version), indent=1).encode()
+        self._routes = [(operation, _pattern(operation.path)) for operation in OPERATIONS]
+
+    @cherrypy.expose  # type: ignore[untyped-decorator]
+    def default(self, *path: str, **query: Any) -> Any:
+        """Answer any request below /api/v1."""
+        address = "/" + "/".join(path)
+        try:
+            return self._answered(address, query)
+        except DevServerError as error:
+            status = next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
+            return _problem(status, error.kind, str(error))
+
+    def _answered(self, address: str, query: dict[str, Any]) -> Any:
+        method = {"HEAD": "GET"}.get(cherrypy.request.method, cherrypy.request.method)
+        if (method, address) == ("GET", "/openapi.json"):
+            cherrypy.response.headers["Content-Type"] = "application/json"
+            return self._document
+        found = [(operation, match) for operation, pattern in self._routes if (match := pattern.fullmatch(address))]
+        for operation, match in found:
+            if operation.method == method:
+                return self._done(operation, match.groupdict(), query)
+        if not found:
+            return _problem(HTTPStatus.NOT_FOUND, "NotFound", f"there is nothing at {PREFIX}{address}")
+        cherrypy.response.headers["Allow"] = ", ".join(operation.method for operation, _ in found)
+        return _problem(HTTPStatus.METHOD_NOT_ALLOWED, "MethodNotAllowed", f"{PREFIX}{address} does not take {method}")
+
+    def _done(self, operation: Operation, in_path: dict[str, str], query: dict[str, Any]) -> Any:
+        known = {parameter.name for parameter in operation.parameters if not parameter.is_in_path}
+        arguments: dict[str, Any] = {**in_path, **{name: value for name, value in query.items() if name in known}}
+        for name, value in arguments.items():
+            if not isinstance(value, str):
+                raise InvalidParameter(name, "it was given more than once")
+        if operation.body:
+            arguments["body"] = parsed_body(SCHEMAS[operation.body], _body())
+        if operation.name == "get_events":
+            return self._events(**arguments)
+        answer: Answer = getattr(self._handlers, operation.name)(**arguments)
+        cherrypy.response.status = int(answer.status)
+        cherrypy.response.headers.update(answer.headers)
+        if answer.body is None:
+            return b""
+        cherrypy.response.headers["Content-Type"] = "application/json"
+        return json.dumps(answer.body).encode()
+
+    def _events(self, build: str) -> Iterator[bytes]:
+        """The event stream, which holds a seat of those who wait."""
+        last_id = cherrypy.request.headers.get("Last-Event-ID", "")
+        events = self._streams.stream(build_path_of(build), last_id)
+        cherrypy.response.headers.update({"Content-Type": EVENT_STREAM, "Cache-Control": "no-store"})
+        client = cherrypy.serving.request.wsgi_environ[SOCKET_KEY]
+        return _Seated(events, self._waiting_room.seat(client))
+
+
+class _Seated:
+    """An iterator that holds a seat until it is closed, also where nobody ever asks it for anything."""
+
+    def __init__(self, pieces: Iterator[bytes], seat: AbstractContextManager[Any]) -> None:
+        self._pieces = pieces
+        self._stack = ExitStack()
+        self._stack.enter_context(seat)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        """Give the seat back."""
+        self._stack.close()
+
+
+def _body() -> bytes:
+    content = cherrypy.request.rfile.read(_LARGEST_BODY + 1)
+    if len(content) > _LARGEST_BODY:
+        raise InvalidParameter("body", f"it is larger than {_LARGEST_BODY} bytes")
+    return bytes(content)
+
+
+def _problem(status: HTTPStatus, kind: str, text: str) -> bytes:
+    cherrypy.response.status = int(status)
+    cherrypy.response.headers["Content-Type"] = "application/problem+json"
+    return problem(status, kind, text)
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """What the addresses of an operation look like; a build path may hold slashes, as they are or encoded."""
+    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>.+?)", path))

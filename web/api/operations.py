@@ -1,0 +1,253 @@
+"""The operations: what can be asked, with which parameters, and what is answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from artifacts.catalogue import Catalogue
+from downloader import Downloader, Wish
+from staging.archives import ArchiveUrl
+from staging.errors import InvalidParameter
+from staging.layout import RESERVED_NAME
+from staging.status import State
+from web.api.schemas import Json, build_json, entry_json
+from web.health import HealthSampler
+
+PREFIX = "/api/v1"
+EVENT_STREAM = "text/event-stream"
+_LARGEST_PAGE = 1000
+_SLASHES_OF_A_PATH = 3  # in gs://bucket/path
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a request: in its query, or ``{name}`` in its path."""
+
+    name: str
+    schema: Json
+    description: str
+    is_in_path: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an operation answers: ``body`` as JSON, or nothing."""
+
+    status: HTTPStatus
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation.
+
+    Attributes:
+        method, path: what a request for it looks like; the path below ``/api/v1``.
+        name: the handler's, and the document's ``operationId``.
+        summary: a sentence.
+        answers: the schemas of its good answers, by status; None for no body.
+        problems: the statuses of its other answers, and when they are given.
+        parameters: of the request.
+        body: the schema of what the request brings.
+        media_type: of the good answers.
+
+    """
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    answers: Mapping[HTTPStatus, str | None]
+    problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
+    parameters: Sequence[Parameter] = ()
+    body: str = ""
+    media_type: str = "application/json"
+
+
+_BUILD = Parameter(
+    "build", {"type": "string", "minLength": 1}, "The build path, as in target/version.", is_in_path=True
+)
+_UNKNOWN = "Nothing is known of such a build."
+_BAD = "A parameter cannot be used."
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/builds",
+        "list_builds",
+        "The builds on this devserver, by path.",
+        {HTTPStatus.OK: "Builds"},
+        {HTTPStatus.BAD_REQUEST: _BAD},
+        (
+            Parameter(
+                "state", {"type": "string", "enum": [state.value for state in State]}, "Those in this state alone."
+            ),
+            Parameter("prefix", {"type": "string"}, "Those whose path begins with this alone."),
+            Parameter("after", {"type": "string"}, "Those whose path comes after this alone."),
+            Parameter("limit", {"type": "integer", "minimum": 1, "maximum": _LARGEST_PAGE}, "So many at most; 100."),
+        ),
+    ),
+    Operation(
+        "POST",
+        "/builds",
+        "stage_build",
+        "Stage a build, or a part of it; what is under way or staged already is not staged again.",
+        {HTTPStatus.ACCEPTED: "Build"},
+        {HTTPStatus.BAD_REQUEST: "What is asked for cannot be.", HTTPStatus.CONFLICT: "Its place is another build's."},
+        body="NewBuild",
+    ),
+    Operation(
+        "GET",
+        "/builds/{build}/events",
+        "get_events",
+        "The events of a build, from its present state to its outcome, as a stream of server-sent events: 'artifact' "
+        "for every change of an artifact, 'outcome' at the end. Last-Event-ID goes on where a stream was cut off.",
+        {HTTPStatus.OK: "Events"},
+        {HTTPStatus.BAD_REQUEST: _BAD, HTTPStatus.NOT_FOUND: _UNKNOWN},
+        (_BUILD,),
+        media_type=EVENT_STREAM,
+    ),
+    Operation(
+        "GET",
+        "/builds/{build}",
+        "get_build",
+        "One build, with its artifacts.",
+        {HTTPStatus.OK: "Build"},
+        {HTTPStatus.BAD_REQUEST: _BAD, HTTPStatus.NOT_FOUND: _UNKNOWN},
+        (_BUILD,),
+    ),
+    Operation(
+        "DELETE",
+        "/builds/{build}",
+        "remove_build",
+        "Remove what is staged of a build; who is reading a file reads it to its end.",
+        {HTTPStatus.NO_CONTENT: None},
+        {HTTPStatus.BAD_REQUEST: _BAD, HTTPStatus.NOT_FOUND: _UNKNOWN, HTTPStatus.CONFLICT: "It is being staged."},
+        (_BUILD,),
+    ),
+    Operation(
+        "POST",
+        "/builds/{build}/cancel",
+        "cancel_build",
+        "Stop what is being staged of a build; answers once it has stopped.",
+        {HTTPStatus.OK: "Build"},
+        {HTTPStatus.BAD_REQUEST: _BAD, HTTPStatus.NOT_FOUND: "It is not being staged."},
+        (_BUILD,),
+    ),
+    Operation("GET", "/artifacts", "list_artifacts", "The artifacts of the catalogue.", {HTTPStatus.OK: "Catalogue"}),
+    Operation("GET", "/health", "get_health", "How the server is doing.", {HTTPStatus.OK: "Health"}),
+    Operation("GET", "/version", "get_version", "Which devserver this is.", {HTTPStatus.OK: "Version"}),
+)
+
+
+class Handlers:
+    """What the operations do; a method for each, named like it."""
+
+    def __init__(self, downloader: Downloader, catalogue: Catalogue, health: HealthSampler, version: str) -> None:
+        self._downloader = downloader
+        self._catalogue = catalogue
+        self._health = health
+        self._version = version
+
+    def list_builds(self, state: str = "", prefix: str = "", after: str = "", limit: str = "100") -> Answer:
+        """A page of builds."""
+        if state and state not in {one.value for one in State}:
+            raise InvalidParameter("state", f"{state!r} is none of {', '.join(one.value for one in State)}")
+        most = _whole_number("limit", limit, _LARGEST_PAGE)
+        views = [
+            view
+            for view in self._downloader.builds()
+            if view.build_path > after and view.build_path.startswith(prefix) and state in ("", view.state.value)
+        ]
+        following = views[most - 1].build_path if len(views) > most else None
+        return Answer(HTTPStatus.OK, {"builds": [build_json(view) for view in views[:most]], "next": following})
+
+    def stage_build(self, body: Json) -> Answer:
+        """Start staging."""
+        if body["archive_url"].rstrip("/").count("/") < _SLASHES_OF_A_PATH:
+            raise InvalidParameter(
+                "archive_url", "it should name a build in the bucket, as in gs://bucket/target/version"
+            )
+        wish = Wish(tuple(body.get("artifacts", ())), tuple(body.get("files", ())))
+        path = self._downloader.start_staging(body["archive_url"], wish, body.get("clean", False))
+        location = f"{PREFIX}/builds/{quote(path, safe='')}"
+        return Answer(HTTPStatus.ACCEPTED, build_json(self._downloader.build(path)), {"Location": location})
+
+    def get_build(self, build: str) -> Answer:
+        """One build."""
+        return Answer(HTTPStatus.OK, build_json(self._downloader.build(build_path_of(build))))
+
+    def remove_build(self, build: str) -> Answer:
+        """Remove one."""
+        self._downloader.remove(build_path_of(build))
+        return Answer(HTTPStatus.NO_CONTENT)
+
+    def cancel_build(self, build: str) -> Answer:
+        """Cancel its downloads."""
+        path = build_path_of(build)
+        self._downloader.cancel(path)
+        return Answer(HTTPStatus.OK, build_json(self._downloader.build(path)))
+
+    def list_artifacts(self) -> Answer:
+        """The catalogue."""
+        return Answer(HTTPStatus.OK, {"artifacts": [entry_json(entry) for entry in self._catalogue.entries]})
+
+    def get_health(self) -> Answer:
+        """The server's health."""
+        return Answer(HTTPStatus.OK, self._health.latest())
+
+    def get_version(self) -> Answer:
+        """The server's version."""
+        return Answer(HTTPStatus.OK, {"name": "devserver", "version": self._version})
+
+
+def parsed_body(schema: Json, content: bytes) -> Json:
+    """The body of a request, which has to be of ``schema``: an object of strings, booleans and lists of strings.
+
+    Raises:
+        InvalidParameter: says what is wrong with it.
+
+    """
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        raise InvalidParameter("body", "it is not JSON") from None
+    if not isinstance(body, dict):
+        raise InvalidParameter("body", "it should be an object")
+    for name in schema["required"]:
+        if name not in body:
+            raise InvalidParameter(name, "it is missing")
+    for name, value in body.items():
+        if name not in schema["properties"]:
+            raise InvalidParameter(name, f"there is no such property; there are {', '.join(schema['properties'])}")
+        if not _is_of_type(value, schema["properties"][name]["type"]):
+            raise InvalidParameter(name, f"it should be {_TYPES[schema['properties'][name]['type']]}")
+    return body
+
+
+_TYPES = {"string": "a string", "boolean": "true or false", "array": "a list of strings"}
+
+
+def _is_of_type(value: Any, name: str) -> bool:
+    if name == "array":
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return isinstance(value, {"string": str, "boolean": bool}[name])
+
+
+def build_path_of(build: str) -> str:
+    """A build path in its one spelling."""
+    parts = [part for part in build.split("/") if part]
+    if not parts or {".", "..", RESERVED_NAME} & set(parts) or "\0" in build:
+        raise InvalidParameter("build", f"{build!r} is no build path; it should look like target/version")
+    return ArchiveUrl.parse(f"gs://x/{'/'.join(parts)}", any_depth=True).build_path
+
+
+def _whole_number(name: str, text: str, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:10]) <= most):
+        raise InvalidParameter(name, f"{text!r} is no whole number from 1 to {most}")
+    return int(text)
