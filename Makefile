@@ -7,7 +7,7 @@ DEBIAN_PACKAGES := curl lbzip2 nginx-light xz-utils
 BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils
 GSUTIL := .venv-gsutil
 
-.PHONY: help demo test bench check format clean
+.PHONY: help demo test fuzz bench check format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -28,6 +28,9 @@ test: $(VENV)/ready ## run the tests; TEST_ARGS goes to pytest
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report= $(TEST_ARGS)
 	$(BIN)/coverage report
+
+fuzz: $(VENV)/ready ## ask the JSON API some thousands of questions, and hold the answers to its OpenAPI document
+	API_EXAMPLES=220 $(BIN)/python -m pytest --capture=no tests/test_api_document.py
 
 # gsutil has an environment of its own: what it pins is not what the devserver needs.
 $(GSUTIL)/ready:

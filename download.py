@@ -103,13 +103,13 @@ class Download:
     def fail(self, cause: DevServerError) -> None:
         """Settle every artifact that is still open, for the one ``cause``."""
         has_failed = self.status.state is State.FAILED
+        events = []
         for name, event in self.status.artifacts.items():
-            if event.state.is_final:
-                continue
             # What had not begun when another artifact failed did not fail itself.
             is_stopped = isinstance(cause, Cancelled) or (has_failed and event.state is State.PENDING)
             state = State.CANCELLED if is_stopped else State.FAILED
-            self._report(Event(self.url.build_path, name, state, cause=cause))
+            events.append(Event(self.url.build_path, name, state, cause=cause))
+        self._report(*events)
 
     def _clear_up(self) -> None:
         """Finish or remove what was left half-done of this download's own artifacts."""
@@ -131,7 +131,7 @@ class Download:
         background = [artifact for artifact in artifacts if not artifact.entry.synchronous]
         if synchronous:
             with self._means.synchronous.taken(self._cancelled, self._tell_of_queue), self._urgent():
-                stage_artifacts(self._request(synchronous), self._report, self._cancelled)
+                stage_artifacts(self._request(synchronous), self._report_synchronous, self._cancelled)
         for artifact in synchronous:
             if not self._state_of(artifact.entry.name).is_good:
                 raise self.status.artifacts[artifact.entry.name].cause or Cancelled(STOPPING)
@@ -195,5 +195,19 @@ class Download:
     def _tell(self, name: str, state: State, size: int = 0) -> None:
         self._report(Event(self.url.build_path, name, state, size, size))
 
-    def _report(self, event: Event) -> None:
-        self._means.board.report(self.status, event)
+    def _report_synchronous(self, event: Event) -> None:
+        """Report an event of a synchronous artifact; if it failed, no background artifact will begin.
+
+        That is told at once: who asks for one of those anew must not be made to wait for this download.
+        """
+        given_up = []
+        if event.state.is_final and not event.state.is_good:
+            given_up = [
+                Event(event.build, name, State.CANCELLED, cause=event.cause)
+                for name in self._open()
+                if name not in self.status.synchronous
+            ]
+        self._report(*given_up, event)
+
+    def _report(self, *events: Event) -> None:
+        self._means.board.report(self.status, *events)

@@ -22,6 +22,7 @@ from staging.errors import (
     DevServerError,
     NoDownload,
     NotStaged,
+    NotUnderWay,
     WaitTimedOut,
     as_devserver_error,
 )
@@ -110,7 +111,7 @@ class Downloader:
         url = self._parsed(archive_url)
         for share in self._ordered(Order(url, self._catalogue.of_a_download)):
             if background:
-                share.status.wait_for_synchronous(gone=gone)
+                share.status.wait_for_synchronous(gone=gone, names=share.names)
             else:
                 share.status.wait(gone=gone, names=share.names)
 
@@ -243,22 +244,24 @@ class Downloader:
         """Have every download of the build stop; returns once they have.
 
         Raises:
-            NotStaged: there is none.
+            NotStaged: nothing is known of it.
+            NotUnderWay: there is none.
 
         """
         with self._changed:
             mine = [download for download in self._running if download.url.build_path == build_path]
             if not mine:
-                raise NotStaged(f"{build_path} is not being staged")
+                self.build(build_path)
+                raise NotUnderWay(build_path)
             for download in mine:
                 download.cancel()
             self._changed.wait_for(lambda: not self._running.intersection(mine))
 
     def remove(self, build_path: str) -> None:
-        """Remove what is staged of a build; files that somebody else put beside it stay.
+        """Remove what is staged of a build, and forget what went wrong; files that somebody else put beside it stay.
 
         Raises:
-            NotStaged: there is nothing.
+            NotStaged: nothing is known of it.
             BuildBusy: it is being staged.
 
         """
@@ -268,13 +271,13 @@ class Downloader:
             if not all(download.status.is_over for download in mine):
                 raise BuildBusy(build_path)
             self._changed.wait_for(lambda: not self._running.intersection(mine))  # they are clearing up
-            if not places.manifest.exists():
-                raise NotStaged(f"{build_path} is not staged on this devserver")
+        self.build(build_path)
         lock = FileLock.try_once(places.lock)
         if lock is None:
             raise BuildBusy(build_path)
         try:
             remove_build(places)
+            self._board.forget(build_path)
         finally:
             lock.release()
         self._board.note(build_path, "removed")

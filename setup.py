@@ -16,7 +16,7 @@ RUNTIME = [
     "click>=8.1",
     "tomli>=2; python_version < '3.11'",
 ]
-TEST = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "gcp-storage-emulator>=2024.8"]
+TEST = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "gcp-storage-emulator>=2024.8", "schemathesis>=4"]
 DEV = ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4", "types-requests", "types-psutil"]
 
 setup(

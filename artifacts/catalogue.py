@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from artifacts.patterns import Pattern, literal_start
-from staging.archives import ArchiveUrl
+from staging.archives import UNPRINTABLE, ArchiveUrl
 from staging.errors import ConfigurationError, InvalidParameter, UnknownArtifact
 from staging.layout import RESERVED_NAME
 
@@ -120,12 +120,14 @@ def file_artifact(pattern: str) -> CatalogueEntry:
     ``*`` and ``?`` are the shell's; all else stands for itself.
 
     Raises:
-        InvalidParameter: it leads out of the build.
+        InvalidParameter: no object of a build has such a name.
 
     """
-    parts = PurePosixPath(pattern).parts
-    if pattern.startswith("/") or {".", ".."} & set(pattern.split("/")) or RESERVED_NAME in parts or "\0" in pattern:
+    parts = pattern.split("/")
+    if not parts[0] or {".", ".."} & set(parts) or RESERVED_NAME in parts:
         raise InvalidParameter("files", f"{pattern!r} leaves the build's directory, or is the devserver's own")
+    if UNPRINTABLE.search(pattern):
+        raise InvalidParameter("files", f"{pattern!r} holds a control character")
     return CatalogueEntry(f"{_FILE}{pattern}", pattern, several=True, synchronous=True, on_request=True)
 
 

@@ -26,6 +26,7 @@
     ├── NotStaged                what is asked for is not here
     ├── NoDownload               nobody asked for this build
     ├── BuildBusy                it is being staged, and cannot be removed
+    ├── NotUnderWay              it is not being staged, and cannot be cancelled
     └── WaitTimedOut             the caller's own time ran out; the work goes on
 
 An error's fields are its ``args``, all of them JSON-safe, so that it crosses a process boundary whole, by pickle or by
@@ -301,6 +302,17 @@ class BuildBusy(DevServerError):
 
     def __str__(self) -> str:
         return f"{self.build_path} is being staged; cancel that first, or wait for its end"
+
+
+class NotUnderWay(DevServerError):
+    """The build at ``build_path`` is not being staged, so that there is nothing to stop."""
+
+    def __init__(self, build_path: str) -> None:
+        super().__init__(build_path)
+        self.build_path = build_path
+
+    def __str__(self) -> str:
+        return f"{self.build_path} is not being staged, so that there is nothing to cancel"
 
 
 class NoDownload(DevServerError):

@@ -175,7 +175,7 @@ def publish_empty_file(places: BuildPlaces, name: str) -> None:
 
 
 def remove_build(places: BuildPlaces) -> None:
-    """Remove all that was published of a build, and its records; what somebody else put there stays.
+    """Remove all that was published or fetched of a build, and its records; what somebody else put there stays.
 
     Who is reading a file reads it to its end. A crash in the middle leaves files that the next publication replaces,
     and nothing that counts as staged. The caller holds the build's lock, and nobody stages it.
@@ -191,6 +191,7 @@ def remove_build(places: BuildPlaces) -> None:
             _remove_empty_directories(places.published / folder)
         with suppress(OSError):  # it holds something else
             places.published.rmdir()
+        shutil.rmtree(places.staging, ignore_errors=True)
 
 
 def _remove_empty_directories(folder: Path) -> None:

@@ -121,13 +121,8 @@ class BuildStatus:
         return derived_state(event.state for event in self.artifacts.values())
 
     @property
-    def is_settled(self) -> bool:
-        """Whether the outcome is known; after a failure, some artifacts may be under way still."""
-        return self._outcome.done()
-
-    @property
     def is_over(self) -> bool:
-        """Whether nothing of it is under way."""
+        """Whether nothing of it is under way; after a failure, some of it may be."""
         return all(event.state.is_final for event in self.artifacts.values())
 
     def is_under_way(self, name: str) -> bool:
@@ -139,25 +134,42 @@ class BuildStatus:
         """The names of the artifacts that are being worked on."""
         return [name for name, event in self.artifacts.items() if event.state in (State.DOWNLOADING, State.STAGING)]
 
-    def apply(self, event: Event) -> Change | None:
-        """Take note of ``event`` and wake those it concerns; None where it changes nothing, a state being final."""
+    def apply(self, events: Iterable[Event]) -> list[tuple[Event, Change]]:
+        """Take note of ``events``, all at once, and wake those they concern.
+
+        Returns: those that changed anything, a final state being changed by none.
+
+        """
         with self._lock:
-            before = self._latest[event.artifact]
-            if before.state.is_final:
-                return None
-            self._latest[event.artifact] = event
-            if not event.state.is_final:
-                return Change(before, False, False)
-            were_done = (self._first_outcome().done(), self._outcome.done())
+            were_done = self._are_done()
+            news = []
+            for event in events:
+                before = self._latest[event.artifact]
+                if not before.state.is_final:
+                    self._latest[event.artifact] = event
+                    news.append((event, before))
+            self._settle(event for event, _ in news if event.state.is_final)
+            changes = [(event, Change(before, False, False)) for event, before in news]
+            if changes:
+                event, before = news[-1]
+                settled = [done and not was for done, was in zip(self._are_done(), were_done, strict=True)]
+                changes[-1] = (event, Change(before, *settled))
+            return changes
+
+    def _are_done(self) -> tuple[bool, bool]:
+        """Whether the outcome of the synchronous artifacts is known, and that of all."""
+        return self._first_outcome().done(), self._outcome.done()
+
+    def _settle(self, final: Iterable[Event]) -> None:
+        """Wake those whose outcome is known by events that are final."""
+        is_any = False
+        for event in final:
+            is_any = True
             if not event.state.is_good and not self._begun.done():
                 self._begun.set_exception(_cause(event))
+        if is_any:
             for names, outcome in self._outcomes.items():
                 _settle(outcome, [self._latest[name] for name in names])
-            return Change(
-                before,
-                self._first_outcome().done() and not were_done[0],
-                self._outcome.done() and not were_done[1],
-            )
 
     def begin(self) -> None:
         """Take note that the archive has all that is wanted: where no artifact is synchronous, nobody waits longer."""
@@ -165,8 +177,11 @@ class BuildStatus:
             if not self._begun.done():
                 self._begun.set_result(None)
 
-    def wait_for_synchronous(self, timeout: float | None = None, gone: Future[None] | None = None) -> None:
-        """Return once the synchronous artifacts are staged; where there are none, once staging has begun.
+    def wait_for_synchronous(
+        self, timeout: float | None = None, gone: Future[None] | None = None, names: Iterable[str] | None = None
+    ) -> None:
+        """Return once the synchronous artifacts are staged, or those of the ``names``; where there are none, once
+        staging has begun.
 
         Raises:
             DevServerError: the cause, if one of them failed.
@@ -174,9 +189,8 @@ class BuildStatus:
             CallerGone: once ``gone`` is done.
 
         """
-        with self._lock:
-            outcome = self._first_outcome()
-        self._wait(outcome, timeout, gone)
+        awaited = self.synchronous.intersection(self.synchronous if names is None else names)
+        self._wait(self._outcome_of(awaited) if awaited else self._begun, timeout, gone)
 
     def wait(
         self, timeout: float | None = None, gone: Future[None] | None = None, names: Iterable[str] | None = None
@@ -255,23 +269,26 @@ class StatusBoard:
         with self._lock:
             return list(self._builds)
 
-    def report(self, status: BuildStatus, event: Event) -> None:
-        """Apply ``event`` to ``status``, and tell the listeners if it changes anything."""
-        change = status.apply(event)
-        if change is None:
-            return
-        for listener in self._listeners:
-            listener(status, event, change)
-        if status.is_over and status.state.is_good:
-            self._forget(status)
-
-    def _forget(self, status: BuildStatus) -> None:
+    def forget(self, build: str) -> None:
+        """Show the downloads of a build no more that are over."""
         with self._lock:
-            left = [one for one in self._builds.get(status.build, ()) if one is not status]
-            if left:
-                self._builds[status.build] = left
-            else:
-                self._builds.pop(status.build, None)
+            self._keep(build, [one for one in self._builds.get(build, ()) if not one.is_over])
+
+    def report(self, status: BuildStatus, *events: Event) -> None:
+        """Apply ``events`` to ``status``, all at once, and tell the listeners of those that change anything."""
+        changes = status.apply(events)
+        for event, change in changes:
+            for listener in self._listeners:
+                listener(status, event, change)
+        if changes and status.is_over and status.state.is_good:
+            with self._lock:
+                self._keep(status.build, [one for one in self._builds.get(status.build, ()) if one is not status])
+
+    def _keep(self, build: str, downloads: list[BuildStatus]) -> None:
+        if downloads:
+            self._builds[build] = downloads
+        else:
+            self._builds.pop(build, None)
 
 
 def derived_state(states: Iterable[State]) -> State:

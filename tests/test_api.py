@@ -78,7 +78,7 @@ def test_a_download_is_cancelled_and_taken_up_again(server: DevServer, archive: 
         assert cancelled.status_code == 200
         assert {one["name"]: one["state"] for one in cancelled.json()["artifacts"]}["autotest"] == "cancelled"
         assert waiter.result(10).status_code == 500
-    problem(requests.post(address(server, build, "/cancel"), timeout=10), 404, "NotStaged")
+    problem(requests.post(address(server, build, "/cancel"), timeout=10), 409, "NotUnderWay")
     server.stage(build.url)
     build.check_staged(server.static_dir)
 
@@ -104,12 +104,16 @@ def test_builds_are_listed_in_pages(server: DevServer, archive: FakeArchive) -> 
     ("method", "path", "body", "status", "kind"),
     [
         ("GET", "/builds?state=odd", None, 400, "InvalidParameter"),
+        ("GET", "/builds?state=", None, 400, "InvalidParameter"),
         ("GET", "/builds?limit=0", None, 400, "InvalidParameter"),
         ("GET", "/builds?limit=1&limit=2", None, 400, "InvalidParameter"),
-        ("GET", "/builds/..%2F..%2Fetc", None, 400, "InvalidParameter"),
+        ("GET", "/builds/..%2F..%2Fetc", None, 404, "NotStaged"),
+        ("GET", "/builds/.devserver/locks", None, 404, "NotStaged"),
         ("GET", "/builds/no/build", None, 404, "NotStaged"),
         ("GET", "/builds/no/build/events", None, 404, "NotStaged"),
         ("DELETE", "/builds/no/build", None, 404, "NotStaged"),
+        ("DELETE", "/builds/no/build/events", None, 405, "MethodNotAllowed"),
+        ("POST", "/builds/no/build/cancel", None, 404, "NotStaged"),
         ("POST", "/builds", b"{", 400, "InvalidParameter"),
         ("POST", "/builds", b"[]", 400, "InvalidParameter"),
         ("POST", "/builds", b"{}", 400, "InvalidParameter"),
@@ -119,6 +123,8 @@ def test_builds_are_listed_in_pages(server: DevServer, archive: FakeArchive) -> 
         ("POST", "/builds", b'{"archive_url": "gs://a/b/c", "artifacts": ["x"]}', 400, "UnknownArtifact"),
         ("POST", "/builds", b'{"archive_url": "http://a/b/c"}', 400, "InvalidArchiveUrl"),
         ("POST", "/builds", b'{"archive_url": "gs://a/b", "files": ["../x"]}', 400, "InvalidParameter"),
+        ("POST", "/builds", b'{"archive_url": "gs://a/b", "files": [""]}', 400, "InvalidParameter"),
+        ("POST", "/builds", b'{"archive_url": "gs://a/b", "files": ["x", "\\ud800"]}', 400, "InvalidParameter"),
         ("POST", "/builds", b'{"archive_url": "gs://bucket", "files": ["x"]}', 400, "InvalidParameter"),
         ("PUT", "/builds", b"{}", 405, "MethodNotAllowed"),
         ("GET", "/nothing", None, 404, "NotFound"),
@@ -160,7 +166,7 @@ def stream(server: DevServer, build: Build, last_id: str = "") -> Generator[tupl
                 name, _, value = line.partition(": ")
                 fields[name] = value
             elif "data" in fields:
-                yield fields["id"], fields["event"], json.loads(fields["data"])
+                yield fields.get("id", ""), fields["event"], json.loads(fields["data"])
                 fields = {}
 
 
@@ -192,7 +198,7 @@ def test_a_stream_that_was_cut_off_goes_on_behind_its_last_event(
         check_success(server.download(build.url))
         assert reached.wait(10)
         first = stream(server, build)
-        last_id = [next(first)[0] for _ in range(6)][-1]
+        last_id = next(number for number, _, _ in first if number)
         first.close()
         rest = stream(server, build, last_id)
         events: list[tuple[str, str, dict[str, Any]]] = []
@@ -212,6 +218,17 @@ def test_a_stream_tells_the_cause_of_a_failure(server: DevServer, archive: FakeA
     post(server, {"archive_url": build.url})
     *_, (_, kind, data) = stream(server, build)
     assert (kind, data["state"], data["cause"]["kind"]) == ("outcome", "failed", "BadTarball")
+
+
+def test_a_build_that_failed_is_removed_with_all_that_was_fetched_of_it(server: DevServer, build: Build) -> None:
+    nowhere = build.url.replace("b1346", "b9999")
+    path = nowhere.removeprefix(f"gs://{build.bucket}/")
+    assert server.download(nowhere).status_code == 500
+    assert path in [one["build"] for one in server.get("/api/v1/builds").json()["builds"]]
+    answer = requests.delete(f"{server.url}/api/v1/builds/{quote(path, safe='')}", timeout=10)
+    assert answer.status_code == 204
+    assert server.get("/api/v1/builds").json()["builds"] == []
+    assert server.wait_for_status(nowhere).status_code == 500
 
 
 def test_five_hundred_streams_slow_nobody(server: DevServer, archive: FakeArchive, build: Build) -> None:

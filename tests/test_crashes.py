@@ -43,7 +43,7 @@ def test_a_killed_worker_is_told_to_every_waiter_and_costs_only_what_it_was_stag
 
 
 def test_a_hung_worker_is_killed_and_told(start_server: StartServer, archive: FakeArchive, build: Build) -> None:
-    server = start_server("--worker-silence", "2")
+    server = start_server("--worker-silence", "2", "--stall-timeout", "60")
     with archive.holding("autotest.tar.bz2") as reached:
         check_success(server.download(build.url))
         assert reached.wait(10)

@@ -120,7 +120,7 @@ class Client:
         while True:
             try:
                 for identity, event in _streamed(address, last_id):
-                    last_id, failures = identity, 0
+                    last_id, failures = identity or last_id, 0
                     yield event
                     if event.kind == "outcome":
                         return

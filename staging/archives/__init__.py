@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from staging.archives.base import Archive, ArchiveObject, ObjectStream
-from staging.archives.url import ArchiveUrl
+from staging.archives.url import UNPRINTABLE, ArchiveUrl
 
 # The backends are imported when first needed: Google's client alone takes a third of a second.
 _BACKENDS = {
@@ -23,4 +23,4 @@ def open_archive(url: ArchiveUrl, stall_timeout: float) -> Archive:
     return archive
 
 
-__all__ = ["SCHEMES", "Archive", "ArchiveObject", "ArchiveUrl", "ObjectStream", "open_archive"]
+__all__ = ["SCHEMES", "UNPRINTABLE", "Archive", "ArchiveObject", "ArchiveUrl", "ObjectStream", "open_archive"]

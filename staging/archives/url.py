@@ -12,7 +12,8 @@ from staging.layout import RESERVED_NAME
 
 # Bucket names: https://cloud.google.com/storage/docs/buckets#naming
 _BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]*")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# What no archive URL holds, and no name of a file that somebody asks for.
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _MAX_PATH_BYTES = 1024  # the longest object name that GCS allows
 _MAX_PART_BYTES = 240  # Linux file systems allow 255, and a part may become one with a suffix
 
@@ -74,7 +75,7 @@ class ArchiveUrl:
 
 
 def _check_characters(text: str, rest: str) -> None:
-    if _UNPRINTABLE.search(text):
+    if UNPRINTABLE.search(text):
         raise InvalidArchiveUrl(text, "it holds a control character")
     for character in "\\?#":
         if character in rest:

@@ -18,6 +18,7 @@ from staging.errors import (
     DevServerError,
     InvalidParameter,
     NotStaged,
+    NotUnderWay,
     RequestError,
     UnknownArtifact,
 )
@@ -35,6 +36,7 @@ _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     UnknownArtifact: HTTPStatus.BAD_REQUEST,
     RequestError: HTTPStatus.BAD_REQUEST,
     BuildBusy: HTTPStatus.CONFLICT,
+    NotUnderWay: HTTPStatus.CONFLICT,
     BuildConflict: HTTPStatus.CONFLICT,
     Cancelled: HTTPStatus.SERVICE_UNAVAILABLE,
     DevServerError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -49,7 +51,9 @@ class Api:
         self._streams = streams
         self._waiting_room = waiting_room
         self._document = json.dumps(document(version), indent=1).encode()
-        self._routes = [(operation, _pattern(operation.path)) for operation in OPERATIONS]
+        # What a build's path ends with may be an action: the longer address comes first, and is the only one.
+        operations = sorted(OPERATIONS, key=lambda operation: len(operation.path), reverse=True)
+        self._routes = [(operation, _pattern(operation.path)) for operation in operations]
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
     def default(self, *path: str, **query: Any) -> Any:
@@ -67,12 +71,14 @@ class Api:
             cherrypy.response.headers["Content-Type"] = "application/json"
             return self._document
         found = [(operation, match) for operation, pattern in self._routes if (match := pattern.fullmatch(address))]
+        found = [one for one in found if one[0].path == found[0][0].path]
         for operation, match in found:
             if operation.method == method:
                 return self._done(operation, match.groupdict(), query)
         if not found:
             return _problem(HTTPStatus.NOT_FOUND, "NotFound", f"there is nothing at {PREFIX}{address}")
-        cherrypy.response.headers["Allow"] = ", ".join(operation.method for operation, _ in found)
+        methods = [operation.method for operation, _ in found]
+        cherrypy.response.headers["Allow"] = ", ".join([*methods, "HEAD"] if "GET" in methods else methods)
         return _problem(HTTPStatus.METHOD_NOT_ALLOWED, "MethodNotAllowed", f"{PREFIX}{address} does not take {method}")
 
     def _done(self, operation: Operation, in_path: dict[str, str], query: dict[str, Any]) -> Any:

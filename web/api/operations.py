@@ -12,8 +12,7 @@ from urllib.parse import quote
 from artifacts.catalogue import Catalogue
 from downloader import Downloader, Wish
 from staging.archives import ArchiveUrl
-from staging.errors import InvalidParameter
-from staging.layout import RESERVED_NAME
+from staging.errors import InvalidArchiveUrl, InvalidParameter, NotStaged
 from staging.status import State
 from web.api.schemas import Json, build_json, entry_json
 from web.health import HealthSampler
@@ -71,7 +70,10 @@ class Operation:
 
 
 _BUILD = Parameter(
-    "build", {"type": "string", "minLength": 1}, "The build path, as in target/version.", is_in_path=True
+    "build",
+    {"type": "string", "pattern": r"^[^/\\?#\x00-\x1f\x7f-\x9f]+(/[^/\\?#\x00-\x1f\x7f-\x9f]+)*$"},
+    "The build path, as in target/version.",
+    is_in_path=True,
 )
 _UNKNOWN = "Nothing is known of such a build."
 _BAD = "A parameter cannot be used."
@@ -107,7 +109,7 @@ OPERATIONS = (
         "get_events",
         "The events of a build, from its present state to its outcome, as a stream of server-sent events: 'artifact' "
         "for every change of an artifact, 'outcome' at the end. Last-Event-ID goes on where a stream was cut off.",
-        {HTTPStatus.OK: "Events"},
+        {HTTPStatus.OK: "Event"},
         {HTTPStatus.BAD_REQUEST: _BAD, HTTPStatus.NOT_FOUND: _UNKNOWN},
         (_BUILD,),
         media_type=EVENT_STREAM,
@@ -136,7 +138,7 @@ OPERATIONS = (
         "cancel_build",
         "Stop what is being staged of a build; answers once it has stopped.",
         {HTTPStatus.OK: "Build"},
-        {HTTPStatus.BAD_REQUEST: _BAD, HTTPStatus.NOT_FOUND: "It is not being staged."},
+        {HTTPStatus.BAD_REQUEST: _BAD, HTTPStatus.NOT_FOUND: _UNKNOWN, HTTPStatus.CONFLICT: "It is not being staged."},
         (_BUILD,),
     ),
     Operation("GET", "/artifacts", "list_artifacts", "The artifacts of the catalogue.", {HTTPStatus.OK: "Catalogue"}),
@@ -154,15 +156,15 @@ class Handlers:
         self._health = health
         self._version = version
 
-    def list_builds(self, state: str = "", prefix: str = "", after: str = "", limit: str = "100") -> Answer:
+    def list_builds(self, state: str | None = None, prefix: str = "", after: str = "", limit: str = "100") -> Answer:
         """A page of builds."""
-        if state and state not in {one.value for one in State}:
+        if state is not None and state not in {one.value for one in State}:
             raise InvalidParameter("state", f"{state!r} is none of {', '.join(one.value for one in State)}")
         most = _whole_number("limit", limit, _LARGEST_PAGE)
         views = [
             view
             for view in self._downloader.builds()
-            if view.build_path > after and view.build_path.startswith(prefix) and state in ("", view.state.value)
+            if view.build_path > after and view.build_path.startswith(prefix) and state in (None, view.state.value)
         ]
         following = views[most - 1].build_path if len(views) > most else None
         return Answer(HTTPStatus.OK, {"builds": [build_json(view) for view in views[:most]], "next": following})
@@ -240,11 +242,16 @@ def _is_of_type(value: Any, name: str) -> bool:
 
 
 def build_path_of(build: str) -> str:
-    """A build path in its one spelling."""
-    parts = [part for part in build.split("/") if part]
-    if not parts or {".", "..", RESERVED_NAME} & set(parts) or "\0" in build:
-        raise InvalidParameter("build", f"{build!r} is no build path; it should look like target/version")
-    return ArchiveUrl.parse(f"gs://x/{'/'.join(parts)}", any_depth=True).build_path
+    """A build path in its one spelling.
+
+    Raises:
+        NotStaged: there can be no such build.
+
+    """
+    try:
+        return ArchiveUrl.parse(f"gs://x/{build}", any_depth=True).build_path
+    except InvalidArchiveUrl:
+        raise NotStaged(f"{build!r} is no build path; it should look like target/version") from None
 
 
 def _whole_number(name: str, text: str, most: int) -> int:

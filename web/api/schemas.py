@@ -83,9 +83,17 @@ SCHEMAS: Mapping[str, Json] = {
         "type": "object",
         "description": "What to stage. Without artifacts and files: all that /download stages.",
         "properties": {
-            "archive_url": {"type": "string", "examples": ["gs://bucket/target/version"]},
-            "artifacts": {"type": "array", "items": _STRING},
-            "files": {"type": "array", "items": _STRING, "description": "Names; * and ? are the shell's."},
+            "archive_url": {
+                "type": "string",
+                "pattern": r"^(gs|file)://[^\\?#\x00-\x1f\x7f-\x9f]+$",
+                "examples": ["gs://bucket/target/version"],
+            },
+            "artifacts": {"type": "array", "items": {"type": "string", "description": "See /artifacts."}},
+            "files": {
+                "type": "array",
+                "items": {"type": "string", "pattern": r"^[^/\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"},
+                "description": "Names; * and ? are the shell's.",
+            },
             "clean": {"type": "boolean", "description": "Remove what is staged of the build first."},
         },
         "required": ["archive_url"],
@@ -101,7 +109,16 @@ SCHEMAS: Mapping[str, Json] = {
         unpack={"type": "boolean"},
     ),
     "Catalogue": _object("The catalogue.", artifacts=_list_of("CatalogueArtifact")),
-    "Events": {"type": "string", "description": "Server-sent events, with JSON in their data."},
+    "Event": {
+        "type": "object",
+        "description": "One server-sent event. Of several of a build's present state, the last has an id.",
+        "properties": {
+            "id": {"type": "string", "description": "For Last-Event-ID."},
+            "event": {"type": "string", "enum": ["artifact", "outcome"]},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+        },
+        "required": ["event", "data"],
+    },
     "Health": {"type": "object", "description": "As /check_health.", "additionalProperties": {"type": "number"}},
     "Version": _object("The devserver.", name=_STRING, version=_STRING),
 }
