@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from downloader import Downloader
     from staging.executors.base import Executor
     from staging.status import StatusBoard
+    from web.files.application import StaticFiles
 
 _USAGE_ERROR = 2
 
@@ -123,15 +124,19 @@ def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any)
     from web.http import server
     from web.http.clients import WaitingRoom
     from web.logs import log_file_request
-    from web.plugins import ConnectionsPlugin, DownloadsPlugin, PortFile
+    from web.plugins import BEFORE_THE_SERVER, ConnectionsPlugin, DownloadsPlugin, PortFile
+    from web.site.pages import Pages
 
     downloader = staging.downloader
     files = StaticFiles(static_dir, log_file_request, LastUse(static_dir).note)
     health = HealthSampler(bus, static_dir, lambda: downloader.active_count, server.clients_being_served)
     waiting_room = WaitingRoom(options["max_threads"])
-    root = application.Root(downloader, health, waiting_room, static_dir)
-    streams = EventStreams(downloader.build)
+    pages = Pages(downloader, staging.catalogue, _readers(options, files), str(static_dir))
+    root = application.Root(downloader, health, waiting_room, static_dir, pages)
+    streams = EventStreams(downloader.build, downloader.builds_under_way)
     staging.board.subscribe(streams.listen)
+    staging.board.subscribe_to_removals(streams.listen_to_removals)
+    bus.subscribe("stop", streams.close, priority=BEFORE_THE_SERVER)
     api = Api(Handlers(downloader, staging.catalogue, health, _version()), streams, waiting_room, _version())
     application.mount(root, api, files, is_proxied=bool(options["front"]))
     health.subscribe()
@@ -143,6 +148,11 @@ def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any)
         PortFile(bus, options["portfile"], server.bound_port).subscribe()
     if options["pidfile"]:
         PIDFile(bus, str(options["pidfile"])).subscribe()
+
+
+def _readers(options: dict[str, Any], files: StaticFiles) -> Callable[[str], int | None]:
+    """How many clients read a build, by its path; where nginx serves them, that is not known."""
+    return (lambda _: None) if options["front"] else files.readers.of
 
 
 def _end_on_signals(bus: Any) -> Flag:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from threading import Condition, Thread
 from time import monotonic
 from typing import NamedTuple
 
-from artifacts.catalogue import Catalogue, CatalogueEntry, file_artifact
+from artifacts.catalogue import FILE, Catalogue, CatalogueEntry, file_artifact
 from artifacts.job import StagingOptions
 from devserver_util import acquire_lock, clear_up, delete_source, release_lock, staged_files, staged_manifest
 from download import Download, Means, Order
@@ -228,6 +228,11 @@ class Downloader:
         views = [self._view(path) for path in sorted(paths)]
         return [view for view in views if view is not None]
 
+    def builds_under_way(self) -> list[BuildView]:
+        """Those of the builds of which something is being staged."""
+        views = [self._view(path) for path in self._board.builds()]
+        return [view for view in views if view is not None and view.is_under_way]
+
     def build(self, build_path: str) -> BuildView:
         """One build.
 
@@ -277,10 +282,33 @@ class Downloader:
             raise BuildBusy(build_path)
         try:
             remove_build(places)
-            self._board.forget(build_path)
         finally:
             lock.release()
-        self._board.note(build_path, "removed")
+        self._board.removed(build_path)
+
+    def retry(self, build_path: str) -> None:
+        """Have what failed of the build, or was cancelled, staged anew; returns at once.
+
+        Raises:
+            NotStaged: nothing is known of it.
+            RequestError, UnknownArtifact: it cannot be asked for any more.
+
+        """
+        view = self.build(build_path)
+        names = [artifact.name for artifact in view.artifacts if not artifact.state.is_good]
+        usual = {entry.name: entry for entry in self._catalogue.of_a_download}
+        entries = [self._entry(name, usual) for name in names]
+        self._ordered(Order(self._parsed(view.archive_url, any_depth=True), entries))
+
+    def _entry(self, name: str, usual: Mapping[str, CatalogueEntry]) -> CatalogueEntry:
+        """The artifact that a download of the name staged."""
+        if name in usual:
+            return usual[name]
+        return file_artifact(name.removeprefix(FILE)) if name.startswith(FILE) else self._catalogue.named([name])[0]
+
+    def files_of(self, build_path: str, artifact: str) -> list[str]:
+        """The paths in the build of the files that an artifact published."""
+        return staged_files(BuildPlaces(self._options.static_dir, build_path), [artifact])
 
     def stop(self, timeout: float) -> None:
         """End every download, telling those who wait; returns when they have ended, or after ``timeout`` seconds."""

@@ -14,6 +14,8 @@ RUNTIME = [
     "zstandard>=0.23",
     "psutil>=6",
     "click>=8.1",
+    "jinja2>=3.1",
+    "rich>=13",
     "tomli>=2; python_version < '3.11'",
 ]
 TEST = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "gcp-storage-emulator>=2024.8", "schemathesis>=4"]
@@ -29,7 +31,7 @@ setup(
     python_requires=">=3.10",
     py_modules=["devserver", "devserver_settings", "devserver_util", "download", "downloader"],
     packages=find_packages(include=["artifacts", "artifacts.*", "staging", "staging.*", "web", "web.*"]),
-    package_data={"artifacts": ["*.toml"]},
+    package_data={"artifacts": ["*.toml"], "web": ["assets/*", "templates/*"]},
     install_requires=RUNTIME,
     extras_require={"test": TEST, "dev": [*TEST, *DEV]},
     entry_points={"console_scripts": ["devserver = devserver:main"]},

@@ -28,7 +28,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _FIELD, _BRACES = re.compile(r"\{[a-z]\}"), re.compile(r"[{}]")
 _PLACEHOLDERS = ("name", "target", "version")
 _LISTS = ("brings", "includes", "excludes")
-_FILE = "file:"  # what the name of an artifact begins with that is a file somebody named; no catalogue's has a colon
+FILE = "file:"  # what the name of an artifact begins with that is a file somebody named; no catalogue's has a colon
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class CatalogueEntry:
     @property
     def is_file(self) -> bool:
         """Whether this is no artifact of the catalogue, but a file that somebody named."""
-        return self.name.startswith(_FILE)
+        return self.name.startswith(FILE)
 
     @property
     def exact_name(self) -> str | None:
@@ -128,7 +128,7 @@ def file_artifact(pattern: str) -> CatalogueEntry:
         raise InvalidParameter("files", f"{pattern!r} leaves the build's directory, or is the devserver's own")
     if UNPRINTABLE.search(pattern):
         raise InvalidParameter("files", f"{pattern!r} holds a control character")
-    return CatalogueEntry(f"{_FILE}{pattern}", pattern, several=True, synchronous=True, on_request=True)
+    return CatalogueEntry(f"{FILE}{pattern}", pattern, several=True, synchronous=True, on_request=True)
 
 
 def read_catalogue(path: Path = DEFAULT_CATALOGUE) -> Catalogue:

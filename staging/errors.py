@@ -27,6 +27,7 @@
     ├── NoDownload               nobody asked for this build
     ├── BuildBusy                it is being staged, and cannot be removed
     ├── NotUnderWay              it is not being staged, and cannot be cancelled
+    ├── OtherSite                the page of another site had a browser ask
     └── WaitTimedOut             the caller's own time ran out; the work goes on
 
 An error's fields are its ``args``, all of them JSON-safe, so that it crosses a process boundary whole, by pickle or by
@@ -313,6 +314,13 @@ class NotUnderWay(DevServerError):
 
     def __str__(self) -> str:
         return f"{self.build_path} is not being staged, so that there is nothing to cancel"
+
+
+class OtherSite(DevServerError):
+    """A browser asks for a change, and not because of a page of this devserver."""
+
+    def __str__(self) -> str:
+        return "a browser may ask for this from this devserver's own pages only, and this came from elsewhere"
 
 
 class NoDownload(DevServerError):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from time import time
+from typing import NamedTuple
 
 from staging.errors import DevServerError
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
 from staging.status import BuildStatus, Event, State, derived_state
 
+_BUILDS_IN_MIND = 4096
 _DEEPEST = 8  # directories below the static directory in which builds are looked for
 
 
@@ -25,6 +28,7 @@ class ArtifactView:
         state: see :class:`~staging.status.State`.
         bytes_done, bytes_total: of its objects, as fetched from the archive.
         files: how many it published.
+        size: bytes of those files.
         staged_at: seconds since the epoch; 0 where it is not.
         cause: why it failed or was cancelled.
 
@@ -35,6 +39,7 @@ class ArtifactView:
     bytes_done: int = 0
     bytes_total: int = 0
     files: int = 0
+    size: int = 0
     staged_at: float = 0.0
     cause: DevServerError | None = None
 
@@ -79,6 +84,16 @@ class BuildView:
         return sum(artifact.bytes_total for artifact in self.artifacts)
 
     @property
+    def size(self) -> int:
+        """Bytes of all files that were published."""
+        return sum(artifact.size for artifact in self.artifacts)
+
+    @property
+    def staged_at(self) -> float:
+        """When the newest of its artifacts was staged, in seconds since the epoch; 0 where none is."""
+        return max((artifact.staged_at for artifact in self.artifacts), default=0.0)
+
+    @property
     def seconds_left(self) -> float | None:
         """How long what is under way will take if it goes on as it went; None where nobody can say."""
         open_ones = [artifact for artifact in self.artifacts if not artifact.state.is_final]
@@ -90,10 +105,10 @@ class BuildView:
 
 def overview(places: BuildPlaces, downloads: Sequence[BuildStatus], last_used: float | None) -> BuildView | None:
     """What is known of a build whose ``downloads`` are shown, the newest first; None where nothing is."""
-    manifest = Manifest.read(places)
-    if manifest is None and not downloads:
+    staged = _staged(places)
+    if staged is None and not downloads:
         return None
-    artifacts = {name: _staged(name, record) for name, record in (manifest.artifacts if manifest else {}).items()}
+    artifacts = dict(staged.artifacts) if staged else {}
     for status in reversed(downloads):
         for name, event in status.artifacts.items():
             if name not in artifacts or not event.state.is_good:
@@ -101,7 +116,7 @@ def overview(places: BuildPlaces, downloads: Sequence[BuildStatus], last_used: f
     under_way = [status.began_at for status in downloads if not status.is_over]
     return BuildView(
         build_path=places.build_path,
-        archive_url=downloads[0].archive_url if downloads else manifest.archive_url if manifest else "",
+        archive_url=downloads[0].archive_url if downloads else staged.archive_url if staged else "",
         artifacts=[artifacts[name] for name in sorted(artifacts)],
         began_at=min(under_way, default=0.0),
         last_used=last_used,
@@ -127,15 +142,44 @@ def _builds_in(static_dir: Path, below: str, deepest: int) -> Iterator[BuildPlac
             continue
         path = f"{below}/{name}" if below else name
         places = BuildPlaces(static_dir, path)
-        if places.manifest.exists():
+        is_build = places.manifest.exists()
+        if is_build:
             yield places
-        elif deepest > 1:
+        # What a caller named by one part alone may hold builds; within others, there are only their files.
+        if deepest > 1 and not (is_build and below):
             yield from _builds_in(static_dir, path, deepest - 1)
 
 
-def _staged(name: str, record: ArtifactRecord) -> ArtifactView:
+class _Staged(NamedTuple):
+    """What the manifest of a build says."""
+
+    archive_url: str
+    artifacts: Mapping[str, ArtifactView]
+
+
+def _staged(places: BuildPlaces) -> _Staged | None:
+    """The same as it is now; None where there is no manifest."""
+    try:
+        status = places.manifest.stat()
+    except OSError:
+        return None
+    return _staged_then(places, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=_BUILDS_IN_MIND)
+def _staged_then(places: BuildPlaces, changed: int, inode: int) -> _Staged | None:
+    """The same; asked anew when the manifest was replaced. To parse a thousand of them takes a tenth of a second."""
+    del changed, inode
+    manifest = Manifest.read(places)
+    if manifest is None:
+        return None
+    views = {name: _staged_view(name, record) for name, record in manifest.artifacts.items()}
+    return _Staged(manifest.archive_url, views)
+
+
+def _staged_view(name: str, record: ArtifactRecord) -> ArtifactView:
     size = sum(item.size for item in record.objects)
-    return ArtifactView(name, State(record.state), size, size, record.files, record.staged_at)
+    return ArtifactView(name, State(record.state), size, size, record.files, record.size, record.staged_at)
 
 
 def _shown(event: Event) -> ArtifactView:

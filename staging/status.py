@@ -236,6 +236,7 @@ class StatusBoard:
         self._builds: dict[str, list[BuildStatus]] = {}
         self._listeners: list[Listener] = []
         self._readers: list[Callable[[str, str], None]] = []
+        self._removal_listeners: list[Callable[[str], None]] = []
 
     def subscribe(self, listener: Listener) -> None:
         """Call ``listener`` with every event from now on, in the thread that reports it."""
@@ -244,6 +245,10 @@ class StatusBoard:
     def subscribe_to_notes(self, reader: Callable[[str, str], None]) -> None:
         """Call ``reader`` with a build path and every sentence that an operator should know of it."""
         self._readers.append(reader)
+
+    def subscribe_to_removals(self, listener: Callable[[str], None]) -> None:
+        """Call ``listener`` with the path of every build that is removed."""
+        self._removal_listeners.append(listener)
 
     def note(self, build: str, text: str) -> None:
         """Tell the operator something of a build."""
@@ -269,10 +274,13 @@ class StatusBoard:
         with self._lock:
             return list(self._builds)
 
-    def forget(self, build: str) -> None:
-        """Show the downloads of a build no more that are over."""
+    def removed(self, build: str) -> None:
+        """Tell that the build was removed, and show its downloads no more that are over."""
         with self._lock:
             self._keep(build, [one for one in self._builds.get(build, ()) if not one.is_over])
+        self.note(build, "removed")
+        for listener in self._removal_listeners:
+            listener(build)
 
     def report(self, status: BuildStatus, *events: Event) -> None:
         """Apply ``events`` to ``status``, all at once, and tell the listeners of those that change anything."""

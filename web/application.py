@@ -7,7 +7,7 @@ from pathlib import Path
 import cherrypy
 
 from downloader import Downloader
-from web import errors
+from web import errors, rendering
 from web.api.application import Api
 from web.api.operations import PREFIX
 from web.files.application import StaticFiles
@@ -16,15 +16,23 @@ from web.http.clients import WaitingRoom
 from web.rpcs.builds import BuildRpcs
 from web.rpcs.server import ServerRpcs
 from web.rpcs.staging import StagingRpcs
+from web.site.handlers import SiteHandlers
+from web.site.pages import Pages
 
 
-class Root(StagingRpcs, BuildRpcs, ServerRpcs):
-    """The root of the web application: every RPC."""
+class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers):
+    """The root of the web application: every RPC, and the pages."""
 
     def __init__(
-        self, downloader: Downloader, health: HealthSampler, waiting_room: WaitingRoom, static_dir: Path
+        self,
+        downloader: Downloader,
+        health: HealthSampler,
+        waiting_room: WaitingRoom,
+        static_dir: Path,
+        pages: Pages,
     ) -> None:
-        StagingRpcs.__init__(self, downloader, waiting_room)
+        SiteHandlers.__init__(self, pages)
+        StagingRpcs.__init__(self, downloader, waiting_room, pages)
         BuildRpcs.__init__(self, downloader, static_dir)
         ServerRpcs.__init__(self, health)
 
@@ -33,7 +41,8 @@ def mount(root: Root, api: Api, files: StaticFiles, is_proxied: bool) -> None:
     """Put the RPCs and the static directory into CherryPy's tree."""
     errors.install()
     settings = {"tools.devserver_errors.on": True, "tools.proxy.on": is_proxied}
-    cherrypy.tree.mount(root, "/", {"/": settings})
+    assets = {"tools.staticdir.on": True, "tools.staticdir.dir": str(rendering.ASSETS)}
+    cherrypy.tree.mount(root, "/", {"/": settings, "/assets": assets})
     # Bodies are read by the operations that take one.
     of_api = {**settings, "request.process_request_body": False, "response.stream": True}
     cherrypy.tree.mount(api, PREFIX, {"/": of_api})

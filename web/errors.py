@@ -11,14 +11,25 @@ from typing import Any
 
 import cherrypy
 
-from staging.errors import BuildBusy, CallerGone, DevServerError, RequestError, WaitTimedOut
+from staging.errors import (
+    BuildBusy,
+    CallerGone,
+    DevServerError,
+    NotUnderWay,
+    OtherSite,
+    RequestError,
+    WaitTimedOut,
+)
+from web import rendering
+from web.error_pages import error_answer
 from web.http.clients import TooManyWaiting
-from web.pages import error_answer
 
 _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     RequestError: HTTPStatus.BAD_REQUEST,
     WaitTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
     BuildBusy: HTTPStatus.CONFLICT,
+    NotUnderWay: HTTPStatus.CONFLICT,
+    OtherSite: HTTPStatus.FORBIDDEN,
     CallerGone: HTTPStatus.REQUEST_TIMEOUT,  # which nobody reads
     DevServerError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -45,8 +56,7 @@ def error_page(status: str, message: str, traceback: str, version: str) -> bytes
     kind = error.kind if isinstance(error, DevServerError) else ""
     accept = "application/json" if _is_for_programs(request) else request.headers.get("Accept", "")
     content_type, body = error_answer(code, accept, kind, str(error) if kind else message)
-    response.headers["Content-Type"] = content_type
-    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.update({**rendering.HEADERS, "Content-Type": content_type})
     if code is HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(_RETRY_AFTER)
     return body

@@ -5,28 +5,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
-from html import escape
 from typing import Any, TypeVar
 
 import cherrypy
 
+from staging.errors import OtherSite
+from web import rendering
+from web.visitors import is_of_other_site
+
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
-_DOCUMENTATION = """<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>devserver: {title}</title></head>
-<body>
-{entries}
-<p><a href="/doc">All that can be asked</a></p>
-</body>
-</html>
-"""
 
-
-def answers(*methods: str) -> Callable[[Handler], Handler]:
+def answers(*methods: str, changes: bool = False) -> Callable[[Handler], Handler]:
     """Expose a handler to requests of these ``methods``, and answer 405 to all others.
 
-    CherryPy's own tool lets HEAD through wherever GET is allowed; a HEAD must not start a download.
+    CherryPy's own tool lets HEAD through wherever GET is allowed; a HEAD must not start a download. What ``changes``
+    something is not done for the page of another site.
     """
 
     def decorate(handler: Handler) -> Handler:
@@ -37,6 +31,8 @@ def answers(*methods: str) -> Callable[[Handler], Handler]:
             if cherrypy.request.method not in methods:
                 cherrypy.response.headers["Allow"] = ", ".join(methods)
                 raise cherrypy.HTTPError(405)
+            if changes:
+                refuse_other_sites()
             try:
                 takes.bind(*args, **parameters)
             except TypeError:  # more parts of a path than the handler has places for
@@ -48,25 +44,34 @@ def answers(*methods: str) -> Callable[[Handler], Handler]:
     return decorate
 
 
+def refuse_other_sites() -> None:
+    """Go on unless the page of another site may have made a browser ask.
+
+    Raises:
+        OtherSite
+
+    """
+    if is_of_other_site(cherrypy.request.headers):
+        raise OtherSite
+
+
 def documented(handler: Handler) -> Handler:
     """Have a handler of several parameters answer with its documentation where it is given none of them."""
 
     @wraps(handler)
     def answered(self: Any, /, **parameters: Any) -> Any:
         if not parameters:
-            cherrypy.response.headers["Content-Type"] = "text/html;charset=utf-8"
-            return documentation_page({handler.__name__: inspect.getdoc(handler) or ""}).encode()
+            return documentation_page({handler.__name__: inspect.getdoc(handler) or ""})
         return handler(self, **parameters)
 
     return answered  # type: ignore[return-value]
 
 
-def documentation_page(documentation: Mapping[str, str]) -> str:
+def documentation_page(documentation: Mapping[str, str]) -> bytes:
     """The documentation of some RPCs, by their names, as a page."""
-    entries = [
-        f"<h2><code>/{escape(name)}</code></h2>\n<pre>{escape(text)}</pre>" for name, text in documentation.items()
-    ]
-    return _DOCUMENTATION.format(title=escape(", ".join(documentation)[:60]), entries="\n".join(entries))
+    cherrypy.response.headers.update(rendering.HEADERS)
+    title = f"/{next(iter(documentation))}" if len(documentation) == 1 else "What can be asked"
+    return rendering.page("documentation.html", title=title, documentation=documentation)
 
 
 def as_text(content: str | bytes) -> bytes:

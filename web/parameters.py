@@ -6,7 +6,8 @@ import math
 from threading import TIMEOUT_MAX
 from typing import Any
 
-from staging.errors import InvalidParameter
+from staging.archives import ArchiveUrl
+from staging.errors import InvalidArchiveUrl, InvalidParameter, NotStaged
 
 _TRUE = ("true", "1", "yes", "y")
 
@@ -51,3 +52,16 @@ def seconds(name: str, value: Any) -> float | None:
     if not 0 <= number < math.inf:
         raise InvalidParameter(name, f"{given!r} is not a number of seconds; write for example {name}=60")
     return min(number, TIMEOUT_MAX)
+
+
+def build_path_of(build: str) -> str:
+    """A build path in its one spelling.
+
+    Raises:
+        NotStaged: there can be no such build.
+
+    """
+    try:
+        return ArchiveUrl.parse(f"gs://x/{build}", any_depth=True).build_path
+    except InvalidArchiveUrl:
+        raise NotStaged(f"{build!r} is no build path; it should look like target/version") from None

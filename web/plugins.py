@@ -15,6 +15,8 @@ from cherrypy.process.wspbus import Bus
 from downloader import Downloader
 from staging.executors.base import Executor
 
+BEFORE_THE_SERVER = 10  # the place, among what stops, of what frees the server's threads
+
 _TIME_TO_STOP = 3.0  # seconds
 
 
@@ -40,7 +42,7 @@ class DownloadsPlugin(SimplePlugin):  # type: ignore[misc]
         self._executor.stop()
         self._downloader.stop(_TIME_TO_STOP)
 
-    stop.priority = 10  # type: ignore[attr-defined]  # before the HTTP server's 25
+    stop.priority = BEFORE_THE_SERVER  # type: ignore[attr-defined]
 
 
 class ConnectionsPlugin(SimplePlugin):  # type: ignore[misc]

@@ -19,16 +19,19 @@ from staging.errors import (
     InvalidParameter,
     NotStaged,
     NotUnderWay,
+    OtherSite,
     RequestError,
     UnknownArtifact,
 )
 from web.api.events import EventStreams
 from web.api.openapi import document
-from web.api.operations import EVENT_STREAM, OPERATIONS, PREFIX, Answer, Handlers, Operation, build_path_of, parsed_body
+from web.api.operations import EVENT_STREAM, OPERATIONS, PREFIX, Answer, Handlers, Operation, parsed_body
 from web.api.schemas import SCHEMAS
+from web.error_pages import problem
 from web.http.clients import WaitingRoom
 from web.http.gateway import SOCKET_KEY
-from web.pages import problem
+from web.methods import refuse_other_sites
+from web.parameters import build_path_of
 
 _LARGEST_BODY = 1024 * 1024  # bytes
 _STATUSES: dict[type[DevServerError], HTTPStatus] = {
@@ -38,6 +41,7 @@ _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     BuildBusy: HTTPStatus.CONFLICT,
     NotUnderWay: HTTPStatus.CONFLICT,
     BuildConflict: HTTPStatus.CONFLICT,
+    OtherSite: HTTPStatus.FORBIDDEN,
     Cancelled: HTTPStatus.SERVICE_UNAVAILABLE,
     DevServerError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -67,6 +71,8 @@ class Api:
 
     def _answered(self, address: str, query: dict[str, Any]) -> Any:
         method = {"HEAD": "GET"}.get(cherrypy.request.method, cherrypy.request.method)
+        if method != "GET":
+            refuse_other_sites()
         if (method, address) == ("GET", "/openapi.json"):
             cherrypy.response.headers["Content-Type"] = "application/json"
             return self._document
@@ -89,7 +95,7 @@ class Api:
                 raise InvalidParameter(name, "it was given more than once")
         if operation.body:
             arguments["body"] = parsed_body(SCHEMAS[operation.body], _body())
-        if operation.name == "get_events":
+        if operation.media_type == EVENT_STREAM:
             return self._events(**arguments)
         answer: Answer = getattr(self._handlers, operation.name)(**arguments)
         cherrypy.response.status = int(answer.status)
@@ -99,10 +105,11 @@ class Api:
         cherrypy.response.headers["Content-Type"] = "application/json"
         return json.dumps(answer.body).encode()
 
-    def _events(self, build: str) -> Iterator[bytes]:
-        """The event stream, which holds a seat of those who wait."""
+    def _events(self, build: str | None = None) -> Iterator[bytes]:
+        """The event stream of a build, or of all, which holds a seat of those who wait."""
         last_id = cherrypy.request.headers.get("Last-Event-ID", "")
-        events = self._streams.stream(build_path_of(build), last_id)
+        streams = self._streams
+        events = streams.stream_all(last_id) if build is None else streams.stream(build_path_of(build), last_id)
         cherrypy.response.headers.update({"Content-Type": EVENT_STREAM, "Cache-Control": "no-store"})
         client = cherrypy.serving.request.wsgi_environ[SOCKET_KEY]
         return _Seated(events, self._waiting_room.seat(client))

@@ -1,4 +1,4 @@
-"""The event stream of a build: server-sent events, from its present state to its outcome."""
+"""Streams of server-sent events: of one build, from its present state to its outcome, and of all builds for ever."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from secrets import token_hex
 from threading import Condition, Lock
+from typing import TypeVar
 
 from staging.overview import BuildView
 from staging.status import BuildStatus, Change, Event
@@ -16,6 +17,9 @@ from web.api.schemas import Json, cause_json
 _EVENTS_REMEMBERED = 500  # of each build
 _BUILDS_REMEMBERED = 100
 _HEARTBEAT = 15.0  # seconds of silence after which a comment is sent
+_NOTHING = b": still here\n\n"
+
+View = TypeVar("View")
 
 
 class EventStreams:
@@ -24,29 +28,38 @@ class EventStreams:
     Numbers are those of this server's run: a client that comes back to another run is given the present state.
     """
 
-    def __init__(self, view: Callable[[str], BuildView]) -> None:
-        """``view`` gives a build as it is now."""
+    def __init__(self, view: Callable[[str], BuildView], views_under_way: Callable[[], list[BuildView]]) -> None:
+        """``view`` gives a build as it is now, ``views_under_way`` all that are being staged."""
         self._view = view
+        self._views_under_way = views_under_way
         self._run = token_hex(4)
         self._lock = Lock()
         self._last = 0
+        self._is_closed = False
         self._logs: OrderedDict[str, _Log] = OrderedDict()
+        self._of_all = _Log(self._lock, 0)
 
     def listen(self, status: BuildStatus, event: Event, change: Change) -> None:
         """A listener of the status board."""
         del change
-        data = {
+        self._add(status.build, "artifact", {
+            "build": status.build,
             "artifact": event.artifact,
             "state": event.state.value,
             "bytes_done": event.bytes_done,
             "bytes_total": event.bytes_total,
             "cause": cause_json(event.cause),
-        }
+        })  # fmt: skip
+
+    def listen_to_removals(self, build_path: str) -> None:
+        """The same for its removals."""
+        self._add(build_path, "removed", {"build": build_path})
+
+    def close(self) -> None:
+        """End the streams of all builds: the server stops."""
         with self._lock:
-            self._last += 1
-            log = self._log_of(status.build)
-            log.add(self._last, data)
-            log.changed.notify_all()
+            self._is_closed = True
+            self._of_all.changed.notify_all()
 
     def stream(self, build_path: str, last_id: str) -> Iterator[bytes]:
         """The stream of one build, for a client whose last event was ``last_id``, if it had any.
@@ -61,8 +74,25 @@ class EventStreams:
             position = self._position_of(last_id, log)
         if position is not None:
             return self._following(build_path, log, position, [])
-        position, view = self._present(build_path, log)
-        return self._following(build_path, log, position, self._snapshot(view, position))
+        position, view = self._present(log, lambda: self._view(build_path))
+        return self._following(build_path, log, position, self._snapshot([view], position))
+
+    def stream_all(self, last_id: str) -> Iterator[bytes]:
+        """The stream of all builds, which begins with those that are being staged, and ends with the server."""
+        log = self._of_all
+        with self._lock:
+            position = self._position_of(last_id, log)
+        if position is not None:
+            return self._following_all(position, [])
+        position, views = self._present(log, self._views_under_way)
+        return self._following_all(position, self._snapshot(views, position))
+
+    def _add(self, build_path: str, kind: str, data: Json) -> None:
+        with self._lock:
+            self._last += 1
+            for log in (self._log_of(build_path), self._of_all):
+                log.add(self._last, kind, data)
+                log.changed.notify_all()
 
     def _log_of(self, build_path: str) -> _Log:
         """The build's log; that of the build of which nothing was heard for longest gives way to a new one."""
@@ -81,25 +111,27 @@ class EventStreams:
             return None
         return int(number) if log.forgotten <= int(number) <= self._last else None
 
-    def _present(self, build_path: str, log: _Log) -> tuple[int, BuildView]:
-        """The build as it is, and the number of the last event that is in that; nothing is told twice."""
+    def _present(self, log: _Log, view: Callable[[], View]) -> tuple[int, View]:
+        """How things are, and the number of the last event that is in that; nothing is told twice."""
         while True:
             position = self._last
-            view = self._view(build_path)
+            seen = view()
             with self._lock:
                 if not log.after(position):
-                    return position, view
+                    return position, seen
 
-    def _snapshot(self, view: BuildView, position: int) -> list[bytes]:
+    def _snapshot(self, views: list[BuildView], position: int) -> list[bytes]:
         """The messages that tell all of it; who has them all, and only who has, goes on behind ``position``."""
         messages = [
             _message("artifact", {
+                "build": view.build_path,
                 "artifact": artifact.name,
                 "state": artifact.state.value,
                 "bytes_done": artifact.bytes_done,
                 "bytes_total": artifact.bytes_total,
                 "cause": cause_json(artifact.cause),
             })
+            for view in views
             for artifact in view.artifacts
         ]  # fmt: skip
         return [*messages[:-1], *(self._id(position) + message for message in messages[-1:])]
@@ -112,14 +144,30 @@ class EventStreams:
                 if view.is_under_way and not log.after(position):
                     log.changed.wait(_HEARTBEAT)
                 events = log.after(position)
-            for position, data in events:
-                yield self._id(position) + _message("artifact", data)
+            for position, kind, data in events:
+                yield self._id(position) + _message(kind, data)
             if not events and not view.is_under_way:
-                outcome = {"state": view.state.value, "cause": _cause_of(view)}
+                outcome = {"build": build_path, "state": view.state.value, "cause": _cause_of(view)}
                 yield self._id(position) + _message("outcome", outcome)
                 return
             if not events:
-                yield b": still here\n\n"
+                yield _NOTHING
+
+    def _following_all(self, position: int, first: list[bytes]) -> Iterator[bytes]:
+        yield _NOTHING  # so that the client knows at once that it is connected
+        yield from first
+        while True:
+            with self._lock:
+                if not self._is_closed and not self._of_all.after(position):
+                    self._of_all.changed.wait(_HEARTBEAT)
+                events = self._of_all.after(position)
+                is_closed = self._is_closed
+            for position, kind, data in events:
+                yield self._id(position) + _message(kind, data)
+            if is_closed:
+                return
+            if not events:
+                yield _NOTHING
 
     def _id(self, number: int) -> bytes:
         return f"id: {self._run}-{number}\n".encode()
@@ -137,14 +185,14 @@ class _Log:
     def __init__(self, lock: Lock, forgotten: int) -> None:
         self.changed = Condition(lock)
         self.forgotten = forgotten
-        self._events: deque[tuple[int, Json]] = deque()
+        self._events: deque[tuple[int, str, Json]] = deque()
 
-    def add(self, number: int, data: Json) -> None:
-        self._events.append((number, data))
+    def add(self, number: int, kind: str, data: Json) -> None:
+        self._events.append((number, kind, data))
         if len(self._events) > _EVENTS_REMEMBERED:
             self.forgotten = self._events.popleft()[0]
 
-    def after(self, number: int) -> list[tuple[int, Json]]:
+    def after(self, number: int) -> list[tuple[int, str, Json]]:
         """The events after that one, the newest last."""
         if not self._events or self._events[-1][0] <= number:
             return []

@@ -11,11 +11,11 @@ from urllib.parse import quote
 
 from artifacts.catalogue import Catalogue
 from downloader import Downloader, Wish
-from staging.archives import ArchiveUrl
-from staging.errors import InvalidArchiveUrl, InvalidParameter, NotStaged
+from staging.errors import InvalidParameter
 from staging.status import State
 from web.api.schemas import Json, build_json, entry_json
 from web.health import HealthSampler
+from web.parameters import build_path_of
 
 PREFIX = "/api/v1"
 EVENT_STREAM = "text/event-stream"
@@ -141,6 +141,15 @@ OPERATIONS = (
         {HTTPStatus.BAD_REQUEST: _BAD, HTTPStatus.NOT_FOUND: _UNKNOWN, HTTPStatus.CONFLICT: "It is not being staged."},
         (_BUILD,),
     ),
+    Operation(
+        "GET",
+        "/events",
+        "get_all_events",
+        "The events of all builds, for as long as the client listens: first the present state of those that are being "
+        "staged, then every 'artifact' event, and 'removed' for a build that was. Last-Event-ID as for one build.",
+        {HTTPStatus.OK: "Event"},
+        media_type=EVENT_STREAM,
+    ),
     Operation("GET", "/artifacts", "list_artifacts", "The artifacts of the catalogue.", {HTTPStatus.OK: "Catalogue"}),
     Operation("GET", "/health", "get_health", "How the server is doing.", {HTTPStatus.OK: "Health"}),
     Operation("GET", "/version", "get_version", "Which devserver this is.", {HTTPStatus.OK: "Version"}),
@@ -239,19 +248,6 @@ def _is_of_type(value: Any, name: str) -> bool:
     if name == "array":
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     return isinstance(value, {"string": str, "boolean": bool}[name])
-
-
-def build_path_of(build: str) -> str:
-    """A build path in its one spelling.
-
-    Raises:
-        NotStaged: there can be no such build.
-
-    """
-    try:
-        return ArchiveUrl.parse(f"gs://x/{build}", any_depth=True).build_path
-    except InvalidArchiveUrl:
-        raise NotStaged(f"{build!r} is no build path; it should look like target/version") from None
 
 
 def _whole_number(name: str, text: str, most: int) -> int:

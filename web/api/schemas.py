@@ -114,7 +114,7 @@ SCHEMAS: Mapping[str, Json] = {
         "description": "One server-sent event. Of several of a build's present state, the last has an id.",
         "properties": {
             "id": {"type": "string", "description": "For Last-Event-ID."},
-            "event": {"type": "string", "enum": ["artifact", "outcome"]},
+            "event": {"type": "string", "enum": ["artifact", "outcome", "removed"]},
             "data": {"type": "string", "contentMediaType": "application/json"},
         },
         "required": ["event", "data"],

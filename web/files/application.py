@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from web import rendering
+from web.error_pages import error_answer, prefers_json
 from web.files import listing, paths
 from web.files.objects import staged_file
 from web.files.ranges import NotSatisfiable, parse_ranges
+from web.files.readers import Readers
 from web.files.validators import Validators, is_failed_precondition, is_known, is_range_wanted
 from web.http.gateway import FileBody, FileRange
-from web.pages import error_answer, prefers_json
 
 Environment = Mapping[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -52,11 +54,12 @@ class StaticFiles:
 
     def __init__(self, directory: Path, log: Log, on_use: Callable[[str], None]) -> None:
         """``log`` is told of every answer: the environment, the status, and the bytes of its body; ``on_use`` of every
-        file of a build that is asked for, by the build's path.
+        file of a build that is asked for, by the build's path. ``readers`` counts those who are being sent one.
         """
         self._directory = str(directory.resolve())
         self._log = log
         self._on_use = on_use
+        self.readers = Readers()
 
     def note_use(self, url_path: str) -> None:
         """Take note that somebody else served the file at ``url_path``."""
@@ -108,10 +111,8 @@ class StaticFiles:
             return _Answer(HTTPStatus.MOVED_PERMANENTLY, headers)
         else:
             title = f"{environ['SCRIPT_NAME']}{url_path}"
-            body, headers["Content-Type"] = (
-                listing.as_page(directory, Path(self._directory), title),
-                "text/html;charset=utf-8",
-            )
+            body = listing.as_page(directory, Path(self._directory), title)
+            headers |= rendering.HEADERS
         headers["Content-Length"] = str(len(body))
         return _Answer(HTTPStatus.OK, headers, (body,), len(body))
 
@@ -149,15 +150,22 @@ class StaticFiles:
             ranges = parse_ranges(environ.get("HTTP_RANGE"), size) if is_range_wanted(asked, validators) else None
         except NotSatisfiable:
             return _error(environ, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{size}"})
-        return _with_ranges(descriptor, size, ranges, content_type, headers)
+        code, headers, count, parts = _with_ranges(size, ranges, content_type, headers)
+        on_close = self.readers.begin(staged.build_path) if staged else _nothing
+        return _Answer(code, headers, FileBody(descriptor, parts, on_close), count)
 
 
 _CONDITION_KEYS = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in _CONDITIONS}
 
 
+def _nothing() -> None:
+    pass
+
+
 def _with_ranges(
-    descriptor: int, size: int, ranges: list[FileRange] | None, content_type: str, headers: dict[str, str]
-) -> _Answer:
+    size: int, ranges: list[FileRange] | None, content_type: str, headers: dict[str, str]
+) -> tuple[HTTPStatus, dict[str, str], int, list[bytes | FileRange]]:
+    """The status, headers, length and parts of an answer that brings a file, or ranges of it."""
     parts: list[bytes | FileRange]
     if ranges is None:
         status, count, parts = HTTPStatus.OK, size, [FileRange(0, size)]
@@ -171,7 +179,7 @@ def _with_ranges(
         count = sum(len(part) if isinstance(part, bytes) else part.stop - part.start for part in parts)
         content_type = f"multipart/byteranges; boundary={boundary}"
     headers |= {"Content-Type": content_type, "Content-Length": str(count)}
-    return _Answer(status, headers, FileBody(descriptor, parts), count)
+    return status, headers, count, parts
 
 
 def _multipart(ranges: list[FileRange], size: int, content_type: str, boundary: str) -> list[bytes | FileRange]:
@@ -186,5 +194,5 @@ def _multipart(ranges: list[FileRange], size: int, content_type: str, boundary: 
 
 def _error(environ: Environment, status: HTTPStatus, headers: Mapping[str, str] | None = None) -> _Answer:
     content_type, body = error_answer(status, environ.get("HTTP_ACCEPT", ""))
-    more = {"Content-Type": content_type, "Content-Length": str(len(body))}
+    more = {**rendering.HEADERS, "Content-Type": content_type, "Content-Length": str(len(body))}
     return _Answer(status, {**(headers or {}), **more}, (body,), len(body))

@@ -5,26 +5,12 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime, timezone
-from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from staging.layout import RESERVED_NAME
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>{title}</title></head>
-<body>
-<h1>{title}</h1>
-<p><a href="../">Up</a></p>
-<table>
-<tr><th>Name</th><th>Bytes</th><th>Changed (UTC)</th></tr>
-{rows}
-</table>
-</body>
-</html>
-"""
+from web import rendering
 
 
 def as_json(directory: Path, root: Path) -> bytes:
@@ -34,8 +20,7 @@ def as_json(directory: Path, root: Path) -> bytes:
 
 def as_page(directory: Path, root: Path, title: str) -> bytes:
     """The same as a page."""
-    rows = "\n".join(_row(entry) for entry in _entries(directory, root))
-    return _PAGE.format(title=escape(shown(title)), rows=rows).encode()
+    return rendering.page("listing.html", title=shown(title), entries=_entries(directory, root))
 
 
 def shown(name: str) -> str:
@@ -63,11 +48,3 @@ def _described(path: Path, root: Path) -> dict[str, Any] | None:
         "size": None if is_directory else status.st_size,
         "modified": datetime.fromtimestamp(int(status.st_mtime), timezone.utc).isoformat(),
     }
-
-
-def _row(entry: dict[str, Any]) -> str:
-    name, size = entry["name"], "" if entry["size"] is None else f"{entry['size']:,}"
-    changed = entry["modified"].replace("T", " ").removesuffix("+00:00")
-    return (
-        f'<tr><td><a href="{entry["href"]}">{escape(name)}</a></td><td align="right">{size}</td><td>{changed}</td></tr>'
-    )

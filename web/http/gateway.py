@@ -35,10 +35,13 @@ class FileRange(NamedTuple):
 class FileBody:
     """A WSGI answer's body that is made of parts of one file, with what goes between them."""
 
-    def __init__(self, descriptor: int, parts: Sequence[bytes | FileRange]) -> None:
-        """``descriptor``, of the open file, is closed with the body."""
+    def __init__(
+        self, descriptor: int, parts: Sequence[bytes | FileRange], on_close: Callable[[], None] = lambda: None
+    ) -> None:
+        """``descriptor``, of the open file, is closed with the body, and ``on_close`` called."""
         self._descriptor = descriptor
         self._parts = parts
+        self._on_close = on_close
 
     def __iter__(self) -> Iterator[bytes]:
         """The body through Python, for a server that knows nothing better."""
@@ -65,6 +68,7 @@ class FileBody:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+        self._on_close()
 
     def _send_range(self, client: socket.socket, part: FileRange) -> None:
         def send(position: int) -> int:

@@ -1,4 +1,4 @@
-"""The front page, the server's health, and the RPCs' documentation."""
+"""The server's health, and the RPCs' documentation."""
 
 from __future__ import annotations
 
@@ -11,27 +11,7 @@ import cherrypy
 from web.health import HealthSampler
 from web.methods import answers, documentation_page
 
-_WELCOME = """<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>devserver</title></head>
-<body>
-<h1>Welcome to the Dev Server!</h1>
-<p>It stages builds from an archive, and serves them:</p>
-<dl>
-<dt><code>/download?archive_url=gs://bucket/target/version</code></dt>
-<dd>stages a build; answers <code>Success</code> once what devices need first is there</dd>
-<dt><code>/wait_for_status?archive_url=gs://bucket/target/version</code></dt>
-<dd>answers <code>Success</code> once all of it is</dd>
-<dt><a href="/static/">/static/target/version/</a></dt>
-<dd>the builds' files</dd>
-<dt><a href="/check_health">/check_health</a></dt>
-<dd>how the server is doing</dd>
-<dt><a href="/doc">/doc</a></dt>
-<dd>all that can be asked</dd>
-</dl>
-</body>
-</html>
-"""
+_NO_RPCS = ("index", "builds")  # but pages
 
 
 class ServerRpcs:
@@ -39,11 +19,6 @@ class ServerRpcs:
 
     def __init__(self, health: HealthSampler) -> None:
         self._health = health
-
-    @answers("GET", "HEAD")
-    def index(self, /, **_ignored: Any) -> str:
-        """The front page, and a liveness probe."""
-        return _WELCOME
 
     @answers("GET", "HEAD")
     def check_health(self, /, **_ignored: Any) -> bytes:
@@ -54,12 +29,12 @@ class ServerRpcs:
         return json.dumps(self._health.latest()).encode()
 
     @answers("GET", "HEAD")
-    def doc(self, /, *path: str, **_ignored: Any) -> str:
+    def doc(self, /, *path: str, **_ignored: Any) -> bytes:
         """What the RPCs are for: all of them at /doc, one at /doc/stage."""
         rpcs = {
             name: inspect.getdoc(method) or ""
             for name, method in inspect.getmembers(self, callable)
-            if getattr(method, "exposed", False)
+            if getattr(method, "exposed", False) and name not in _NO_RPCS
         }
         name = "/".join(path)
         if name and name not in rpcs:

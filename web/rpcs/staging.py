@@ -12,8 +12,10 @@ from downloader import Downloader, Wish
 from staging.errors import InvalidParameter
 from web.http.clients import WaitingRoom
 from web.http.gateway import SOCKET_KEY
-from web.methods import answers, as_text, documented
+from web.methods import answers, as_text, documented, refuse_other_sites
 from web.parameters import flag, names, optional_text, seconds, text
+from web.site.pages import Pages
+from web.visitors import is_person
 
 EXAMPLE_URL = "gs://chromeos-image-archive/x86-mario-release/R17-1413.0.0-a1-b1346"
 
@@ -21,12 +23,14 @@ EXAMPLE_URL = "gs://chromeos-image-archive/x86-mario-release/R17-1413.0.0-a1-b13
 class StagingRpcs:
     """The RPCs of who wants a build."""
 
-    def __init__(self, downloader: Downloader, waiting_room: WaitingRoom) -> None:
+    def __init__(self, downloader: Downloader, waiting_room: WaitingRoom, pages: Pages) -> None:
+        """``pages`` are for who asks with a browser."""
         self._downloader = downloader
+        self._pages = pages
         self._waiting_room = waiting_room
 
     @answers("GET", "POST")
-    def download(self, /, archive_url: Any = None, background: Any = None, **_ignored: Any) -> bytes:
+    def download(self, /, archive_url: Any = None, background: Any = None, token: Any = None, **_ignored: Any) -> bytes:
         """Stage a build: what a device needs first before this answers, the rest in the background.
 
         archive_url
@@ -37,6 +41,9 @@ class StagingRpcs:
         Answers Success, or 500 with the cause. Who asks for a build that is being staged joins in; of one that is
         staged, nothing is fetched again. See also wait_for_status.
         """
+        if is_person(cherrypy.request.headers):
+            return self._pages.download(optional_text("archive_url", archive_url), token)
+        refuse_other_sites()
         url = text("archive_url", archive_url, EXAMPLE_URL)
         in_background = flag("background", background, default=True)
         with self._seat() as gone:
@@ -60,7 +67,7 @@ class StagingRpcs:
             self._downloader.get_status_of_background_downloads(url, longest, gone)
         return _success()
 
-    @answers("GET", "POST")
+    @answers("GET", "POST", changes=True)
     @documented
     def stage(
         self,

@@ -1,0 +1,198 @@
+// Live pages: bars move with the events; where a state changes, the page's own markup is fetched anew and put in place,
+// so that the server alone decides what a page says.
+"use strict";
+
+(() => {
+  const EVENTS = "/api/v1/events";
+  const REFRESH_AFTER = 150; // milliseconds, so that one refresh shows several changes
+  const RETRY_AFTER = 1000;
+  const SPEED_OVER = 5000; // milliseconds over which a rate is taken
+  const FINAL = new Set(["staged", "failed", "absent", "cancelled"]);
+  const UNITS = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+
+  const works = new Map(); // build -> artifact -> its latest event
+  const samples = new Map(); // build and artifact -> [moment, bytes] pairs
+  const notice = document.getElementById("notice");
+  let refreshTimer = null;
+  let isRefreshing = false;
+  let isRefreshWanted = false;
+
+  function inBytes(count) {
+    let unit = 0;
+    while (count >= 1024 && unit < UNITS.length - 1) {
+      count /= 1024;
+      unit += 1;
+    }
+    return `${unit === 0 || count >= 100 ? count.toFixed(0) : count.toFixed(1)} ${UNITS[unit]}`;
+  }
+
+  function inTime(seconds) {
+    if (seconds < 1) return "less than a second";
+    if (seconds < 60) return `${Math.ceil(seconds)} s`;
+    if (seconds < 3600) return `${Math.ceil(seconds / 60)} min`;
+    return `${(seconds / 3600).toFixed(1)} h`;
+  }
+
+  // Bytes a second over the last moments; null while that cannot be told.
+  function speedOf(key, done) {
+    const now = performance.now();
+    const seen = (samples.get(key) || []).filter(([moment]) => now - moment < SPEED_OVER);
+    seen.push([now, done]);
+    samples.set(key, seen);
+    const [begun, before] = seen[0];
+    return now - begun > 300 && done > before ? ((done - before) * 1000) / (now - begun) : null;
+  }
+
+  function sumOf(artifacts) {
+    let done = 0;
+    let total = 0;
+    for (const artifact of artifacts.values()) {
+      done += artifact.bytes_done;
+      total += artifact.bytes_total;
+    }
+    return { bytes_done: done, bytes_total: total };
+  }
+
+  function show(row, key, { bytes_done: done, bytes_total: total }) {
+    const bar = row.querySelector("progress");
+    const doneText = row.querySelector("[data-done]");
+    if (!bar || !doneText) return;
+    bar.max = total || 1;
+    bar.value = total ? done : 0;
+    doneText.textContent = inBytes(done);
+    row.querySelector("[data-total]").textContent = inBytes(total);
+    const speed = speedOf(key, done);
+    row.querySelector("[data-speed]").textContent =
+      speed === null ? "" : `, ${inBytes(speed)}/s, ${inTime((total - done) / speed)} left`;
+  }
+
+  function showBuild(build) {
+    const artifacts = works.get(build);
+    for (const row of document.querySelectorAll("[data-build]")) {
+      if (row.dataset.build !== build || !artifacts) continue;
+      const name = row.dataset.artifact;
+      if (name === undefined) show(row, build, sumOf(artifacts));
+      else if (artifacts.has(name)) show(row, `${build}\n${name}`, artifacts.get(name));
+    }
+  }
+
+  function take(event) {
+    const data = JSON.parse(event.data);
+    if (!works.has(data.build)) works.set(data.build, new Map());
+    const artifacts = works.get(data.build);
+    const before = artifacts.get(data.artifact);
+    artifacts.set(data.artifact, data);
+    if ([...artifacts.values()].every((artifact) => FINAL.has(artifact.state))) works.delete(data.build);
+    if (!before || before.state !== data.state) scheduleRefresh(REFRESH_AFTER);
+    showBuild(data.build);
+  }
+
+  function scheduleRefresh(after) {
+    if (refreshTimer === null) refreshTimer = setTimeout(refresh, after);
+  }
+
+  // Puts the page's live part in place of what is shown.
+  async function refresh() {
+    refreshTimer = null;
+    if (isRefreshing) {
+      isRefreshWanted = true;
+      return;
+    }
+    isRefreshing = true;
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const live = page.querySelector("[data-live]");
+      if (live) put(live);
+      else location.reload(); // the build is gone: the page that says so is shown
+      tell("");
+    } catch {
+      tell("The devserver does not answer. This page goes on by itself when it does.");
+      scheduleRefresh(RETRY_AFTER);
+    } finally {
+      isRefreshing = false;
+      if (isRefreshWanted) {
+        isRefreshWanted = false;
+        scheduleRefresh(REFRESH_AFTER);
+      }
+    }
+  }
+
+  function put(live) {
+    const focused = document.activeElement && document.activeElement.id;
+    const text = filterText();
+    document.querySelector("[data-live]").replaceWith(document.adoptNode(live));
+    prepare(text);
+    for (const build of works.keys()) showBuild(build);
+    if (focused && document.getElementById(focused)) document.getElementById(focused).focus();
+  }
+
+  function tell(text) {
+    notice.textContent = text;
+    notice.hidden = !text;
+  }
+
+  function filterText() {
+    const field = document.getElementById("filter");
+    return field ? field.value : "";
+  }
+
+  function filterRows() {
+    const words = filterText().toLowerCase().split(/\s+/).filter(Boolean);
+    for (const row of document.querySelectorAll(".builds tbody tr")) {
+      const name = row.querySelector("a").textContent.toLowerCase();
+      row.hidden = !words.every((word) => name.includes(word));
+    }
+  }
+
+  function addCopyButton(command) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(command.querySelector("code").textContent);
+        button.textContent = "Copied";
+      } catch {
+        getSelection().selectAllChildren(command.querySelector("code")); // not allowed: it is one key away
+        button.textContent = "Selected";
+      }
+    });
+    command.append(button);
+  }
+
+  // What scripts add to the page's markup.
+  function prepare(text) {
+    const field = document.getElementById("filter");
+    if (field) {
+      field.value = text;
+      field.closest(".filter").hidden = false;
+      field.addEventListener("input", filterRows);
+      filterRows();
+    }
+    document.querySelectorAll(".command").forEach(addCopyButton);
+  }
+
+  function listen() {
+    const stream = new EventSource(EVENTS);
+    let hasFailed = false;
+    stream.addEventListener("artifact", take);
+    stream.addEventListener("removed", () => scheduleRefresh(REFRESH_AFTER));
+    stream.addEventListener("open", () => {
+      if (hasFailed) {
+        works.clear();
+        scheduleRefresh(0);
+      }
+      hasFailed = false;
+    });
+    stream.addEventListener("error", () => {
+      hasFailed = true;
+      scheduleRefresh(RETRY_AFTER);
+      if (stream.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_AFTER);
+    });
+    addEventListener("pagehide", () => stream.close());
+  }
+
+  prepare("");
+  listen();
+})();

@@ -1,0 +1,78 @@
+"""HTML from templates: whatever is put into one is text, and stays text."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from time import time
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+
+ASSETS = Path(__file__).with_name("assets")
+HTML = "text/html;charset=utf-8"
+# Nothing comes from elsewhere, nothing is inline, and nobody frames a page.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Type": HTML,
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+_AGES = ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
+
+
+def page(template: str, **values: Any) -> bytes:
+    """The page that a template makes of ``values``."""
+    return _ENVIRONMENT.get_template(template).render(values).encode()
+
+
+def in_bytes(count: float) -> str:
+    """A number of bytes as people say it: ``1.5 GiB``."""
+    unit = 0
+    while count >= 1024 and unit < len(_UNITS) - 1:
+        count /= 1024
+        unit += 1
+    return f"{count:.0f} {_UNITS[unit]}" if unit == 0 or count >= 100 else f"{count:.1f} {_UNITS[unit]}"
+
+
+def in_time(seconds: float) -> str:
+    """A time as people say it, in its largest unit: ``3 minutes``."""
+    for length, unit in _AGES:
+        if seconds >= length:
+            count = int(seconds / length)
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return "less than a second"
+
+
+def ago(moment: float) -> str:
+    """How long a moment, in seconds since the epoch, is past: ``3 minutes ago``."""
+    seconds = time() - moment
+    return "just now" if seconds < 1 else f"{in_time(seconds)} ago"
+
+
+def utc(moment: float) -> str:
+    """A moment, in seconds since the epoch, as a date and a time."""
+    return datetime.fromtimestamp(int(moment), timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def address(path: str) -> str:
+    """A path, with its slashes, as it stands in a URL."""
+    return quote(path, safe="/")
+
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+_ENVIRONMENT.filters.update({"in_bytes": in_bytes, "in_time": in_time, "ago": ago, "utc": utc, "address": address})

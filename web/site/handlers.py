@@ -1,0 +1,38 @@
+"""The addresses of the pages that people see, but for /download, which programs ask for too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cherrypy
+
+from staging.errors import NotStaged
+from web.methods import answers
+from web.parameters import build_path_of, optional_text
+from web.site.pages import Pages
+
+
+class SiteHandlers:
+    """The front page, and the builds' pages."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+
+    @answers("GET", "HEAD")
+    def index(self, /, **_ignored: Any) -> bytes:
+        """The front page, and a liveness probe."""
+        return self._pages.front()
+
+    @answers("GET", "HEAD", "POST")
+    def builds(self, /, *path: str, ask: Any = None, action: Any = None, token: Any = None, **_ignored: Any) -> bytes:
+        """The page of one build; a POST has it cancelled, retried or removed."""
+        try:
+            build_path = build_path_of("/".join(path))
+            if cherrypy.request.method == "POST":
+                return self._pages.act(build_path, optional_text("action", action), token)
+            if optional_text("ask", ask) == "remove":
+                return self._pages.remove_form(build_path)
+            return self._pages.build(build_path)
+        except NotStaged as error:
+            cherrypy.serving.request.devserver_error = error  # as the RPCs' errors are told, but for the status
+            raise cherrypy.HTTPError(404) from error

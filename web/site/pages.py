@@ -1,0 +1,146 @@
+"""The front page, the download page, and the page of each build, with what people can do there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import cherrypy
+import psutil
+
+from artifacts.catalogue import Catalogue
+from downloader import Downloader, Wish
+from staging.errors import InvalidParameter, RequestError
+from staging.overview import ArtifactView, BuildView
+from web import rendering
+from web.site import forms
+
+_MOST_LINKS = 8  # files of an artifact that are linked one by one
+
+Readers = Callable[[str], int | None]
+
+
+class Pages:
+    """The pages about builds."""
+
+    def __init__(self, downloader: Downloader, catalogue: Catalogue, readers: Readers, static_dir: str) -> None:
+        """``readers`` tells how many clients are reading files of the build at a path; None where that is not known."""
+        self._downloader = downloader
+        self._catalogue = catalogue
+        self._readers = readers
+        self._static_dir = static_dir
+        self._synchronous = {entry.name for entry in catalogue.of_a_download if entry.synchronous}
+        self._of_a_download = {entry.name for entry in catalogue.of_a_download}
+
+    def front(self) -> bytes:
+        """The builds on this server, the newest first, and what is being staged."""
+        builds = sorted(self._downloader.builds(), key=lambda build: build.staged_at, reverse=True)
+        disk = psutil.disk_usage(self._static_dir)
+        return _page(
+            "front.html",
+            builds=builds,
+            under_way=[build for build in builds if build.is_under_way],
+            readers=self._readers,
+            used=disk.used,
+            free=disk.free,
+        )
+
+    def download_form(self, archive_url: str = "", problem: str = "") -> bytes:
+        """The page that asks which build to download."""
+        return _page("download.html", archive_url=archive_url, problem=problem)
+
+    def download(self, archive_url: str, token: Any) -> bytes:
+        """Start the download that the form asks for, and go to the build's page; or say what is wrong with it."""
+        if not forms.is_ours(token):
+            return self.download_form(archive_url)
+        try:
+            path = self._downloader.start_staging(archive_url.strip(), Wish())
+        except RequestError as error:
+            cherrypy.response.status = int(HTTPStatus.BAD_REQUEST)
+            return self.download_form(archive_url, f"{error}")
+        return _see(path)
+
+    def build(self, build_path: str) -> bytes:
+        """One build: every artifact with its state, and what can be done.
+
+        Raises:
+            NotStaged
+
+        """
+        build = self._downloader.build(build_path)
+        groups = {"synchronous": [], "background": [], "on_request": []}  # type: dict[str, list[ArtifactView]]
+        for artifact in build.artifacts:
+            groups[self._group_of(artifact.name)].append(artifact)
+        return _page(
+            "build.html",
+            build=build,
+            **groups,
+            answered_at=_answered_at(groups["synchronous"]),
+            files={artifact.name: self._files_of(build, artifact) for artifact in build.artifacts},
+            can_retry=not build.is_under_way and any(not artifact.state.is_good for artifact in build.artifacts),
+            readers=self._readers(build.build_path),
+            server=cherrypy.request.base,
+            url_in_query=quote(build.archive_url, safe="/:"),
+        )
+
+    def remove_form(self, build_path: str) -> bytes:
+        """The page that asks whether to remove a build.
+
+        Raises:
+            NotStaged
+
+        """
+        build = self._downloader.build(build_path)
+        return _page("remove.html", build=build, readers=self._readers(build.build_path))
+
+    def act(self, build_path: str, action: str, token: Any) -> bytes:
+        """Do what a button of a build's page says, and show what there is then.
+
+        Raises:
+            DevServerError: it cannot be done.
+
+        """
+        downloader = self._downloader
+        actions = {"cancel": downloader.cancel, "retry": downloader.retry, "remove": downloader.remove}
+        if action not in actions:
+            raise InvalidParameter("action", f"{action!r} is none of {', '.join(actions)}")
+        if forms.is_ours(token):  # else it is asked for once more: the form was another's, or its cookie is gone
+            actions[action](build_path)
+            if action == "remove":
+                raise cherrypy.HTTPRedirect("/", int(HTTPStatus.SEE_OTHER))
+        return _see(build_path)
+
+    def _group_of(self, name: str) -> str:
+        if name in self._synchronous:
+            return "synchronous"
+        return "background" if name in self._of_a_download else "on_request"
+
+    def _files_of(self, build: BuildView, artifact: ArtifactView) -> list[str]:
+        """The files of an artifact that are worth a link each."""
+        if not 0 < artifact.files <= _MOST_LINKS:
+            return []
+        return self._downloader.files_of(build.build_path, artifact.name)
+
+
+def html(content: bytes) -> bytes:
+    """An answer that is a page; never kept, for it tells how things are now."""
+    cherrypy.response.headers.update({**rendering.HEADERS, "Cache-Control": "no-store"})
+    return content
+
+
+def _page(template: str, **values: Any) -> bytes:
+    return html(rendering.page(template, token=forms.token(), **values))
+
+
+def _see(build_path: str) -> bytes:
+    """Send the browser to the build's page."""
+    raise cherrypy.HTTPRedirect(f"/builds/{rendering.address(build_path)}", int(HTTPStatus.SEE_OTHER))
+
+
+def _answered_at(synchronous: list[ArtifactView]) -> float:
+    """When /download could answer; 0 where it could not."""
+    if not all(artifact.state.is_good for artifact in synchronous):
+        return 0.0
+    return max((artifact.staged_at for artifact in synchronous), default=0.0)
