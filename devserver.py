@@ -21,8 +21,8 @@ from staging.errors import ConfigurationError
 if TYPE_CHECKING:
     from artifacts.catalogue import Catalogue
     from downloader import Downloader
+    from staging.board import StatusBoard
     from staging.executors.base import Executor
-    from staging.status import StatusBoard
     from web.files.application import StaticFiles
 
 _USAGE_ERROR = 2
@@ -84,9 +84,9 @@ def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue) ->
     """Set up everything that stages builds."""
     from artifacts.job import StagingOptions
     from downloader import Downloader
+    from staging.board import StatusBoard
     from staging.executors.process import ProcessExecutor
     from staging.retry import Patience
-    from staging.status import StatusBoard
     from staging.tree import UnpackLimits
     from staging.usage import LastUse
     from web.event_log import log_event, log_note
@@ -133,7 +133,7 @@ def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any)
     waiting_room = WaitingRoom(options["max_threads"])
     pages = Pages(downloader, staging.catalogue, _readers(options, files), str(static_dir))
     root = application.Root(downloader, health, waiting_room, static_dir, pages)
-    streams = EventStreams(downloader.build, downloader.builds_under_way)
+    streams = EventStreams(downloader.build, downloader.is_under_way, downloader.builds_under_way)
     staging.board.subscribe(streams.listen)
     staging.board.subscribe_to_removals(streams.listen_to_removals)
     bus.subscribe("stop", streams.close, priority=BEFORE_THE_SERVER)

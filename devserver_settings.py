@@ -104,7 +104,8 @@ SETTINGS = (
         "max-threads",
         _COUNT,
         4500,
-        "Clients that may wait at once, in /download and /wait_for_status; more of them are told to come back (503).",
+        "Clients that may wait at once, in /download, /wait_for_status, /stage and event streams; more of them are "
+        "told to come back (503).",
     ),
     Setting("front", click.Choice(["nginx"]), None, "What stands in front of this server, and passes requests on."),
     Setting(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from threading import Event as Flag
+from typing import NamedTuple
 
 from artifacts.artifact import TEST_IMAGE
 from artifacts.catalogue import CatalogueEntry
@@ -16,6 +18,7 @@ from staging.archives import Archive, ArchiveObject, ArchiveUrl
 from staging.errors import (
     AmbiguousArtifact,
     BuildConflict,
+    DevServerError,
     InvalidArchiveUrl,
     InvalidParameter,
     NotStaged,
@@ -25,6 +28,7 @@ from staging.layout import RESERVED_NAME, BuildPlaces, places_in_use
 from staging.locks import FileLock
 from staging.manifest import Manifest
 from staging.publishing import make_build_directory, publish_empty_file, published_files, recover, update_manifest
+from staging.retry import retrying
 from staging.versions import milestone_of, version_key
 
 _LATEST_OFFICIAL = "LATEST-official"
@@ -107,10 +111,11 @@ def delete_source(places: BuildPlaces, url: ArchiveUrl, entries: Sequence[Catalo
     if url.scheme != "file":
         raise InvalidArchiveUrl(str(url), "nothing is ever deleted from a bucket")
     manifest = staged_manifest(places, url)
-    for entry in entries:
-        for item in manifest.artifacts[entry.name].objects:
+    records = [manifest.artifacts[entry.name] for entry in entries if entry.name in manifest.artifacts]
+    for record in records:
+        for item in record.objects:
             source = Path(url.root, url.build_path, item.name)
-            if source != places.published / item.name or item.name not in manifest.artifacts[entry.name].whole_files:
+            if source != places.published / item.name or item.name not in record.whole_files:
                 source.unlink(missing_ok=True)
 
 
@@ -127,32 +132,44 @@ def prepare_build_directory(places: BuildPlaces, url: ArchiveUrl, with_image: bo
     update_manifest(places, str(url), {})
 
 
-def gather_artifact_downloads(
-    wanted: Sequence[CatalogueEntry], archive: Archive
-) -> tuple[list[GatheredArtifact], list[CatalogueEntry]]:
-    """Which of the artifacts ``wanted`` the archive has for its build, and which optional ones it has not.
+class Gathered(NamedTuple):
+    """What an archive has of what is wanted.
+
+    Attributes:
+        artifacts: can be staged.
+        absent: optional ones that it does not have.
+        errors: why the others cannot be staged, by their names.
+
+    """
+
+    artifacts: list[GatheredArtifact]
+    absent: list[CatalogueEntry]
+    errors: dict[str, DevServerError]
+
+
+def gather_artifact_downloads(wanted: Sequence[CatalogueEntry], archive: Archive) -> Gathered:
+    """Which of the artifacts ``wanted`` the archive has for its build.
 
     Raises:
-        ObjectNotFound: a required one is missing.
-        AmbiguousArtifact: several objects are one artifact.
+        ObjectNotFound: there is no such build.
         ArchiveError
 
     """
     objects = {item.name: item for item in _candidates(wanted, archive) if _is_safe_name(item.name)}
-    if not objects:
+    if not objects and any(not entry.is_file for entry in wanted):
         raise ObjectNotFound(archive.url_of("").rstrip("/"))
-    gathered, absent = [], []
+    gathered = Gathered([], [], {})
     for entry in wanted:
         names = entry.chosen(objects)
         if len(names) > 1 and not entry.several:
-            raise AmbiguousArtifact(entry.name, names)
-        if names:
-            gathered.append(GatheredArtifact(entry, tuple(objects[name] for name in names)))
+            gathered.errors[entry.name] = AmbiguousArtifact(entry.name, names)
+        elif names:
+            gathered.artifacts.append(GatheredArtifact(entry, tuple(objects[name] for name in names)))
         elif entry.required:
-            raise ObjectNotFound(archive.url_of(entry.pattern))
+            gathered.errors[entry.name] = ObjectNotFound(archive.url_of(entry.pattern))
         else:
-            absent.append(entry)
-    return gathered, absent
+            gathered.absent.append(entry)
+    return gathered
 
 
 def _candidates(wanted: Sequence[CatalogueEntry], archive: Archive) -> list[ArchiveObject]:
@@ -165,7 +182,8 @@ def _candidates(wanted: Sequence[CatalogueEntry], archive: Archive) -> list[Arch
     objects = []
     for entry in wanted:
         if entry.exact_name is not None:
-            objects.append(archive.describe(entry.exact_name))
+            with suppress(ObjectNotFound):
+                objects.append(archive.describe(entry.exact_name))
         else:
             objects += archive.list(literal_start(entry.pattern))
     return objects
@@ -188,7 +206,7 @@ def build_directory(static_dir: Path, name: str, build: str) -> Path:
     parts = [part for part in build.split("/") if part]
     directory = static_dir.joinpath(*parts)
     is_plain = not {".", "..", RESERVED_NAME} & set(parts) and "\0" not in build
-    if not is_plain or not directory.resolve().is_relative_to(static_dir):
+    if not is_plain or not _is_below(str(directory), static_dir):
         raise InvalidParameter(name, f"{build!r} leads out of the static directory")
     return directory
 
@@ -202,8 +220,10 @@ def latest_build(static_dir: Path, target: str, milestone: int | None) -> str:
 
     """
     directory = build_directory(static_dir, "target", target)
+    if directory == static_dir:
+        raise InvalidParameter("target", f"{target!r} names none; write for example target=x86-mario-release")
     try:
-        names = [entry.name for entry in os.scandir(directory) if entry.is_dir() and entry.name != RESERVED_NAME]
+        names = [entry.name for entry in os.scandir(directory) if entry.is_dir() and _is_below(entry.path, static_dir)]
     except OSError:
         names = []
     if milestone is not None:
@@ -214,10 +234,16 @@ def latest_build(static_dir: Path, target: str, milestone: int | None) -> str:
     return max(here, key=version_key)
 
 
+def _is_below(path: str, static_dir: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(static_dir)
+
+
 def _has_something(places: BuildPlaces) -> bool:
     """Whether a directory is a build that has anything staged, or one that somebody else put there."""
     manifest = Manifest.read(places)
-    return manifest is None or any(record.state == "staged" for record in manifest.artifacts.values())
+    if manifest is None:
+        return [entry.name for entry in os.scandir(places.published)] != [RESERVED_NAME]
+    return any(record.state == "staged" for record in manifest.artifacts.values())
 
 
 def staged_files(places: BuildPlaces, artifacts: Iterable[str] | None = None) -> list[str]:
@@ -225,7 +251,9 @@ def staged_files(places: BuildPlaces, artifacts: Iterable[str] | None = None) ->
     return sorted(path for path in published_files(places, artifacts) if (places.published / path).exists())
 
 
-def latest_official(archive_of: Callable[[ArchiveUrl], Archive], image_dir: str, board: str) -> str:
+def latest_official(
+    archive_of: Callable[[ArchiveUrl], Archive], image_dir: str, board: str, retry_deadline: float
+) -> str:
     """The path, relative to ``image_dir``, of the test image of the board's latest official build in the archive.
 
     Raises:
@@ -235,9 +263,13 @@ def latest_official(archive_of: Callable[[ArchiveUrl], Archive], image_dir: str,
     """
     url = ArchiveUrl.parse(f"{image_dir.rstrip('/')}/{board}-release", any_depth=True)
     archive = archive_of(url)
-    item = archive.describe(_LATEST_OFFICIAL)
-    text = b"".join(archive.read(item, 0, min(item.size, _LONGEST_VERSION))) if item.size else b""
+
+    def read() -> bytes:
+        item = archive.describe(_LATEST_OFFICIAL)
+        return b"".join(archive.read(item, 0, min(item.size, _LONGEST_VERSION))) if item.size else b""
+
+    text = retrying(read, retry_deadline, Flag(), lambda _: None)
     version = text.decode(errors="replace").strip()
     if not _VERSION.fullmatch(version):
         raise NotStaged(f"{archive.url_of(_LATEST_OFFICIAL)} names no version, but {version[:100]!r}")
-    return f"{url.build_path}/{version}/{TEST_IMAGE}"
+    return f"{board}-release/{version}/{TEST_IMAGE}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -10,8 +10,9 @@ from threading import Event as Flag
 
 from artifacts.catalogue import CatalogueEntry
 from artifacts.job import GatheredArtifact, StageRequest, StagingOptions, run_stage_request, stage_artifacts
-from devserver_util import gather_artifact_downloads, prepare_build_directory, staged_manifest
+from devserver_util import Gathered, gather_artifact_downloads, prepare_build_directory, staged_manifest
 from staging.archives import ArchiveUrl, open_archive
+from staging.board import StatusBoard
 from staging.build_locks import BuildLocks
 from staging.errors import STOPPING, Cancelled, DevServerError, WorkerDied, as_devserver_error
 from staging.executors.base import Executor
@@ -22,7 +23,7 @@ from staging.priority import synchronous_work
 from staging.publishing import recover_artifacts, remove_build, update_manifest
 from staging.retry import retrying
 from staging.slots import Slots
-from staging.status import BuildStatus, Event, State, StatusBoard
+from staging.status import BuildStatus, Event, State
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,14 @@ class Order:
         url: the build.
         artifacts: what of it to stage.
         clean: whether all that is staged of the build is removed first.
+        is_whole: whether it is a whole build, whose background artifacts nobody wants without the synchronous ones.
 
     """
 
     url: ArchiveUrl
     artifacts: Sequence[CatalogueEntry]
     clean: bool = False
+    is_whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,12 @@ class Download:
     def run(self) -> None:
         """Stage what is missing. The outcome, whatever it is, is told through the status."""
         try:
-            with self._means.locks.held(
-                self._places, self._cancelled, self._tell_what_is_staged, self._order.clean
-            ) as lock:
+            # What is there now is not what is asked for, where all is to be staged anew.
+            while_waiting = _nothing if self._order.clean else self._tell_what_is_staged
+            with self._means.locks.held(self._places, self._cancelled, while_waiting, self._order.clean) as lock:
                 if self._order.clean:
                     remove_build(self._places)
+                    self._means.board.forget_failures(self.url.build_path)
                 self._clear_up()
                 try:
                     self._stage_with(lock)
@@ -111,6 +115,25 @@ class Download:
             events.append(Event(self.url.build_path, name, state, cause=cause))
         self._report(*events)
 
+    def _fail_for_missing(self, errors: Mapping[str, DevServerError]) -> None:
+        """Settle what the archive does not have as it should; of a whole build, the rest is given up for its sake.
+
+        Raises:
+            DevServerError: it was.
+
+        """
+        if not errors:
+            return
+        cause = next(iter(errors.values()))
+        build_path = self.url.build_path
+        given_up = [name for name in self._open() if name not in errors] if self._order.is_whole else []
+        self._report(
+            *(Event(build_path, name, State.CANCELLED, cause=cause) for name in given_up),
+            *(Event(build_path, name, State.FAILED, cause=error) for name, error in errors.items()),
+        )
+        if self._order.is_whole:
+            raise cause
+
     def _clear_up(self) -> None:
         """Finish or remove what was left half-done of this download's own artifacts."""
         recover_artifacts(self._places, self._open())
@@ -132,7 +155,7 @@ class Download:
         if synchronous:
             with self._means.synchronous.taken(self._cancelled, self._tell_of_queue), self._urgent():
                 stage_artifacts(self._request(synchronous), self._report_synchronous, self._cancelled)
-        for artifact in synchronous:
+        for artifact in synchronous if self._order.is_whole else ():
             if not self._state_of(artifact.entry.name).is_good:
                 raise self.status.artifacts[artifact.entry.name].cause or Cancelled(STOPPING)
         if background:
@@ -153,20 +176,23 @@ class Download:
         """Ask the archive once, and settle the artifacts that it does not have."""
         archive = open_archive(self.url, self._means.options.patience.stall_timeout)
         gather = partial(gather_artifact_downloads, missing, archive)
-        artifacts, absent = retrying(
+        gathered: Gathered = retrying(
             gather,
             self._means.options.patience.retry_deadline,
             self._cancelled,
             lambda error: self._means.board.note(self.url.build_path, f"listing the build failed: {error}"),
         )
+        self._fail_for_missing(gathered.errors)
+        if not gathered.artifacts and not gathered.absent:
+            return []
         prepare_build_directory(self._places, self.url, any(not entry.is_file for entry in missing))
-        if absent:
-            records = {entry.name: ArtifactRecord("absent") for entry in absent}
+        if gathered.absent:
+            records = {entry.name: ArtifactRecord("absent") for entry in gathered.absent}
             update_manifest(self._places, str(self.url), records)
-        for entry in absent:
+        for entry in gathered.absent:
             self._tell(entry.name, State.ABSENT)
         self.status.begin()
-        return artifacts
+        return gathered.artifacts
 
     def _stage_in_background(self, artifacts: Sequence[GatheredArtifact], lock: FileLock) -> None:
         request = self._request(artifacts).to_json()
@@ -201,7 +227,7 @@ class Download:
         That is told at once: who asks for one of those anew must not be made to wait for this download.
         """
         given_up = []
-        if event.state.is_final and not event.state.is_good:
+        if self._order.is_whole and event.state.is_final and not event.state.is_good:
             given_up = [
                 Event(event.build, name, State.CANCELLED, cause=event.cause)
                 for name in self._open()
@@ -211,3 +237,7 @@ class Download:
 
     def _report(self, *events: Event) -> None:
         self._means.board.report(self.status, *events)
+
+
+def _nothing() -> None:
+    pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from threading import Condition, Thread
 from time import monotonic
 from typing import NamedTuple
@@ -13,16 +14,20 @@ from artifacts.job import StagingOptions
 from devserver_util import acquire_lock, clear_up, delete_source, release_lock, staged_files, staged_manifest
 from download import Download, Means, Order
 from staging.archives import ArchiveUrl
+from staging.board import StatusBoard
 from staging.build_locks import BuildLocks
 from staging.errors import (
     STOPPING,
     BuildBusy,
     BuildConflict,
+    CallerGone,
     Cancelled,
     DevServerError,
+    InvalidArchiveUrl,
     NoDownload,
     NotStaged,
     NotUnderWay,
+    ObjectNotFound,
     WaitTimedOut,
     as_devserver_error,
 )
@@ -32,12 +37,13 @@ from staging.locks import FileLock
 from staging.overview import BuildView, builds_below, overview
 from staging.publishing import remove_build
 from staging.slots import Slots
-from staging.status import BuildStatus, StatusBoard
+from staging.status import BuildStatus, State
 from staging.usage import LastUse
 
 # How long a caller who waits for a build that nobody asked for is given the benefit of the doubt: the /download that
 # it goes with may be on its way, and a few milliseconds behind.
 _GRACE = 0.5  # seconds
+_TRIES_AFTER_OTHERS = 3  # where what others wanted beside it made a download fail
 
 
 class Wish(NamedTuple):
@@ -54,10 +60,25 @@ class Wish(NamedTuple):
 
 
 class _Share(NamedTuple):
-    """What a caller wants of one download."""
+    """What a caller wants of one download; some of it he ``requires``, whatever the download was started for."""
 
     status: BuildStatus
     names: frozenset[str]
+    requires: frozenset[str] = frozenset()
+
+    def is_failed_by_another(self) -> bool:
+        """Whether it went wrong for the sake of an artifact that this caller does not want."""
+        events = [event for name, event in self.status.artifacts.items() if name in self.names]
+        bad = [event for event in events if event.state.is_final and not event.state.is_good]
+        return bool(bad) and not any(
+            event.state is State.FAILED or event.cause is None or isinstance(event.cause, Cancelled) for event in bad
+        )
+
+    def check_required(self, url: ArchiveUrl, catalogue: Catalogue) -> None:
+        """Fail for what is required and the archive does not have."""
+        for name in self.requires:
+            if self.status.artifacts[name].state is State.ABSENT:
+                raise ObjectNotFound(f"{url}/{catalogue.pattern_of(name)}")
 
 
 class Downloader:
@@ -108,12 +129,8 @@ class Downloader:
             CallerGone: the download goes on.
 
         """
-        url = self._parsed(archive_url)
-        for share in self._ordered(Order(url, self._catalogue.of_a_download)):
-            if background:
-                share.status.wait_for_synchronous(gone=gone, names=share.names)
-            else:
-                share.status.wait(gone=gone, names=share.names)
+        order = Order(self._parsed(archive_url), self._catalogue.of_a_download, is_whole=True)
+        self._wait(order, self._ordered(order), gone, for_synchronous=background)
 
     def get_status_of_background_downloads(
         self, archive_url: str, timeout: float | None = None, gone: Future[None] | None = None
@@ -162,11 +179,11 @@ class Downloader:
         """
         url = self._parsed(archive_url, any_depth=True)
         entries = self._wished(wish)
-        shares = self._ordered(Order(url, [*entries, *self._catalogue.brought_by(entries)], clean))
+        order = Order(url, [*entries, *self._catalogue.brought_by(entries)], clean)
+        shares = self._ordered(order)
 
         def wait() -> None:
-            for share in shares:
-                share.status.wait(gone=gone, names=share.names)
+            self._wait(order, shares, gone)
             if deletes_source:
                 delete_source(BuildPlaces(self._options.static_dir, url.build_path), url, entries)
 
@@ -183,7 +200,11 @@ class Downloader:
         if has_wish:
             wished = self._wished(wish)
             entries = [*wished, *self._catalogue.brought_by(wished)]
-        self._ordered(Order(url, entries, clean))
+        if not url.build_path:
+            raise InvalidArchiveUrl(
+                archive_url, "it should name a build in the bucket, as in gs://bucket/target/version"
+            )
+        self._ordered(Order(url, entries, clean, is_whole=not has_wish))
         return url.build_path
 
     def is_staged(self, archive_url: str, wish: Wish) -> bool:
@@ -199,7 +220,7 @@ class Downloader:
         with self._changed:
             downloads = self._downloads(url)
             missing = self._missing(url, entries)
-            newest = [next((one for one in downloads if entry.name in one.artifacts), None) for entry in entries]
+            newest = [next((one for one in downloads if entry.name in one.shown), None) for entry in entries]
             if any(
                 one is not None and one.is_under_way(entry.name) for one, entry in zip(newest, entries, strict=True)
             ):
@@ -215,11 +236,13 @@ class Downloader:
 
         Raises:
             RequestError, UnknownArtifact
+            BuildConflict: what is here is of another archive URL.
 
         """
         url = self._parsed(archive_url, any_depth=True)
         self._catalogue.named(artifacts)
         places = BuildPlaces(self._options.static_dir, url.build_path)
+        staged_manifest(places, url)
         return places, staged_files(places, artifacts or None)
 
     def builds(self) -> list[BuildView]:
@@ -227,6 +250,10 @@ class Downloader:
         paths = {places.build_path for places in builds_below(self._options.static_dir)} | set(self._board.builds())
         views = [self._view(path) for path in sorted(paths)]
         return [view for view in views if view is not None]
+
+    def is_under_way(self, build_path: str) -> bool:
+        """Whether something of the build is being staged."""
+        return not all(status.is_over for status in self._board.downloads(build_path))
 
     def builds_under_way(self) -> list[BuildView]:
         """Those of the builds of which something is being staged."""
@@ -349,24 +376,48 @@ class Downloader:
         """The downloads to wait for: those that are under way, and one that is started for what is left."""
         with self._changed:
             downloads = self._downloads(order.url)
+            required = {entry.name for entry in order.artifacts if entry.required}
             entries = list(order.artifacts) if order.clean else self._missing(order.url, order.artifacts)
             names = {entry.name for entry in entries}
             shares = []
             for status in [] if order.clean else downloads:
                 mine = frozenset(name for name in names if status.is_under_way(name))
                 if mine:
-                    shares.append(_Share(status, mine))
+                    shares.append(_Share(status, mine, mine & required))
                     names -= mine
             if not names:
                 return shares
             if self._stopped:
                 raise Cancelled(STOPPING)
             left = [entry for entry in entries if entry.name in names]
-            download = Download(Order(order.url, left, order.clean), self._means)
+            download = Download(replace(order, artifacts=left), self._means)
             self._running.add(download)
             self._changed.notify_all()
         self._start(download)
         return [*shares, _Share(download.status, frozenset(names))]
+
+    def _wait(
+        self, order: Order, shares: list[_Share], gone: Future[None] | None, for_synchronous: bool = False
+    ) -> None:
+        """Wait for the shares of an order; what was given up for the sake of another's wish is ordered once more."""
+        for _ in range(_TRIES_AFTER_OTHERS):
+            failed_by_another = False
+            for share in shares:
+                wait = share.status.wait_for_synchronous if for_synchronous else share.status.wait
+                try:
+                    wait(gone=gone, names=share.names)
+                except CallerGone:
+                    raise
+                except DevServerError:
+                    if not share.is_failed_by_another():
+                        raise
+                    failed_by_another = True
+                share.check_required(order.url, self._catalogue)
+            if not failed_by_another:
+                return
+            shares = self._ordered(replace(order, clean=False))
+        for share in shares:
+            share.status.wait(gone=gone, names=share.names)
 
     def _known(self, url: ArchiveUrl, grace: float) -> list[_Share]:
         """The downloads that stage what the build lacks, waiting ``grace`` seconds for them to begin."""
@@ -376,7 +427,7 @@ class Downloader:
             names = {entry.name for entry in self._missing(url, entries)}
             found = []
             for status in self._downloads(url):
-                mine = frozenset(names & status.artifacts.keys())
+                mine = frozenset(names & status.shown.keys())
                 found += [_Share(status, mine)] if mine else []
                 names -= mine
             return None if names else found
@@ -410,5 +461,6 @@ class Downloader:
     def _noted(self, url: ArchiveUrl, work: Callable[[], None]) -> None:
         try:
             work()
-        except DevServerError as error:
-            self._board.note(url.build_path, f"the source is kept: {error}")
+        except Exception as error:
+            cause = as_devserver_error(error, url.build_path)
+            self._board.note(url.build_path, f"the source is kept: {cause}")

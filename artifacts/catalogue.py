@@ -106,6 +106,10 @@ class Catalogue:
             found[name] = replace(self._by_name[name], required=True)
         return list(found.values())
 
+    def pattern_of(self, name: str) -> str:
+        """What the objects of the artifact ``name`` are called, or those of a file that somebody named."""
+        return self._by_name[name].pattern if name in self._by_name else name.removeprefix(FILE)
+
     def brought_by(self, entries: Sequence[CatalogueEntry]) -> list[CatalogueEntry]:
         """What comes along with ``entries``, where the build has it, and is not among them."""
         names = {name: None for entry in entries for name in entry.brings}

@@ -25,7 +25,10 @@ class ControlFiles:
     @property
     def are_there(self) -> bool:
         """Whether the build has any tests here."""
-        return self._autotest.is_dir()
+        try:
+            return self._autotest.is_dir()
+        except OSError:  # a name that no directory can have
+            return False
 
     def all(self) -> list[str]:
         """The paths, relative to ``autotest/``, of all files named ``control`` or ``control.*``."""

@@ -317,10 +317,16 @@ class NotUnderWay(DevServerError):
 
 
 class OtherSite(DevServerError):
-    """A browser asks for a change, and not because of a page of this devserver."""
+    """A browser asks for the ``address``, which changes something, and not because of a page of this devserver."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.address = address
 
     def __str__(self) -> str:
-        return "a browser may ask for this from this devserver's own pages only, and this came from elsewhere"
+        return (
+            f"a browser may ask for {self.address} from this devserver's own pages only, and this came from elsewhere"
+        )
 
 
 class NoDownload(DevServerError):

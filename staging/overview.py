@@ -110,7 +110,7 @@ def overview(places: BuildPlaces, downloads: Sequence[BuildStatus], last_used: f
         return None
     artifacts = dict(staged.artifacts) if staged else {}
     for status in reversed(downloads):
-        for name, event in status.artifacts.items():
+        for name, event in status.shown.items():
             if name not in artifacts or not event.state.is_good:
                 artifacts[name] = _shown(event)
     under_way = [status.began_at for status in downloads if not status.is_over]

@@ -167,30 +167,36 @@ def make_build_directory(places: BuildPlaces) -> None:
 
 def publish_empty_file(places: BuildPlaces, name: str) -> None:
     """Make sure that the build's directory has a file ``name``: an empty one, where it has none."""
-    try:
-        (places.published / name).open("xb").close()
-    except FileExistsError:
+    path = places.published / name
+    if os.path.lexists(path):
         return
+    # First its record: a file that a crash left without one would be somebody else's for ever.
     write_json(places.records / f"empty{_FILES_SUFFIX}", {name: 0})
+    with suppress(FileExistsError):
+        path.open("xb").close()
 
 
 def remove_build(places: BuildPlaces) -> None:
-    """Remove all that was published or fetched of a build, and its records; what somebody else put there stays.
+    """Remove all that was published or fetched of a build, and its records; what somebody else put there stays, and so
+    does a file that is its own source.
 
     Who is reading a file reads it to its end. A crash in the middle leaves files that the next publication replaces,
     and nothing that counts as staged. The caller holds the build's lock, and nobody stages it.
     """
     with _publishing(places):
+        manifest = Manifest.read(places) or Manifest("")
+        kept = [_files_of_its_own(places, manifest.archive_url, record) for record in manifest.artifacts.values()]
+        files = published_files(places).difference(*kept)
         places.manifest.unlink(missing_ok=True)
-        files = published_files(places)
         for path in files:
             (places.published / path).unlink(missing_ok=True)
         for record in (*places.records.glob(f"*{_FILES_SUFFIX}"), places.last_use):
             record.unlink(missing_ok=True)
-        for folder in {path.partition("/")[0] for path in files if "/" in path} | {RESERVED_NAME}:
+        for folder in {path.partition("/")[0] for path in files if "/" in path}:
             _remove_empty_directories(places.published / folder)
-        with suppress(OSError):  # it holds something else
-            places.published.rmdir()
+        for directory in (places.records, places.published):
+            with suppress(OSError):  # it holds something else
+                directory.rmdir()
         shutil.rmtree(places.staging, ignore_errors=True)
 
 

@@ -1,11 +1,11 @@
-"""What is known of every download: events in, states out, and whoever waits is woken."""
+"""What is known of one download: events in, states out, and whoever waits is woken."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent import futures
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from threading import Lock
 from time import time
@@ -103,6 +103,7 @@ class BuildStatus:
         self.synchronous = frozenset(name for name, synchronous in artifacts.items() if synchronous)
         self._lock = Lock()
         self._latest = {name: Event(build, name, State.PENDING) for name in artifacts}
+        self._superseded: set[str] = set()
         self._begun: Future[None] = Future()
         self._outcome: Future[None] = Future()
         self._outcomes: dict[frozenset[str], Future[None]] = {frozenset(artifacts): self._outcome}
@@ -116,6 +117,12 @@ class BuildStatus:
             return dict(self._latest)
 
     @property
+    def shown(self) -> dict[str, Event]:
+        """The same, but for those that another download has staged, or tried to, since this one failed."""
+        with self._lock:
+            return {name: event for name, event in self._latest.items() if name not in self._superseded}
+
+    @property
     def state(self) -> State:
         """The state of all of it, derived from the artifacts'."""
         return derived_state(event.state for event in self.artifacts.values())
@@ -124,6 +131,17 @@ class BuildStatus:
     def is_over(self) -> bool:
         """Whether nothing of it is under way; after a failure, some of it may be."""
         return all(event.state.is_final for event in self.artifacts.values())
+
+    @property
+    def is_worth_showing(self) -> bool:
+        """Whether the manifest does not say all of it: something is under way, or failed and was not tried again."""
+        return not all(event.state.is_good for event in self.shown.values())
+
+    def supersede(self, names: Iterable[str]) -> None:
+        """Take note that what became of these artifacts here does not count any more."""
+        with self._lock:
+            over = {name for name, event in self._latest.items() if event.state.is_final}
+            self._superseded |= over.intersection(names)
 
     def is_under_way(self, name: str) -> bool:
         """Whether the artifact is one of this download's, and its outcome is open."""
@@ -143,8 +161,11 @@ class BuildStatus:
         with self._lock:
             were_done = self._are_done()
             news = []
-            for event in events:
-                before = self._latest[event.artifact]
+            for told in events:
+                before = self._latest[told.artifact]
+                # Who gives up says nothing of bytes; and none that came are taken back.
+                done, total = max(told.bytes_done, before.bytes_done), max(told.bytes_total, before.bytes_total)
+                event = replace(told, bytes_done=done, bytes_total=total)
                 if not before.state.is_final:
                     self._latest[event.artifact] = event
                     news.append((event, before))
@@ -170,6 +191,8 @@ class BuildStatus:
         if is_any:
             for names, outcome in self._outcomes.items():
                 _settle(outcome, [self._latest[name] for name in names])
+            if not self._begun.done() and all(event.state.is_final for event in self._latest.values()):
+                self._begun.set_result(None)
 
     def begin(self) -> None:
         """Take note that the archive has all that is wanted: where no artifact is synchronous, nobody waits longer."""
@@ -222,86 +245,9 @@ class BuildStatus:
             raise error
 
 
-Listener = Callable[[BuildStatus, Event, Change], None]
-
-
-class StatusBoard:
-    """The downloads of every build that are under way or went wrong, and the listeners that are told of every event.
-
-    What went well is in the manifest.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._builds: dict[str, list[BuildStatus]] = {}
-        self._listeners: list[Listener] = []
-        self._readers: list[Callable[[str, str], None]] = []
-        self._removal_listeners: list[Callable[[str], None]] = []
-
-    def subscribe(self, listener: Listener) -> None:
-        """Call ``listener`` with every event from now on, in the thread that reports it."""
-        self._listeners.append(listener)
-
-    def subscribe_to_notes(self, reader: Callable[[str, str], None]) -> None:
-        """Call ``reader`` with a build path and every sentence that an operator should know of it."""
-        self._readers.append(reader)
-
-    def subscribe_to_removals(self, listener: Callable[[str], None]) -> None:
-        """Call ``listener`` with the path of every build that is removed."""
-        self._removal_listeners.append(listener)
-
-    def note(self, build: str, text: str) -> None:
-        """Tell the operator something of a build."""
-        for reader in self._readers:
-            reader(build, text)
-
-    def show(self, status: BuildStatus) -> None:
-        """Add a download; failures of the artifacts that it stages anew are forgotten."""
-        with self._lock:
-            names = status.artifacts.keys()
-            others = [
-                one for one in self._builds.get(status.build, ()) if not one.is_over or one.artifacts.keys() - names
-            ]
-            self._builds[status.build] = [*others, status]
-
-    def downloads(self, build: str) -> list[BuildStatus]:
-        """The build's downloads that are shown, the newest first."""
-        with self._lock:
-            return list(reversed(self._builds.get(build, ())))
-
-    def builds(self) -> list[str]:
-        """The builds that have a download that is shown."""
-        with self._lock:
-            return list(self._builds)
-
-    def removed(self, build: str) -> None:
-        """Tell that the build was removed, and show its downloads no more that are over."""
-        with self._lock:
-            self._keep(build, [one for one in self._builds.get(build, ()) if not one.is_over])
-        self.note(build, "removed")
-        for listener in self._removal_listeners:
-            listener(build)
-
-    def report(self, status: BuildStatus, *events: Event) -> None:
-        """Apply ``events`` to ``status``, all at once, and tell the listeners of those that change anything."""
-        changes = status.apply(events)
-        for event, change in changes:
-            for listener in self._listeners:
-                listener(status, event, change)
-        if changes and status.is_over and status.state.is_good:
-            with self._lock:
-                self._keep(status.build, [one for one in self._builds.get(status.build, ()) if one is not status])
-
-    def _keep(self, build: str, downloads: list[BuildStatus]) -> None:
-        if downloads:
-            self._builds[build] = downloads
-        else:
-            self._builds.pop(build, None)
-
-
 def derived_state(states: Iterable[State]) -> State:
     """The state of a whole whose parts are in ``states``."""
-    present = set(states)
+    present = set(states) or {State.PENDING}
     for decisive in (State.FAILED, State.CANCELLED, State.STAGING, State.DOWNLOADING):
         if decisive in present:
             return decisive
@@ -315,6 +261,7 @@ def _cause(event: Event) -> DevServerError:
 def _settle(outcome: Future[None], events: list[Event]) -> None:
     """Set ``outcome`` if it is known by now: at the first failure, or when all is good."""
     bad = [event for event in events if event.state.is_final and not event.state.is_good]
+    bad.sort(key=lambda event: event.state is not State.FAILED)  # a cause of its own comes first
     if outcome.done() or not (bad or all(event.state.is_good for event in events)):
         return
     if bad:

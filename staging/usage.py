@@ -11,6 +11,7 @@ from time import monotonic
 from staging.layout import BuildPlaces
 
 _EXACT_TO = 60.0  # seconds
+_MOST_IN_MIND = 10_000  # builds
 
 
 class LastUse:
@@ -26,6 +27,8 @@ class LastUse:
         with self._lock:
             if monotonic() < self._noted_at.get(build_path, -_EXACT_TO) + _EXACT_TO:
                 return
+            if len(self._noted_at) >= _MOST_IN_MIND:
+                self._noted_at.clear()
             self._noted_at[build_path] = monotonic()
         with suppress(OSError):
             descriptor = os.open(self._file(build_path), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -125,7 +125,7 @@ def test_builds_are_listed_in_pages(server: DevServer, archive: FakeArchive) -> 
         ("POST", "/builds", b'{"archive_url": "gs://a/b", "files": ["../x"]}', 400, "InvalidParameter"),
         ("POST", "/builds", b'{"archive_url": "gs://a/b", "files": [""]}', 400, "InvalidParameter"),
         ("POST", "/builds", b'{"archive_url": "gs://a/b", "files": ["x", "\\ud800"]}', 400, "InvalidParameter"),
-        ("POST", "/builds", b'{"archive_url": "gs://bucket", "files": ["x"]}', 400, "InvalidParameter"),
+        ("POST", "/builds", b'{"archive_url": "gs://bucket", "files": ["x"]}', 400, "InvalidArchiveUrl"),
         ("PUT", "/builds", b"{}", 405, "MethodNotAllowed"),
         ("GET", "/nothing", None, 404, "NotFound"),
     ],
@@ -186,7 +186,7 @@ def test_a_stream_goes_forward_only_and_ends_with_the_outcome(start_server: Star
                 seen[data["artifact"]] = now
         assert kinds[-1] == "outcome"
         assert "outcome" not in kinds[:-1]
-        assert data == {"state": "staged", "cause": None}
+        assert data == {"build": build.path, "state": "staged", "cause": None}
         assert {state for state, _ in seen.values()} == {ORDER.index("staged")}
         assert len(kinds) > 2 * len(seen)
 
@@ -205,7 +205,7 @@ def test_a_stream_that_was_cut_off_goes_on_behind_its_last_event(
         reader = threading.Thread(target=lambda: events.extend(rest))
         reader.start()
     reader.join(20)
-    assert events[-1][1:] == ("outcome", {"state": "staged", "cause": None})
+    assert events[-1][1:] == ("outcome", {"build": build.path, "state": "staged", "cause": None})
     told = {data["artifact"] for _, kind, data in events if kind == "artifact"}
     assert "autotest" in told
     assert not told & {"stateful", "full_payload", "test_suites"}

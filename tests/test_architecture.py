@@ -18,6 +18,7 @@ LAYERS = (
     ("staging.archives.gcs", "staging.archives.directory"),
     ("staging.archives",),
     ("staging.locks", "staging.status"),
+    ("staging.board",),
     ("staging.priority", "staging.slots", "staging.build_locks", "staging.control_files"),
     ("staging.manifest", "staging.fetching", "staging.tree"),
     ("staging.reading",),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.builds import Build
+from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
-from tests.servers import PROJECT, DevServer
-from web.client import Client, ClientError, RequestRefused, ServerUnreachable, StagingFailed, StillStaging
+from tests.servers import PROJECT, DevServer, check_success, eventually
+from web.client import Client, ClientError, RequestRefused, ServerBusy, ServerUnreachable, StagingFailed, StillStaging
 
 
 def test_a_harness_stages_a_build_with_it(server: DevServer, build: Build) -> None:
@@ -55,11 +57,38 @@ def test_a_timeout_is_told_as_one(server: DevServer, archive: FakeArchive, build
         client.stage(build.url, artifacts=["stateful"], clean=True, timeout=0.5)
 
 
-def test_a_server_that_is_not_there_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.sleep", lambda _: None)
+def test_a_server_that_is_not_there_is_one_error() -> None:
     with pytest.raises(ServerUnreachable, match="cannot be reached"):
-        Client("http://127.0.0.1:9").is_staged("gs://a/b/c", artifacts=["stateful"])
+        Client("http://127.0.0.1:9", patience=0.6).is_staged("gs://a/b/c", artifacts=["stateful"])
     assert issubclass(ServerUnreachable, ClientError)
+
+
+def test_a_restart_of_the_server_is_waited_for(start_server: StartServer, build: Build) -> None:
+    first = start_server()
+    port = first.port
+    first.close()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(Client(f"http://127.0.0.1:{port}").stage, build.url, ["stateful"])
+        second = start_server("--port", str(port), name="second")
+        answer.result(30)
+    assert (second.static_dir / build.path / "stateful.tgz").exists()
+
+
+def test_no_room_for_another_waiter_is_waited_for(
+    start_server: StartServer, archive: FakeArchive, build: Build
+) -> None:
+    server = start_server("--max-threads", "1")
+    probe = {"archive_url": build.url, "timeout": "0.1"}
+    with ThreadPoolExecutor(2) as pool, archive.holding("autotest.tar.bz2") as reached:
+        check_success(server.download(build.url))
+        assert reached.wait(10)
+        waiting = pool.submit(Client(server.url).wait_for_status, build.url)
+        eventually(lambda: server.get("/wait_for_status", **probe).status_code == 503)
+        with pytest.raises(ServerBusy):
+            Client(server.url, patience=0.5).wait_for_status(build.url)
+        patient = pool.submit(Client(server.url).wait_for_status, build.url)
+    patient.result(30)
+    waiting.result(30)
 
 
 def test_it_needs_no_cherrypy() -> None:

@@ -84,15 +84,19 @@ def server(archive: FakeArchive, tmp_path_factory: pytest.TempPathFactory) -> It
     server.close()
 
 
+HTML = "text/html;charset=utf-8"
+
+
 class Row(NamedTuple):
     """A request, and its answer: ``body`` is the whole of it, or what it has to match where that is a pattern."""
 
     request: str
     status: int
     body: str | re.Pattern[str]
-    content_type: str = "text/plain;charset=utf-8"
+    content_type: str | None = "text/plain;charset=utf-8"
     method: str = "GET"
     headers: tuple[tuple[str, str], ...] = ()
+    answered: tuple[tuple[str, str], ...] = ()  # headers of the answer
 
 
 def bad(request: str, status: int, kind: str, text: str = "") -> Row:
@@ -163,6 +167,11 @@ ROWS = [
     Row(f"/stage?local_path={{root}}/{TARGET}/R20-1.0.0-local&artifacts=stateful", 200, "Success"),
     Row(f"/stage?local_path={{static}}/inside/{TARGET}/R20-1.0.0-local&artifacts=stateful,symbols", 200, "Success"),
     page("/stage", "/stage", "archive_url", "artifacts"),
+    bad("/stage/foo", 404, "NotFound"),
+    bad("/download/gs", 404, "NotFound"),
+    bad("/latestbuild/foo", 404, "NotFound"),
+    bad("/locate_file/foo", 404, "NotFound"),
+    bad(f"/stage?archive_url={URL}&files=missing*.log", 500, "ObjectNotFound", re.escape(f"{URL}/missing*.log")),
     # /is_staged
     Row(f"/is_staged?archive_url={URL}&artifacts=full_payload,stateful", 200, "True"),
     Row(f"/is_staged?archive_url={ENCODED}&artifacts=stateful&files=", 200, "True"),
@@ -189,6 +198,8 @@ ROWS = [
     bad("/latestbuild?target=../versions-secret", 400, "InvalidParameter", "target"),
     bad("/latestbuild?target=versions&milestone=seventeen", 400, "InvalidParameter", "milestone"),
     bad("/latestbuild?milestone=R17", 400, "InvalidParameter", "target"),
+    bad("/latestbuild?target=/", 400, "InvalidParameter", "target"),
+    bad(f"/latestbuild?target=versions&milestone=R{'9' * 5000}", 400, "InvalidParameter", "milestone"),
     page("/latestbuild", "/latestbuild", "milestone"),
     # /controlfiles and /list_suite_controls
     Row(f"/controlfiles?build={BUILD}", 200, ALL_CONTROLS),
@@ -210,6 +221,7 @@ ROWS = [
     bad(f"/controlfiles?build={BUILD}&control_path=../../secret", 400, "InvalidParameter", "control_path"),
     bad("/controlfiles?build=../static-secret", 400, "InvalidParameter", "build"),
     bad("/controlfiles?build=no/build&suite_name=bvt", 500, "NotStaged", NO_MAP),
+    Row(f"/controlfiles?build={'a' * 300}", 200, f"Unknown build path {'a' * 300}/autotest"),
     bad("/controlfiles?suite_name=bvt", 400, "InvalidParameter", "build"),
     page("/controlfiles", "/controlfiles", "control_path"),
     Row(
@@ -232,6 +244,11 @@ ROWS = [
         f"/list_image_dir?archive_url={ARCHIVE}/R97-never",
         200,
         f"{ARCHIVE}/R97-never has not been staged on this devserver.",
+    ),
+    Row(
+        f"/list_image_dir?archive_url=gs://other-bucket/{TARGET}/{DONE}",
+        200,
+        f"gs://other-bucket/{TARGET}/{DONE} has not been staged on this devserver.",
     ),
     bad("/list_image_dir", 400, "InvalidParameter", "archive_url"),
     Row(
@@ -269,7 +286,24 @@ ROWS = [
     Row(f"/static/{BUILD}/sub/deeper/file.txt", 200, "nested"),
     Row("/static/top.txt", 200, "at the top"),
     Row("/static/one/two/three/four/file.txt?gs_bucket=x", 200, "deep", headers=(("Negotiate", "vlist"),)),
-    Row(f"/static/{BUILD}/sub/deeper/file.txt", 206, "sted", headers=(("Range", "bytes=2-"),)),
+    Row(
+        f"/static/{BUILD}/sub/deeper/file.txt",
+        206,
+        "sted",
+        headers=(("Range", "bytes=2-"),),
+        answered=(("Content-Range", "bytes 2-5/6"), ("Accept-Ranges", "bytes")),
+    ),
+    Row(f"/static/{BUILD}/sub/deeper/file.txt", 200, "", method="HEAD", answered=(("Content-Length", "6"),)),
+    Row(f"/static/{BUILD}", 301, "", None, answered=(("Location", f"/static/{BUILD}/"),)),
+    Row("/check_health", 405, re.compile("MethodNotAllowed"), HTML, "POST", answered=(("Allow", "GET, HEAD"),)),
+    Row("/download", 405, re.compile("MethodNotAllowed"), HTML, "DELETE", answered=(("Allow", "GET, POST"),)),
+    Row(
+        "/download?archive_url=http://a/b",
+        400,
+        re.compile('"type": "urn:devserver:error:InvalidArchiveUrl"'),
+        "application/problem+json",
+        headers=(("Accept", "application/json"),),
+    ),
     Row(f"/static/{BUILD}/debug/breakpad/a.sym", 200, "symbols", "application/octet-stream"),
     Row(f"/static/{BUILD}/chromiumos_base_image.bin", 200, "of its own", "application/octet-stream"),
     bad(f"/static/{BUILD}/debug/tests/b", 404, "NotFound"),
@@ -282,9 +316,12 @@ ROWS = [
 def test_the_answer_is_the_contracts(server: DevServer, row: Row) -> None:
     root = server.static_dir.parent / "root"
     request = row.request.replace("{root}", str(root)).replace("{static}", str(server.static_dir))
-    answer = requests.request(row.method, server.url + request, headers=dict(row.headers), timeout=60)
+    answer = requests.request(
+        row.method, server.url + request, headers=dict(row.headers), timeout=60, allow_redirects=False
+    )
     assert answer.status_code == row.status, answer.text
-    assert answer.headers["Content-Type"] == row.content_type
+    assert answer.headers.get("Content-Type") == row.content_type
+    assert row.answered == tuple((name, answer.headers.get(name)) for name, _ in row.answered)
     text = answer.content.decode()
     if isinstance(row.body, str):
         assert text == row.body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from html import unescape
@@ -11,12 +12,20 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import requests
+from requests.adapters import HTTPAdapter
 
 _CONNECT_TIMEOUT = 10.0  # seconds
 _ANSWER_TIMEOUT = 60.0  # seconds, of what does not wait for anything
-_TRIES = 5  # of a request that found no server, or one without room
-_LONGEST_PAUSE = 10.0  # seconds between two of them
+_LONGEST_PAUSE = 10.0  # seconds between two tries
+# A devserver whose machine lost its power says nothing: the kernel asks it now and then whether it is still there.
+_KEEPALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6),
+]
 _STREAM_SILENCE = 60.0  # seconds; the server says something every fifteen
+_LAST_KINDS = ("outcome", "removed")
 _CAUSE = re.compile(r"(?m)^(.*)\n\s*</pre>")
 
 
@@ -29,7 +38,11 @@ class ServerUnreachable(ClientError):
 
 
 class ServerBusy(ClientError):
-    """The devserver has no room for another client that waits."""
+    """The devserver has no room for another client that waits; it may after ``retry_after`` seconds."""
+
+    def __init__(self, text: str, retry_after: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
 
 
 class RequestRefused(ClientError):
@@ -48,7 +61,7 @@ class StatusEvent(NamedTuple):
     """One event of a build.
 
     Attributes:
-        kind: ``artifact``, or ``outcome`` for the last one.
+        kind: ``artifact``, or for the last one ``outcome``, or ``removed`` where the build was taken away.
         data: of an artifact its name (``artifact``), ``state``, ``bytes_done``, ``bytes_total`` and ``cause``; of the
             outcome ``state`` and ``cause``.
 
@@ -61,9 +74,13 @@ class StatusEvent(NamedTuple):
 class Client:
     """Asks one devserver. Any number of threads may use one client."""
 
-    def __init__(self, url: str) -> None:
-        """``url`` is the devserver's: ``http://devserver:8080``."""
+    def __init__(self, url: str, patience: float = 90.0) -> None:
+        """A client of the devserver at ``url``: ``http://devserver:8080``.
+
+        For ``patience`` seconds it may be away, or without room: it may be starting anew.
+        """
         self._url = url.rstrip("/")
+        self._patience = patience
 
     def download(self, archive_url: str, timeout: float | None = None) -> None:
         """Stage a build; returns once what a device needs first is staged.
@@ -95,7 +112,8 @@ class Client:
         Raises like :meth:`download`.
         """
         options = {"clean": str(clean), "async": str(in_background)}
-        self._ask("/stage", {**_named(archive_url, artifacts, files), **options}, timeout)
+        longest = _ANSWER_TIMEOUT if in_background and timeout is None else timeout
+        self._ask("/stage", {**_named(archive_url, artifacts, files), **options}, longest)
 
     def is_staged(self, archive_url: str, artifacts: Sequence[str] = (), files: Sequence[str] = ()) -> bool:
         """Whether what is named of a build is staged.
@@ -105,41 +123,46 @@ class Client:
             RequestRefused, ServerUnreachable, ServerBusy
 
         """
-        return self._ask("/is_staged", _named(archive_url, artifacts, files), _ANSWER_TIMEOUT) == "True"
+        try:
+            return self._ask("/is_staged", _named(archive_url, artifacts, files), _ANSWER_TIMEOUT) == "True"
+        except StillStaging:
+            raise ServerUnreachable(f"{self._url} does not answer") from None
 
     def events(self, build_path: str) -> Iterator[StatusEvent]:
         """The events of a build, from its present state to its outcome; a stream that breaks off is gone on with.
 
         Raises:
             RequestRefused: nothing is known of the build.
-            ServerUnreachable: for longer than a few tries.
+            ServerUnreachable, ServerBusy: for longer than a restart takes.
 
         """
         address = f"{self._url}/api/v1/builds/{quote(build_path, safe='')}/events"
-        last_id, failures = "", 0
+        last_id = ""
+        retry = _Retry(None, self._patience)
         while True:
             try:
                 for identity, event in _streamed(address, last_id):
-                    last_id, failures = identity or last_id, 0
+                    last_id = identity or last_id
+                    retry = _Retry(None, self._patience)
                     yield event
-                    if event.kind == "outcome":
+                    if event.kind in _LAST_KINDS:
                         return
-                cause: Exception = ServerUnreachable("it ended the stream")
-            except (requests.RequestException, ServerBusy) as error:
+                cause: ClientError = ServerUnreachable(f"{self._url} ended the stream")
+            except requests.RequestException as error:
+                cause = ServerUnreachable(f"{self._url} cannot be reached: {type(error).__name__}")
+            except (ServerUnreachable, ServerBusy) as error:
                 cause = error
-            failures += 1
-            if failures == _TRIES:
-                raise ServerUnreachable(f"{self._url} cannot be reached: {type(cause).__name__}") from cause
-            time.sleep(_pause(failures))
+            retry.wait_after(cause)
 
     def _ask(self, method: str, query: Mapping[str, str], timeout: float | None) -> str:
-        """The text of the answer; a server that is not there, or has no room, is asked again a few times."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        failures = 0
+        """The text of the answer; a server that is not there, or has no room, is asked again for a while."""
+        retry = _Retry(timeout, self._patience)
         while True:
-            left = None if deadline is None else max(0.001, deadline - time.monotonic())
+            left = retry.seconds_left()
+            connecting = _CONNECT_TIMEOUT if left is None else min(_CONNECT_TIMEOUT, left)
             try:
-                answer = requests.get(self._url + method, query, timeout=(_CONNECT_TIMEOUT, left))
+                with _session() as session:
+                    answer = session.get(self._url + method, params=query, timeout=(connecting, left))
                 if answer.status_code == 200:
                     return answer.text
                 error = _error_of(answer)
@@ -147,18 +170,50 @@ class Client:
                 raise StillStaging(f"no answer after {timeout:g} s; the devserver goes on") from None
             except requests.RequestException as cause:
                 error = ServerUnreachable(f"{self._url} cannot be reached: {type(cause).__name__}")
-            failures += 1
-            if failures == _TRIES or not isinstance(error, ServerUnreachable | ServerBusy):
+            if not isinstance(error, ServerUnreachable | ServerBusy):
                 raise error
-            time.sleep(_pause(failures))
+            retry.wait_after(error)
+
+
+class _Retry:
+    """When a request is made again, and until when."""
+
+    def __init__(self, timeout: float | None, patience: float) -> None:
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._until = time.monotonic() + patience
+        self._failures = 0
+
+    def seconds_left(self) -> float | None:
+        """Of the caller's own time; None where that has no end."""
+        return None if self._deadline is None else max(0.001, self._deadline - time.monotonic())
+
+    def wait_after(self, error: ClientError) -> None:
+        """Wait, after a failure, as long as that asks for; raises ``error`` where there is no time for another try."""
+        self._failures += 1
+        pause = getattr(error, "retry_after", 0.0) or min(0.25 * 2.0**self._failures, _LONGEST_PAUSE)
+        ends = self._until if self._deadline is None else min(self._until, self._deadline)
+        if time.monotonic() + pause > ends:
+            raise error
+        time.sleep(pause)
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.mount("http://", _Adapter())
+    session.mount("https://", _Adapter())
+    return session
+
+
+class _Adapter(HTTPAdapter):
+    """Connections that notice a server that is no more."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """See requests' own adapter."""
+        super().init_poolmanager(*args, **options, socket_options=_KEEPALIVE)
 
 
 def _named(archive_url: str, artifacts: Sequence[str], files: Sequence[str]) -> dict[str, str]:
     return {"archive_url": archive_url, "artifacts": ",".join(artifacts), "files": ",".join(files)}
-
-
-def _pause(failures: int) -> float:
-    return min(0.5 * 2.0 ** (failures - 1), _LONGEST_PAUSE)
 
 
 def _error_of(answer: requests.Response) -> ClientError:
@@ -170,16 +225,23 @@ def _error_of(answer: requests.Response) -> ClientError:
         match = _CAUSE.search(answer.text)
         cause = unescape(match[1]) if match else f"status {answer.status_code}"
     if answer.status_code == 503:
-        return ServerBusy(cause)
+        return ServerBusy(cause, _seconds(answer.headers.get("Retry-After", "")))
+    if answer.status_code == 502:  # of the web server in front, while the devserver is starting anew
+        return ServerUnreachable(cause)
     if answer.status_code == 504:
         return StillStaging(cause)
     return StagingFailed(cause) if answer.status_code >= 500 else RequestRefused(cause)
 
 
+def _seconds(retry_after: str) -> float:
+    return min(float(retry_after), _LONGEST_PAUSE) if retry_after.isascii() and retry_after.isdigit() else 0.0
+
+
 def _streamed(address: str, last_id: str) -> Iterator[tuple[str, StatusEvent]]:
     """The events of one connection, behind the one that ``last_id`` names."""
     headers = {"Last-Event-ID": last_id} if last_id else {}
-    with requests.get(address, headers=headers, stream=True, timeout=(_CONNECT_TIMEOUT, _STREAM_SILENCE)) as answer:
+    timeout = (_CONNECT_TIMEOUT, _STREAM_SILENCE)
+    with _session() as session, session.get(address, headers=headers, stream=True, timeout=timeout) as answer:
         if answer.status_code != 200:
             raise _error_of(answer)
         yield from _parsed_events(answer)

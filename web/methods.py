@@ -52,7 +52,7 @@ def refuse_other_sites() -> None:
 
     """
     if is_of_other_site(cherrypy.request.headers):
-        raise OtherSite
+        raise OtherSite(cherrypy.request.script_name + cherrypy.request.path_info)
 
 
 def documented(handler: Handler) -> Handler:

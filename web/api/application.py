@@ -111,6 +111,8 @@ class Api:
         streams = self._streams
         events = streams.stream_all(last_id) if build is None else streams.stream(build_path_of(build), last_id)
         cherrypy.response.headers.update({"Content-Type": EVENT_STREAM, "Cache-Control": "no-store"})
+        if cherrypy.request.method == "HEAD":
+            return iter(())
         client = cherrypy.serving.request.wsgi_environ[SOCKET_KEY]
         return _Seated(events, self._waiting_room.seat(client))
 

@@ -9,6 +9,7 @@ from secrets import token_hex
 from threading import Condition, Lock
 from typing import TypeVar
 
+from staging.errors import NotStaged
 from staging.overview import BuildView
 from staging.status import BuildStatus, Change, Event
 from web.api.schemas import Json, cause_json
@@ -28,9 +29,17 @@ class EventStreams:
     Numbers are those of this server's run: a client that comes back to another run is given the present state.
     """
 
-    def __init__(self, view: Callable[[str], BuildView], views_under_way: Callable[[], list[BuildView]]) -> None:
-        """``view`` gives a build as it is now, ``views_under_way`` all that are being staged."""
+    def __init__(
+        self,
+        view: Callable[[str], BuildView],
+        is_under_way: Callable[[str], bool],
+        views_under_way: Callable[[], list[BuildView]],
+    ) -> None:
+        """``view`` gives a build as it is now, ``is_under_way`` tells whether it is being staged, and
+        ``views_under_way`` gives all that are.
+        """
         self._view = view
+        self._is_under_way = is_under_way
         self._views_under_way = views_under_way
         self._run = token_hex(4)
         self._lock = Lock()
@@ -71,6 +80,7 @@ class EventStreams:
         self._view(build_path)
         with self._lock:
             log = self._log_of(build_path)
+            log.followers += 1
             position = self._position_of(last_id, log)
         if position is not None:
             return self._following(build_path, log, position, [])
@@ -90,8 +100,9 @@ class EventStreams:
     def _add(self, build_path: str, kind: str, data: Json) -> None:
         with self._lock:
             self._last += 1
+            message = self._id(self._last) + _message(kind, data)  # made once, for however many listen
             for log in (self._log_of(build_path), self._of_all):
-                log.add(self._last, kind, data)
+                log.add(self._last, message)
                 log.changed.notify_all()
 
     def _log_of(self, build_path: str) -> _Log:
@@ -100,9 +111,16 @@ class EventStreams:
         if log is None:
             log = self._logs[build_path] = _Log(self._lock, self._last)
             if len(self._logs) > _BUILDS_REMEMBERED:
-                self._logs.popitem(last=False)
+                self._forget_a_log()
         self._logs.move_to_end(build_path)
         return log
+
+    def _forget_a_log(self) -> None:
+        """Forget the log in which nothing happened for longest, of those that nobody follows."""
+        for build_path, log in self._logs.items():
+            if not log.followers:
+                del self._logs[build_path]
+                return
 
     def _position_of(self, last_id: str, log: _Log) -> int | None:
         """The number of the event after which a client goes on; None where that is not remembered."""
@@ -137,21 +155,32 @@ class EventStreams:
         return [*messages[:-1], *(self._id(position) + message for message in messages[-1:])]
 
     def _following(self, build_path: str, log: _Log, position: int, first: list[bytes]) -> Iterator[bytes]:
-        yield from first
-        while True:
-            view = self._view(build_path)  # before the events: what it knows of the outcome, they all came before
+        try:
+            yield from first
+            while True:
+                is_under_way = self._is_under_way(build_path)  # before the events: the last of them came before its end
+                with self._lock:
+                    if is_under_way and not log.after(position):
+                        log.changed.wait(_HEARTBEAT)
+                    events = log.after(position)
+                    position = events[-1][0] if events else position
+                if events:
+                    yield b"".join(message for _, message in events)
+                elif is_under_way:
+                    yield _NOTHING
+                else:
+                    yield self._id(position) + self._outcome(build_path)
+                    return
+        finally:
             with self._lock:
-                if view.is_under_way and not log.after(position):
-                    log.changed.wait(_HEARTBEAT)
-                events = log.after(position)
-            for position, kind, data in events:
-                yield self._id(position) + _message(kind, data)
-            if not events and not view.is_under_way:
-                outcome = {"build": build_path, "state": view.state.value, "cause": _cause_of(view)}
-                yield self._id(position) + _message("outcome", outcome)
-                return
-            if not events:
-                yield _NOTHING
+                log.followers -= 1
+
+    def _outcome(self, build_path: str) -> bytes:
+        try:
+            view = self._view(build_path)
+        except NotStaged:  # it was removed at this moment
+            return _message("removed", {"build": build_path})
+        return _message("outcome", {"build": build_path, "state": view.state.value, "cause": _cause_of(view)})
 
     def _following_all(self, position: int, first: list[bytes]) -> Iterator[bytes]:
         yield _NOTHING  # so that the client knows at once that it is connected
@@ -161,13 +190,11 @@ class EventStreams:
                 if not self._is_closed and not self._of_all.after(position):
                     self._of_all.changed.wait(_HEARTBEAT)
                 events = self._of_all.after(position)
+                position = events[-1][0] if events else position
                 is_closed = self._is_closed
-            for position, kind, data in events:
-                yield self._id(position) + _message(kind, data)
+            yield b"".join(message for _, message in events) or _NOTHING
             if is_closed:
                 return
-            if not events:
-                yield _NOTHING
 
     def _id(self, number: int) -> bytes:
         return f"id: {self._run}-{number}\n".encode()
@@ -179,20 +206,22 @@ class _Log:
     Attributes:
         changed: is notified of every event.
         forgotten: the number of the last event that may have been this build's and is not here any more.
+        followers: how many streams go on with it.
 
     """
 
     def __init__(self, lock: Lock, forgotten: int) -> None:
         self.changed = Condition(lock)
         self.forgotten = forgotten
-        self._events: deque[tuple[int, str, Json]] = deque()
+        self.followers = 0
+        self._events: deque[tuple[int, bytes]] = deque()
 
-    def add(self, number: int, kind: str, data: Json) -> None:
-        self._events.append((number, kind, data))
+    def add(self, number: int, message: bytes) -> None:
+        self._events.append((number, message))
         if len(self._events) > _EVENTS_REMEMBERED:
             self.forgotten = self._events.popleft()[0]
 
-    def after(self, number: int) -> list[tuple[int, str, Json]]:
+    def after(self, number: int) -> list[tuple[int, bytes]]:
         """The events after that one, the newest last."""
         if not self._events or self._events[-1][0] <= number:
             return []

@@ -50,9 +50,10 @@ class WaitingRoom:
         finally:
             with self._lock:
                 self._free += 1
-                del self._gone[number]
-                with suppress(OSError):
-                    self._watch().unregister(number)
+                if self._gone.get(number) is gone:  # who leaves late may find another client's in its place
+                    del self._gone[number]
+                    with suppress(OSError):
+                        self._watch().unregister(number)
 
     def _watch(self) -> select.epoll:
         """The set of connections that one thread watches, which starts with the first of them."""

@@ -13,7 +13,7 @@ from devserver_util import build_directory, latest_build, latest_official
 from downloader import Downloader
 from staging.archives import open_archive
 from staging.control_files import AUTOTEST, ControlFiles
-from staging.errors import InvalidParameter, NotStaged
+from staging.errors import BuildConflict, InvalidParameter, NotStaged
 from staging.versions import milestone_of
 from web.methods import answers, as_text, documented
 from web.parameters import names, optional_text, text
@@ -22,6 +22,7 @@ from web.rpcs.staging import EXAMPLE_URL
 _EXAMPLE_BUILD = "x86-mario-release/R17-1413.0.0-a1-b1346"
 _IMAGE_ARCHIVE = "gs://chromeos-image-archive"  # where official builds are, unless the caller says otherwise
 _LATEST_OFFICIAL = "latest-official"
+_MOST_DIGITS = 9  # of a milestone
 _PATIENCE = 20.0  # seconds that the archive may say nothing
 
 
@@ -34,7 +35,7 @@ class BuildRpcs:
 
     @answers("GET", "POST")
     @documented
-    def latestbuild(self, /, target: Any = None, milestone: Any = None, **_ignored: Any) -> bytes:
+    def latestbuild(self, /, *, target: Any = None, milestone: Any = None, **_ignored: Any) -> bytes:
         """The newest version of a target's builds that are on this devserver.
 
         target
@@ -50,7 +51,7 @@ class BuildRpcs:
     @answers("GET", "POST")
     @documented
     def controlfiles(
-        self, /, build: Any = None, control_path: Any = None, suite_name: Any = None, **_ignored: Any
+        self, /, *, build: Any = None, control_path: Any = None, suite_name: Any = None, **_ignored: Any
     ) -> bytes:
         """The control files of a build that is staged here, or the text of one.
 
@@ -75,7 +76,7 @@ class BuildRpcs:
 
     @answers("GET", "POST")
     @documented
-    def list_suite_controls(self, /, build: Any = None, suite_name: Any = None, **_ignored: Any) -> bytes:
+    def list_suite_controls(self, /, *, build: Any = None, suite_name: Any = None, **_ignored: Any) -> bytes:
         """The texts of a suite's control files, as JSON: path to text.
 
         build
@@ -91,14 +92,17 @@ class BuildRpcs:
         return json.dumps(found).encode()
 
     @answers("GET", "POST")
-    def list_image_dir(self, /, archive_url: Any = None, **_ignored: Any) -> bytes:
+    def list_image_dir(self, /, *, archive_url: Any = None, **_ignored: Any) -> bytes:
         """The files that are staged of a build: a line each, with name, size, and when it was changed.
 
         archive_url
             The build: gs://bucket/target/version.
         """
         url = text("archive_url", archive_url, EXAMPLE_URL)
-        places, files = self._downloader.staged_files(url)
+        try:
+            places, files = self._downloader.staged_files(url)
+        except BuildConflict:
+            files = []
         if not files:
             return as_text(f"{url} has not been staged on this devserver.")
         return as_text("\n".join(_line(places.published, path) for path in files))
@@ -106,7 +110,7 @@ class BuildRpcs:
     @answers("GET", "POST")
     @documented
     def locate_file(
-        self, /, archive_url: Any = None, artifacts: Any = None, file_name: Any = None, **_ignored: Any
+        self, /, *, archive_url: Any = None, artifacts: Any = None, file_name: Any = None, **_ignored: Any
     ) -> bytes:
         """Where a file of a staged build lies, relative to the build.
 
@@ -138,7 +142,7 @@ class BuildRpcs:
         if len(path) != 3 or (path[0], path[2]) != ("remote", _LATEST_OFFICIAL):
             raise InvalidParameter("path", f"the one alias that is known is remote/BOARD/{_LATEST_OFFICIAL}")
         archive = optional_text("image_dir", image_dir) or _IMAGE_ARCHIVE
-        return as_text(latest_official(lambda url: open_archive(url, _PATIENCE), archive, path[1]))
+        return as_text(latest_official(lambda url: open_archive(url, _PATIENCE), archive, path[1], _PATIENCE))
 
     def _control_files(self, build: Any) -> ControlFiles:
         given = text("build", build, _EXAMPLE_BUILD)
@@ -150,7 +154,7 @@ def _milestone(given: str) -> int | None:
     if not given:
         return None
     number = given.upper().removeprefix("R")
-    if not (number.isdigit() and number.isascii()):
+    if not (number.isdigit() and number.isascii() and len(number) <= _MOST_DIGITS):
         raise InvalidParameter("milestone", f"{given!r} is no milestone; write for example milestone=R17")
     return milestone_of(f"R{number}-")
 

@@ -30,7 +30,9 @@ class StagingRpcs:
         self._waiting_room = waiting_room
 
     @answers("GET", "POST")
-    def download(self, /, archive_url: Any = None, background: Any = None, token: Any = None, **_ignored: Any) -> bytes:
+    def download(
+        self, /, *, archive_url: Any = None, background: Any = None, token: Any = None, **_ignored: Any
+    ) -> bytes:
         """Stage a build: what a device needs first before this answers, the rest in the background.
 
         archive_url
@@ -51,7 +53,7 @@ class StagingRpcs:
         return _success()
 
     @answers("GET", "POST")
-    def wait_for_status(self, /, archive_url: Any = None, timeout: Any = None, **_ignored: Any) -> bytes:
+    def wait_for_status(self, /, *, archive_url: Any = None, timeout: Any = None, **_ignored: Any) -> bytes:
         """Wait until a build that was asked for by download is staged.
 
         archive_url
@@ -72,6 +74,7 @@ class StagingRpcs:
     def stage(
         self,
         /,
+        *,
         archive_url: Any = None,
         artifacts: Any = None,
         files: Any = None,
@@ -116,6 +119,7 @@ class StagingRpcs:
     def is_staged(
         self,
         /,
+        *,
         archive_url: Any = None,
         artifacts: Any = None,
         files: Any = None,

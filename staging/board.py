@@ -1,0 +1,105 @@
+"""The downloads of every build, and those who are told of all that happens to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock, RLock
+
+from staging.status import BuildStatus, Change, Event
+
+# Of what failed, so much is remembered: harnesses try for files that are not there all day long.
+_MOST_OF_A_BUILD = 20  # downloads
+_MOST_BUILDS = 500
+
+Listener = Callable[[BuildStatus, Event, Change], None]
+
+
+class StatusBoard:
+    """The downloads of every build that are under way or went wrong, and the listeners that are told of every event.
+
+    What went well is in the manifest.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._telling = RLock()
+        self._builds: dict[str, list[BuildStatus]] = {}
+        self._listeners: list[Listener] = []
+        self._readers: list[Callable[[str, str], None]] = []
+        self._removal_listeners: list[Callable[[str], None]] = []
+
+    def subscribe(self, listener: Listener) -> None:
+        """Call ``listener`` with every event from now on, one at a time, in the thread that reports it."""
+        self._listeners.append(listener)
+
+    def subscribe_to_notes(self, reader: Callable[[str, str], None]) -> None:
+        """Call ``reader`` with a build path and every sentence that an operator should know of it."""
+        self._readers.append(reader)
+
+    def subscribe_to_removals(self, listener: Callable[[str], None]) -> None:
+        """Call ``listener`` with the path of every build that is removed."""
+        self._removal_listeners.append(listener)
+
+    def note(self, build: str, text: str) -> None:
+        """Tell the operator something of a build."""
+        for reader in self._readers:
+            reader(build, text)
+
+    def show(self, status: BuildStatus) -> None:
+        """Add a download; what became of its artifacts in earlier ones is forgotten."""
+        with self._lock:
+            others = self._builds.pop(status.build, [])
+            for other in others:
+                other.supersede(status.artifacts)
+            self._builds[status.build] = [*filter(_is_worth_showing, others), status][-_MOST_OF_A_BUILD:]
+            if len(self._builds) > _MOST_BUILDS:
+                self._forget_the_oldest()
+
+    def downloads(self, build: str) -> list[BuildStatus]:
+        """The build's downloads that are shown, the newest first."""
+        with self._lock:
+            return list(reversed(self._builds.get(build, ())))
+
+    def builds(self) -> list[str]:
+        """The builds that have a download that is shown."""
+        with self._lock:
+            return list(self._builds)
+
+    def forget_failures(self, build: str) -> None:
+        """Show the build's downloads no more that are over."""
+        with self._lock:
+            self._keep(build, [one for one in self._builds.get(build, ()) if not one.is_over])
+
+    def removed(self, build: str) -> None:
+        """Tell that the build was removed."""
+        self.forget_failures(build)
+        self.note(build, "removed")
+        for listener in self._removal_listeners:
+            listener(build)
+
+    def report(self, status: BuildStatus, *events: Event) -> None:
+        """Apply ``events`` to ``status``, all at once, and tell the listeners of those that change anything."""
+        with self._telling:  # so that they hear of everything in the order in which it came
+            changes = status.apply(events)
+            for event, change in changes:
+                for listener in self._listeners:
+                    listener(status, event, change)
+        if changes and status.is_over:
+            with self._lock:
+                self._keep(status.build, [*filter(_is_worth_showing, self._builds.get(status.build, ()))])
+
+    def _keep(self, build: str, downloads: list[BuildStatus]) -> None:
+        if downloads:
+            self._builds[build] = downloads
+        else:
+            self._builds.pop(build, None)
+
+    def _forget_the_oldest(self) -> None:
+        for build, downloads in self._builds.items():
+            if all(one.is_over for one in downloads):
+                del self._builds[build]
+                return
+
+
+def _is_worth_showing(status: BuildStatus) -> bool:
+    return status.is_worth_showing
