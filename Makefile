@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-DEBIAN_PACKAGES := curl lbzip2 nginx-light xz-utils
+DEBIAN_PACKAGES := chromium curl lbzip2 nginx-light xz-utils
 BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils
 GSUTIL := .venv-gsutil
 

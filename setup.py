@@ -18,7 +18,15 @@ RUNTIME = [
     "rich>=13",
     "tomli>=2; python_version < '3.11'",
 ]
-TEST = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "gcp-storage-emulator>=2024.8", "schemathesis>=4"]
+TEST = [
+    "pytest>=8",
+    "pytest-cov>=5",
+    "pytest-xdist>=3.6",
+    "gcp-storage-emulator>=2024.8",
+    "schemathesis>=4",
+    "playwright>=1.50",
+    "axe-playwright-python>=0.1",
+]
 DEV = ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4", "types-requests", "types-psutil"]
 
 setup(
