@@ -3,11 +3,12 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-DEBIAN_PACKAGES := chromium curl lbzip2 nginx-light xz-utils
+DEBIAN_PACKAGES := chromium curl fonts-dejavu-core lbzip2 nginx-light systemd xz-utils
 BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils
+SCREENSHOT_PACKAGES := chromium fonts-dejavu-core lbzip2
 GSUTIL := .venv-gsutil
 
-.PHONY: help demo test fuzz bench check format clean
+.PHONY: help demo test fuzz bench screenshots check format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -42,6 +43,10 @@ $(GSUTIL)/ready:
 bench: $(VENV)/ready $(GSUTIL)/ready ## measure beside gsutil, rclone and curl; BENCH_ARGS=--quick, "--only build", ...
 	./debian-packages $(BENCH_PACKAGES)
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+screenshots: $(VENV)/ready ## take pictures of every page, for the documents; SCREENSHOT_ARGS="--only front", ...
+	./debian-packages $(SCREENSHOT_PACKAGES)
+	$(BIN)/python -m screenshots $(SCREENSHOT_ARGS)
 
 check: $(VENV)/ready ## lint, types, format
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any
@@ -25,10 +25,16 @@ from tests.servers import eventually
 SILENCE = 2.5  # seconds
 
 
-@pytest.fixture(scope="module")
-def executor() -> Iterator[Executor]:
+# Every executor there is, by name.
+EXECUTORS: dict[str, Callable[[], Executor]] = {
+    "process": lambda: ProcessExecutor(["tests.test_executors"], SILENCE),
+}
+
+
+@pytest.fixture(scope="module", params=EXECUTORS)
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     """An executor that is ready."""
-    executor = ProcessExecutor(["tests.test_executors"], SILENCE)
+    executor = EXECUTORS[request.param]()
     executor.start()
     yield executor
     executor.stop()
@@ -112,8 +118,9 @@ def wait_for_the_end(request: dict[str, Any], report: Report, cancelled: Flag) -
     report(event(2))
 
 
-def test_stopping_ends_workers_in_good_order(lock: FileLock) -> None:
-    executor = ProcessExecutor([], SILENCE)
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_stopping_ends_workers_in_good_order(name: str, lock: FileLock) -> None:
+    executor = EXECUTORS[name]()
     events: list[Event] = []
     outcome: list[BaseException] = []
 

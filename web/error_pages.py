@@ -36,7 +36,7 @@ _ADVICE = {
     "NotStaged": "The builds that are on this devserver are on its front page.",
     "DiskFull": "Remove builds that nobody needs on the front page, or ask whoever runs this devserver for room.",
     "BuildConflict": "The same target and version was staged from another bucket. Remove that build first.",
-    "NoDownload": "Ask for the build with /download first.",
+    "NoDownload": "The front page can start it, too.",
     "UnknownArtifact": "The names are those of the catalogue, at /api/v1/artifacts.",
     "WorkerDied": "Try again; if it stays so, this devserver's log says more.",
     "OtherSite": "Open this devserver's front page and start from there.",

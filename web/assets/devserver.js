@@ -6,10 +6,12 @@
   const EVENTS = "/api/v1/events";
   const REFRESH_AFTER = 150; // milliseconds, so that one refresh shows several changes
   const RETRY_AFTER = 1000;
+  const SNAPSHOT = 500; // milliseconds within which the present state has come
   const SPEED_OVER = 5000; // milliseconds over which a rate is taken
   const FINAL = new Set(["staged", "failed", "absent", "cancelled"]);
   const UNITS = ["bytes", "KiB", "MiB", "GiB", "TiB"];
 
+  let isSettled = false; // whether all that was under way when the stream began has been told
   const works = new Map(); // build -> artifact -> its latest event
   const samples = new Map(); // build and artifact -> [moment, bytes] pairs
   const notice = document.getElementById("notice");
@@ -35,6 +37,7 @@
 
   // Bytes a second over the last moments; null while that cannot be told.
   function speedOf(key, done) {
+    if (!isSettled) return null; // what is told of it at first did not come in this moment
     const now = performance.now();
     const seen = (samples.get(key) || []).filter(([moment]) => now - moment < SPEED_OVER);
     seen.push([now, done]);
@@ -179,6 +182,9 @@
     stream.addEventListener("artifact", take);
     stream.addEventListener("removed", () => scheduleRefresh(REFRESH_AFTER));
     stream.addEventListener("open", () => {
+      isSettled = false;
+      samples.clear();
+      setTimeout(() => { isSettled = true; }, SNAPSHOT);
       if (hasFailed) {
         works.clear();
         scheduleRefresh(0);
