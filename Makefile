@@ -8,7 +8,7 @@ BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils
 SCREENSHOT_PACKAGES := chromium fonts-dejavu-core lbzip2
 GSUTIL := .venv-gsutil
 
-.PHONY: help demo test fuzz bench screenshots check format clean
+.PHONY: help demo test fuzz bench paint screenshots check format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -31,7 +31,7 @@ test: $(VENV)/ready ## run the tests; TEST_ARGS goes to pytest
 	$(BIN)/coverage report
 
 fuzz: $(VENV)/ready ## ask the JSON API some thousands of questions, and hold the answers to its OpenAPI document
-	API_EXAMPLES=220 $(BIN)/python -m pytest --capture=no tests/test_api_document.py
+	API_EXAMPLES=300 $(BIN)/python -m pytest --capture=no tests/test_api_document.py
 
 # gsutil has an environment of its own: what it pins is not what the devserver needs.
 $(GSUTIL)/ready:
@@ -47,6 +47,10 @@ bench: $(VENV)/ready $(GSUTIL)/ready ## measure beside gsutil, rclone and curl; 
 screenshots: $(VENV)/ready ## take pictures of every page, for the documents; SCREENSHOT_ARGS="--only front", ...
 	./debian-packages $(SCREENSHOT_PACKAGES)
 	$(BIN)/python -m screenshots $(SCREENSHOT_ARGS)
+
+paint: $(VENV)/ready ## measure how soon a browser shows the front page with a thousand builds
+	./debian-packages $(SCREENSHOT_PACKAGES)
+	$(BIN)/python -m bench.first_paint $(PAINT_ARGS)
 
 check: $(VENV)/ready ## lint, types, format
 	$(BIN)/ruff check .

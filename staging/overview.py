@@ -141,10 +141,9 @@ def _builds_in(static_dir: Path, below: str, deepest: int) -> Iterator[BuildPlac
         if name == RESERVED_NAME:
             continue
         path = f"{below}/{name}" if below else name
-        places = BuildPlaces(static_dir, path)
-        is_build = places.manifest.exists()
+        is_build = os.path.exists(f"{static_dir}/{path}/{RESERVED_NAME}/manifest.json")  # noqa: PTH110 - of a thousand
         if is_build:
-            yield places
+            yield BuildPlaces(static_dir, path)
         # What a caller named by one part alone may hold builds; within others, there are only their files.
         if deepest > 1 and not (is_build and below):
             yield from _builds_in(static_dir, path, deepest - 1)

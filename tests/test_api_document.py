@@ -42,5 +42,5 @@ def test_no_answer_is_off_the_document(server: DevServer, build: Build, tmp_path
     ]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert json.loads(report.read_text())["test_cases"]["generated"] > 9 * int(EXAMPLES_OF_AN_OPERATION)
+    assert json.loads(report.read_text())["test_cases"]["generated"] > 4 * int(EXAMPLES_OF_AN_OPERATION)
     sys.stdout.write(run.stdout)  # for who runs `make fuzz`

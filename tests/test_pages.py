@@ -121,7 +121,7 @@ def test_two_tabs_show_the_same(visitor: Visitor, server: DevServer, archive: Fa
     for tab in tabs:
         expect(artifact(tab, "autotest").locator(".state")).to_have_text("staged")
     expect(front.locator(".work")).to_have_count(0)
-    expect(front.locator(".builds .state")).to_have_text("staged")
+    expect(front.locator(".build .state")).to_have_text("staged")
 
 
 def test_a_page_outlives_a_restart_of_the_server(
@@ -162,7 +162,7 @@ def test_builds_are_filtered_as_one_types(visitor: Visitor, server: DevServer, a
     for build in builds:
         check_success(server.get("/stage", archive_url=build.url, artifacts="stateful"))
     page = visitor.open("/")
-    rows = page.locator(".builds tbody tr")
+    rows = page.locator(".build")
     expect(rows.first).to_contain_text(builds[-1].path)  # the newest comes first
     page.get_by_label("Show only builds that hold").fill("r17 1.0.0")
     expect(rows.locator("visible=true")).to_have_count(1)

@@ -142,7 +142,7 @@
 
   function filterRows() {
     const words = filterText().toLowerCase().split(/\s+/).filter(Boolean);
-    for (const row of document.querySelectorAll(".builds tbody tr")) {
+    for (const row of document.querySelectorAll(".build")) {
       const name = row.querySelector("a").textContent.toLowerCase();
       row.hidden = !words.every((word) => name.includes(word));
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import cherrypy
@@ -18,8 +19,9 @@ class SiteHandlers:
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
 
+    @cherrypy.config(**{"response.stream": True})  # type: ignore[untyped-decorator]
     @answers("GET", "HEAD")
-    def index(self, /, **_ignored: Any) -> bytes:
+    def index(self, /, **_ignored: Any) -> Iterator[bytes]:
         """The front page, and a liveness probe."""
         return self._pages.front()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +17,7 @@ from staging.overview import ArtifactView, BuildView
 from web import rendering
 from web.site import forms
 
+_HEADERS = {**rendering.HEADERS, "Cache-Control": "no-store"}  # a page tells how things are now
 _MOST_LINKS = 8  # files of an artifact that are linked one by one
 
 Readers = Callable[[str], int | None]
@@ -34,14 +35,14 @@ class Pages:
         self._synchronous = {entry.name for entry in catalogue.of_a_download if entry.synchronous}
         self._of_a_download = {entry.name for entry in catalogue.of_a_download}
 
-    def front(self) -> bytes:
+    def front(self) -> Iterator[bytes]:
         """The builds on this server, the newest first, and what is being staged."""
-        builds = sorted(self._downloader.builds(), key=lambda build: build.staged_at, reverse=True)
         disk = psutil.disk_usage(self._static_dir)
-        return _page(
+        cherrypy.response.headers.update(_HEADERS)
+        return rendering.pieces(
             "front.html",
-            builds=builds,
-            under_way=[build for build in builds if build.is_under_way],
+            token=forms.token(),
+            newest_builds=self._newest_builds,
             readers=self._readers,
             used=disk.used,
             free=disk.free,
@@ -112,6 +113,9 @@ class Pages:
                 raise cherrypy.HTTPRedirect("/", int(HTTPStatus.SEE_OTHER))
         return _see(build_path)
 
+    def _newest_builds(self) -> list[BuildView]:
+        return sorted(self._downloader.builds(), key=lambda build: build.staged_at, reverse=True)
+
     def _group_of(self, name: str) -> str:
         if name in self._synchronous:
             return "synchronous"
@@ -126,7 +130,7 @@ class Pages:
 
 def html(content: bytes) -> bytes:
     """An answer that is a page; never kept, for it tells how things are now."""
-    cherrypy.response.headers.update({**rendering.HEADERS, "Cache-Control": "no-store"})
+    cherrypy.response.headers.update(_HEADERS)
     return content
 
 
