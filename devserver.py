@@ -14,7 +14,11 @@ from threading import Event as Flag
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
+from commands.local import LOCAL
+from commands.printing import printable
+from commands.remote import REMOTE
 from devserver_settings import SETTINGS
 from staging.errors import ConfigurationError
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from staging.executors.base import Executor
     from web.files.application import StaticFiles
 
+_FAILED = 1
 _USAGE_ERROR = 2
 
 
@@ -230,12 +235,36 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 def command_line(context: click.Context, /, **options: Any) -> None:
     """Stage builds from an archive, and serve them to the devices of a lab.
 
-    Every option can also be given in the environment variable that stands with it.
-    """
+    \b
+    devserver --static-dir /srv/builds
+
+    Every option can also be given in the environment variable that stands with it. The commands that ask a running
+    devserver have options of their own.
+    """  # noqa: D301 - click's own mark for lines that stay as they are
     if context.invoked_subcommand is None:
         serve(options)
     else:
         context.obj = options
+
+
+@command_line.command("serve")
+@_with_settings
+@click.pass_context
+def serve_command(context: click.Context, /, **options: Any) -> None:
+    """Stage and serve builds, as without a command.
+
+    The options may stand before it or behind it.
+
+    \b
+    devserver serve --static-dir /srv/builds
+    """  # noqa: D301
+    typed = ParameterSource.COMMANDLINE
+    behind = {key: value for key, value in options.items() if context.get_parameter_source(key) is typed}
+    serve({**context.obj, **behind})
+
+
+for _command in (*REMOTE, *LOCAL):
+    command_line.add_command(_command)
 
 
 @command_line.command("nginx-config")
@@ -249,7 +278,9 @@ def command_line(context: click.Context, /, **options: Any) -> None:
 )
 @click.pass_obj
 def nginx_config(options: dict[str, Any], listen: str, run_dir: Path) -> None:
-    """Print the configuration of an nginx in front; the devserver's own options stand before this command.
+    """Print the configuration of an nginx in front.
+
+    The devserver's own options stand before this command.
 
     \b
     devserver --static-dir /srv/builds nginx-config --run-dir /run/devserver > /etc/devserver-nginx.conf
@@ -268,16 +299,16 @@ def nginx_config(options: dict[str, Any], listen: str, run_dir: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; what is wrong with it is one line on standard error, and exit status 2."""
+    """Run the command line; returns the exit status. Whatever goes wrong is one line on standard error."""
     try:
         command_line.main(arguments, prog_name="devserver", standalone_mode=False)
     except click.Abort:
-        return 1
+        return _FAILED
     except click.ClickException as error:
-        print(f"devserver: {error.format_message()}", file=sys.stderr)
-        return _USAGE_ERROR
+        print(f"devserver: {printable(error.format_message())}", file=sys.stderr)
+        return error.exit_code
     except ConfigurationError as error:
-        print(f"devserver: {error}", file=sys.stderr)
+        print(f"devserver: {printable(str(error))}", file=sys.stderr)
         return _USAGE_ERROR
     return 0
 

@@ -253,7 +253,7 @@ class Downloader:
 
     def is_under_way(self, build_path: str) -> bool:
         """Whether something of the build is being staged."""
-        return not all(status.is_over for status in self._board.downloads(build_path))
+        return self._board.is_under_way(build_path)
 
     def builds_under_way(self) -> list[BuildView]:
         """Those of the builds of which something is being staged."""

@@ -18,11 +18,13 @@ RUNTIME = [
     "rich>=13",
     "tomli>=2; python_version < '3.11'",
 ]
+DEMO = ["gcp-storage-emulator>=2024.8"]
 TEST = [
+    *DEMO,
     "pytest>=8",
     "pytest-cov>=5",
     "pytest-xdist>=3.6",
-    "gcp-storage-emulator>=2024.8",
+    "pexpect>=4.9",
     "schemathesis>=4",
     "playwright>=1.50",
     "axe-playwright-python>=0.1",
@@ -38,9 +40,11 @@ setup(
     license="BSD-3-Clause",
     python_requires=">=3.10",
     py_modules=["devserver", "devserver_settings", "devserver_util", "download", "downloader"],
-    packages=find_packages(include=["artifacts", "artifacts.*", "staging", "staging.*", "web", "web.*"]),
+    packages=find_packages(
+        include=["artifacts", "artifacts.*", "commands", "demo", "staging", "staging.*", "web", "web.*"]
+    ),
     package_data={"artifacts": ["*.toml"], "web": ["assets/*", "templates/*"]},
     install_requires=RUNTIME,
-    extras_require={"test": TEST, "dev": [*TEST, *DEV]},
+    extras_require={"demo": DEMO, "test": TEST, "dev": [*TEST, *DEV]},
     entry_points={"console_scripts": ["devserver = devserver:main"]},
 )

@@ -48,7 +48,10 @@ def command_line(once: bool, size_mb: int, port: int, keep: bool) -> None:
     """Make a build out of real files, publish it in an emulator of Google Cloud Storage, and have a devserver stage it.
 
     Then the devserver stays up until Ctrl-C.
-    """
+
+    \b
+    devserver demo --once
+    """  # noqa: D301 - click's own mark for lines that stay as they are
     try:
         directory = Path(tempfile.mkdtemp(prefix="devserver-demo-"))
     except OSError as error:

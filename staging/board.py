@@ -60,6 +60,11 @@ class StatusBoard:
         with self._lock:
             return list(reversed(self._builds.get(build, ())))
 
+    def is_under_way(self, build: str) -> bool:
+        """Whether a download of the build is not over; it is not before the listeners were told of its last event."""
+        with self._telling:
+            return not all(status.is_over for status in self.downloads(build))
+
     def builds(self) -> list[str]:
         """The builds that have a download that is shown."""
         with self._lock:

@@ -11,10 +11,14 @@ from urllib.parse import quote
 import pytest
 import requests
 
+from staging.board import StatusBoard
+from staging.overview import ArtifactView, BuildView
+from staging.status import BuildStatus, Event, State
 from tests.builds import Build, make_build
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.servers import DevServer, check_success, eventually
+from web.api.events import EventStreams
 
 ORDER = ("pending", "downloading", "staging", "staged")
 
@@ -211,6 +215,32 @@ def test_a_stream_that_was_cut_off_goes_on_behind_its_last_event(
     assert not told & {"stateful", "full_payload", "test_suites"}
     old = list(stream(server, build, "0000-3"))
     assert {data["artifact"] for _, kind, data in old if kind == "artifact"} >= {"autotest", "stateful"}
+
+
+def test_no_stream_ends_before_its_last_event() -> None:
+    board, telling, told = StatusBoard(), threading.Event(), threading.Event()
+
+    def listen_slowly(*_: object) -> None:
+        telling.set()
+        told.wait(10)
+
+    board.subscribe(listen_slowly)
+    view = BuildView("a/b", "gs://x/a/b", [ArtifactView("stateful", State.DOWNLOADING)])
+    streams = EventStreams(lambda _: view, board.is_under_way, list)
+    board.subscribe(streams.listen)
+    status = BuildStatus("gs://x/a/b", "a/b", {"stateful": True})
+    board.show(status)
+    pieces: list[bytes] = []
+    reader = threading.Thread(target=lambda: pieces.extend(streams.stream("a/b", "")))
+    reporter = threading.Thread(target=board.report, args=(status, Event("a/b", "stateful", State.STAGED)))
+    reporter.start()
+    assert telling.wait(10)
+    reader.start()
+    reader.join(0.2)  # a stream that does not wait for the listeners ends here
+    told.set()
+    reporter.join(10)
+    reader.join(10)
+    assert b'"state": "staged"' in b"".join(pieces).partition(b"event: outcome")[0]
 
 
 def test_a_stream_tells_the_cause_of_a_failure(server: DevServer, archive: FakeArchive, build: Build) -> None:

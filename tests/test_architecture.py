@@ -71,6 +71,13 @@ LAYERS = (
     ("web.client",),
     ("web.application",),
     ("web",),
+    ("commands.printing", "commands.failures", "commands.naming"),
+    ("commands.options", "commands.display"),
+    ("commands.bars", "commands.following"),
+    ("commands.progress",),
+    ("commands.staging", "commands.listing", "commands.catalog"),
+    ("commands.remote", "commands.local"),
+    ("commands",),
     ("devserver_settings",),
     ("devserver",),
 )

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.builds import Build
+from tests.builds import Build, make_build
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.servers import PROJECT, DevServer, check_success, eventually
@@ -30,6 +30,57 @@ def test_events_are_followed_to_the_outcome(server: DevServer, build: Build) -> 
     events = list(client.events(build.path))
     assert events[-1].kind == "outcome"
     assert events[-1].data["state"] == "staged"
+
+
+def test_builds_are_started_listed_and_removed(server: DevServer, archive: FakeArchive, build: Build) -> None:
+    client = Client(server.url)
+    other = make_build(target="other").upload(archive)
+    for one in (build, other):
+        assert client.start(one.url, artifacts=["stateful"], files=["chromeos_*_full_*"]) == one.path
+        assert list(client.events(one.path))[-1].data["state"] == "staged"
+    assert client.build(build.path)["archive_url"] == build.url
+    assert [one["build"] for one in client.builds()] == sorted([build.path, other.path])
+    assert list(client.builds(prefix="other/")) == [client.build(other.path)]
+    client.start(build.url, artifacts=["stateful"], clean=True)
+    assert list(client.events(build.path))[-1].data["state"] == "staged"
+    assert [artifact["name"] for artifact in client.build(build.path)["artifacts"]] == ["stateful"]
+    client.remove(build.path)
+    with pytest.raises(RequestRefused, match=r"^NotStaged"):
+        client.build(build.path)
+
+
+def test_builds_are_listed_over_all_pages(
+    server: DevServer, archive: FakeArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.client._PAGE", 2)
+    builds = [make_build(version=f"R17-{number}.0.0").upload(archive) for number in range(5)]
+    client = Client(server.url)
+    for build in builds:
+        client.stage(build.url, ["stateful"])
+    assert [one["build"] for one in client.builds()] == [build.path for build in builds]
+
+
+def test_work_is_cancelled_and_cannot_be_removed_before(server: DevServer, archive: FakeArchive, build: Build) -> None:
+    client = Client(server.url)
+    with archive.holding("autotest.tar.bz2") as reached:
+        client.start(build.url)
+        assert reached.wait(10)
+        with pytest.raises(RequestRefused, match=r"^BuildBusy"):
+            client.remove(build.path)
+        cancelled = client.cancel(build.path)
+    assert not cancelled["under_way"]
+    assert {one["name"]: one["state"] for one in cancelled["artifacts"]}["autotest"] == "cancelled"
+    with pytest.raises(RequestRefused, match=r"^NotUnderWay"):
+        client.cancel(build.path)
+    with pytest.raises(RequestRefused, match=r"^UnknownArtifact.*did you mean stateful"):
+        client.start(build.url, artifacts=["statefull"])
+
+
+def test_the_server_says_what_it_is_and_has(server: DevServer) -> None:
+    client = Client(server.url)
+    assert client.health().keys() >= {"free_disk", "staging_thread_count"}
+    assert client.version()
+    assert "stateful" in [entry["name"] for entry in client.catalogue() if entry["synchronous"]]
 
 
 def test_failures_say_what_failed(server: DevServer, archive: FakeArchive, build: Build) -> None:

@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from html import unescape
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 from urllib.parse import quote
 
 import requests
@@ -26,6 +26,8 @@ _KEEPALIVE = [
 ]
 _STREAM_SILENCE = 60.0  # seconds; the server says something every fifteen
 _LAST_KINDS = ("outcome", "removed")
+_API = "/api/v1"
+_PAGE = 1000  # builds that are asked for at once
 _CAUSE = re.compile(r"(?m)^(.*)\n\s*</pre>")
 
 
@@ -69,6 +71,50 @@ class StatusEvent(NamedTuple):
 
     kind: str
     data: Mapping[str, Any]
+
+
+class Cause(TypedDict):
+    """Why something failed: its kind, and a sentence."""
+
+    kind: str
+    text: str
+
+
+class Artifact(TypedDict):
+    """One artifact of a build; ``/api/v1/openapi.json`` says what each part means."""
+
+    name: str
+    state: str
+    bytes_done: int
+    bytes_total: int
+    files: int
+    staged_at: str | None
+    cause: Cause | None
+
+
+class Build(TypedDict):
+    """One build; ``build`` is its path, as in ``target/version``."""
+
+    build: str
+    archive_url: str
+    state: str
+    under_way: bool
+    bytes_done: int
+    bytes_total: int
+    seconds_left: float | None
+    last_used: str | None
+    artifacts: list[Artifact]
+
+
+class CatalogueArtifact(TypedDict):
+    """An artifact that builds have, as the devserver's catalogue describes it."""
+
+    name: str
+    pattern: str
+    synchronous: bool
+    required: bool
+    on_request: bool
+    unpack: bool
 
 
 class Client:
@@ -136,7 +182,7 @@ class Client:
             ServerUnreachable, ServerBusy: for longer than a restart takes.
 
         """
-        address = f"{self._url}/api/v1/builds/{quote(build_path, safe='')}/events"
+        address = f"{self._url}{_API}{_address_of(build_path)}/events"
         last_id = ""
         retry = _Retry(None, self._patience)
         while True:
@@ -154,17 +200,90 @@ class Client:
                 cause = error
             retry.wait_after(cause)
 
+    def start(
+        self, archive_url: str, artifacts: Sequence[str] = (), files: Sequence[str] = (), clean: bool = False
+    ) -> str:
+        """Have a build staged, or what is named of it; returns its build path at once.
+
+        Raises:
+            RequestRefused, ServerUnreachable, ServerBusy
+
+        """
+        wish = {"archive_url": archive_url, "artifacts": list(artifacts), "files": list(files), "clean": clean}
+        return str(self._json("POST", "/builds", "build", json=wish)["build"])
+
+    def builds(self, prefix: str = "") -> Iterator[Build]:
+        """The builds on the devserver whose paths begin with ``prefix``, in the order of their paths.
+
+        Raises like :meth:`start`.
+        """
+        after: str | None = ""
+        while after is not None:
+            page = self._json(
+                "GET", "/builds", "builds", params={"prefix": prefix, "after": after, "limit": str(_PAGE)}
+            )
+            yield from page["builds"]
+            after = page["next"]
+
+    def build(self, build_path: str) -> Build:
+        """One build; raises like :meth:`start`, where nothing is known of it too."""
+        build: Build = self._json("GET", _address_of(build_path), "build")
+        return build
+
+    def remove(self, build_path: str) -> None:
+        """Remove what is staged of a build; raises like :meth:`start`, where it is being staged too."""
+        self._json("DELETE", _address_of(build_path))
+
+    def cancel(self, build_path: str) -> Build:
+        """Stop what is being staged of a build; returns once it has stopped.
+
+        Raises like :meth:`start`, where nothing of it is being staged too.
+        """
+        build: Build = self._json("POST", f"{_address_of(build_path)}/cancel", "build")
+        return build
+
+    def catalogue(self) -> list[CatalogueArtifact]:
+        """The artifacts that the devserver knows; raises like :meth:`start`."""
+        entries: list[CatalogueArtifact] = self._json("GET", "/artifacts", "artifacts")["artifacts"]
+        return entries
+
+    def health(self) -> dict[str, float]:
+        """How the devserver is doing, as ``/check_health`` says it; raises like :meth:`start`."""
+        figures: dict[str, float] = self._json("GET", "/health")
+        return figures
+
+    def version(self) -> str:
+        """Which devserver this is; raises like :meth:`start`."""
+        return str(self._json("GET", "/version", "version")["version"])
+
     def _ask(self, method: str, query: Mapping[str, str], timeout: float | None) -> str:
-        """The text of the answer; a server that is not there, or has no room, is asked again for a while."""
+        """The text of an RPC's answer."""
+        return self._answer("GET", method, timeout, params=query).text
+
+    def _json(self, method: str, path: str, member: str = "", **request: Any) -> Any:
+        """What the JSON API answers: an object that has this ``member``, or nothing where none is named."""
+        try:
+            answer = self._answer(method, _API + path, _ANSWER_TIMEOUT, **request)
+            content = answer.json() if answer.content else {}
+        except StillStaging:
+            raise ServerUnreachable(f"{self._url} does not answer") from None
+        except requests.JSONDecodeError:
+            content = None
+        if not isinstance(content, dict) or (member and member not in content):
+            raise ServerUnreachable(f"{self._url} does not answer as a devserver does")
+        return content
+
+    def _answer(self, method: str, path: str, timeout: float | None, **request: Any) -> requests.Response:
+        """The answer to a request; a server that is not there, or has no room, is asked again for a while."""
         retry = _Retry(timeout, self._patience)
         while True:
             left = retry.seconds_left()
             connecting = _CONNECT_TIMEOUT if left is None else min(_CONNECT_TIMEOUT, left)
             try:
                 with _session() as session:
-                    answer = session.get(self._url + method, params=query, timeout=(connecting, left))
-                if answer.status_code == 200:
-                    return answer.text
+                    answer = session.request(method, self._url + path, timeout=(connecting, left), **request)
+                if 200 <= answer.status_code < 300:
+                    return answer
                 error = _error_of(answer)
             except requests.ReadTimeout:
                 raise StillStaging(f"no answer after {timeout:g} s; the devserver goes on") from None
@@ -210,6 +329,10 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """See requests' own adapter."""
         super().init_poolmanager(*args, **options, socket_options=_KEEPALIVE)
+
+
+def _address_of(build_path: str) -> str:
+    return f"/builds/{quote(build_path, safe='')}"
 
 
 def _named(archive_url: str, artifacts: Sequence[str], files: Sequence[str]) -> dict[str, str]:

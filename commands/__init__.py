@@ -1,0 +1,1 @@
+"""The commands beside `serve`: those that ask a devserver, and those that need none."""
