@@ -293,7 +293,13 @@ def nginx_config(options: dict[str, Any], listen: str, run_dir: Path) -> None:
     run_dir = _usable_directory("--run-dir", run_dir)
     devserver = f"{options['host']}:{options['port']}"
     click.echo(
-        configuration(static_dir, devserver, listen, run_dir, owner=static_dir.owner() if os.geteuid() == 0 else ""),
+        configuration(
+            static_dir,
+            devserver,
+            listen,
+            run_dir,
+            owner=f"{static_dir.owner()} {static_dir.group()}" if os.geteuid() == 0 else "",
+        ),
         nl=False,
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from devserver import command_line
 from devserver_settings import SETTINGS
 from tests.builds import Build, tarball
 from tests.fake_archive import FakeArchive
@@ -68,7 +69,8 @@ def test_every_operation_is_in_the_harness_page() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_option_that_is_named_exists(page: Path) -> None:
-    known = {setting.environment_variable for setting in SETTINGS}
+    of_commands = {option.envvar for command in command_line.commands.values() for option in command.params}
+    known = {setting.environment_variable for setting in SETTINGS} | of_commands
     assert set(re.findall(r"\bDEVSERVER_[A-Z_]+\b", page.read_text())) <= known
 
 
@@ -117,7 +119,7 @@ def is_as_written(text: str, example: str) -> bool:
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with everything in it that the page on extending it shows."""
     copy = tmp_path_factory.mktemp("extended") / "project"
-    for name in ("artifacts", "staging", "tests", "web"):
+    for name in ("artifacts", "commands", "staging", "tests", "web"):
         shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (*PROJECT.glob("*.py"), PROJECT / "pyproject.toml"):
         shutil.copy(path, copy)

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from typing import Any
 
 import pytest
@@ -294,10 +295,8 @@ def test_how_many_read_a_build_is_shown(
     eventually(lambda: "0 clients" in requests.get(f"{server.url}/builds/{build.path}", timeout=10).text)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("theme", THEMES)
-def test_every_page_is_accessible(
-    browser: Browser, server: DevServer, archive: FakeArchive, build: Build, theme: Any, width: int
+def test_every_page_is_accessible_in_both_themes_and_at_both_widths(
+    visitor: Visitor, server: DevServer, archive: FakeArchive, build: Build
 ) -> None:
     failing = make_build(version="R17-9.9.9-failing")
     failing.objects["autotest.tar.bz2"] = b"this is no tarball"
@@ -308,16 +307,16 @@ def test_every_page_is_accessible(
         held = make_build(version="R18-1.0.0-held").upload(archive)
         server.ask("/download", archive_url=held.url)
         assert reached.wait(10)
-        pages = [
+        for address in (
             *("/", "/download", f"/builds/{build.path}", f"/builds/{held.path}", f"/builds/{failing.path}"),
             *(f"/builds/{build.path}?ask=remove", f"/static/{build.path}/", "/doc", "/doc/stage", "/builds/no/build"),
-        ]
-        size = {"width": width, "height": 900}
-        with Visitor(browser, server.url, color_scheme=theme, viewport=size) as visitor:
-            for address in pages:
-                page = visitor.open(address)
+        ):
+            page = visitor.open(address)
+            for theme, width in product(THEMES, WIDTHS):
+                page.emulate_media(color_scheme=theme)
+                page.set_viewport_size({"width": width, "height": 900})
                 found = Axe().run(page)
-                assert found.violations_count == 0, f"{address}: {found.generate_report()}"
-                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), address
-                page.close()
-            assert visitor.complaints.pop().endswith("404 (Not Found)")
+                assert found.violations_count == 0, f"{address} {theme} {width}: {found.generate_report()}"
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{address} {width}"
+            page.close()
+        assert visitor.complaints.pop().endswith("404 (Not Found)")

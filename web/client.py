@@ -25,6 +25,7 @@ _KEEPALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6),
 ]
 _STREAM_SILENCE = 60.0  # seconds; the server says something every fifteen
+_STOPPING = "Cancelled: the devserver is stopping"
 _LAST_KINDS = ("outcome", "removed")
 _API = "/api/v1"
 _PAGE = 1000  # builds that are asked for at once
@@ -349,6 +350,8 @@ def _error_of(answer: requests.Response) -> ClientError:
         cause = unescape(match[1]) if match else f"status {answer.status_code}"
     if answer.status_code == 503:
         return ServerBusy(cause, _seconds(answer.headers.get("Retry-After", "")))
+    if cause.startswith(_STOPPING):  # a new one will follow
+        return ServerUnreachable(cause)
     if answer.status_code == 502:  # of the web server in front, while the devserver is starting anew
         return ServerUnreachable(cause)
     if answer.status_code == 504:

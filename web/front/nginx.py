@@ -115,8 +115,8 @@ def configuration(static_dir: Path, devserver: str, listen: str, run_dir: Path, 
         devserver: its address, ``host:port``.
         listen: nginx's address, ``host:port``.
         run_dir: the directory of what nginx writes.
-        owner: who nginx' workers are to be, where root starts it; empty otherwise. By default they are somebody who
-            may not look everywhere.
+        owner: who nginx' workers are to be, a user and a group, where root starts it; empty otherwise. By default they
+            are somebody who may read less.
 
     """
     return _CONFIGURATION.format(
