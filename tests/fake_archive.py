@@ -65,6 +65,30 @@ class _Stored:
     stated_crc32c: str
 
 
+class _Gate:
+    """Lets some bytes pass, and the others once it is opened."""
+
+    def __init__(self, bytes_let_pass: int) -> None:
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+        self._left = bytes_let_pass
+        self._lock = threading.Lock()
+
+    def passing(self, piece: memoryview) -> Iterator[memoryview]:
+        with self._lock:
+            count = min(len(piece), self._left)
+            self._left -= count
+        if count:
+            yield piece[:count]
+        if count < len(piece):
+            self.wait()
+            yield piece[count:]
+
+    def wait(self) -> None:
+        self.reached.set()
+        self.opened.wait()
+
+
 class FakeArchive:
     """An archive on a free port of 127.0.0.1. Use it as a context manager; ``url`` is for ``STORAGE_EMULATOR_HOST``."""
 
@@ -76,13 +100,12 @@ class FakeArchive:
         self.fetches: list[Fetch] = []
         self.requests = 0
         self.most_reads_at_once = 0
-        self._reads = 0
+        self.reads_now = 0
         self._generations = itertools.count(1_000_001)
         self._objects: dict[tuple[str, str], _Stored] = {}
         self._faults: dict[str, deque[Fault]] = {}
         self._permanent: dict[str, Fault] = {}
-        self._gates: dict[str, threading.Event] = {}
-        self._reached: dict[str, threading.Event] = {}
+        self._gates: dict[str, _Gate] = {}
         self._before_read: Callable[[str, int], None] = lambda *_: None
         self._lock = threading.Lock()
         self._server = _Server(self)
@@ -93,7 +116,7 @@ class FakeArchive:
 
     def __exit__(self, *_: object) -> None:
         for gate in self._gates.values():
-            gate.set()
+            gate.opened.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -138,17 +161,17 @@ class FakeArchive:
         self._before_read = hook
 
     @contextmanager
-    def holding(self, name: str) -> Iterator[threading.Event]:
-        """Hold back the bytes of ``name`` but the first; the event given is set once somebody asked for them."""
-        gate, reached = threading.Event(), threading.Event()
+    def holding(self, name: str, after: int = 1) -> Iterator[threading.Event]:
+        """Hold back the bytes of ``name`` but ``after`` of them; the event given is set once more were asked for."""
+        gate = _Gate(after)
         with self._lock:
-            self._gates[name], self._reached[name] = gate, reached
+            self._gates[name] = gate
         try:
-            yield reached
+            yield gate.reached
         finally:
             with self._lock:
-                del self._gates[name], self._reached[name]
-            gate.set()
+                del self._gates[name]
+            gate.opened.set()
 
     # What happened
 
@@ -167,17 +190,17 @@ class FakeArchive:
 
     def _count_reads(self, change: int) -> None:
         with self._lock:
-            self._reads += change
-            self.most_reads_at_once = max(self.most_reads_at_once, self._reads)
+            self.reads_now += change
+            self.most_reads_at_once = max(self.most_reads_at_once, self.reads_now)
 
     def _next_fault(self, name: str) -> Fault | None:
         with self._lock:
             queue = self._faults.get(name)
             return queue.popleft() if queue else self._permanent.get(name)
 
-    def _gate(self, name: str) -> tuple[threading.Event, threading.Event] | None:
+    def _gate(self, name: str) -> _Gate | None:
         with self._lock:
-            return (self._gates[name], self._reached[name]) if name in self._gates else None
+            return self._gates.get(name)
 
     def _listed(self, bucket: str, prefix: str) -> list[dict[str, str]]:
         with self._lock:
@@ -254,8 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
         items = self.server.archive._listed(bucket, query.get("prefix", ""))
         gate = self.server.archive._gate("list")
         if gate is not None:
-            gate[1].set()
-            gate[0].wait()
+            gate.wait()
         fault = self.server.archive._next_fault("list")
         if fault is not None and fault.status:
             return self._refuse(fault.status, fault.headers)
@@ -304,7 +326,9 @@ class _Handler(BaseHTTPRequestHandler):
         sent = 0
         self.server.archive._count_reads(1)
         try:
-            for piece in self._pieces(name, memoryview(stored.content)[start:stop], fault):
+            gate = self.server.archive._gate(name)
+            pieces = self._pieces(memoryview(stored.content)[start:stop], fault)
+            for piece in pieces if gate is None else itertools.chain.from_iterable(map(gate.passing, pieces)):
                 self.connection.sendall(piece)
                 sent += len(piece)
                 if self.server.archive.bytes_per_second:
@@ -312,23 +336,17 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
         finally:
-            self.server.archive._count_reads(-1)
             self.server.archive._log(Fetch(name, start, stop, sent))
+            self.server.archive._count_reads(-1)
         if fault is not None:
             self._end_badly(fault)
 
-    def _pieces(self, name: str, content: memoryview, fault: Fault | None) -> Iterator[memoryview | bytes]:
-        gate = self.server.archive._gate(name)
-        if gate is not None:
-            yield content[:1]
-            gate[1].set()
-            gate[0].wait()
-            content = content[1:]
+    def _pieces(self, content: memoryview, fault: Fault | None) -> Iterator[memoryview]:
         if fault is not None:
             yield content[: fault.after]
             if fault.action != "flip" or fault.after >= len(content):
                 return
-            yield bytes([content[fault.after] ^ 1])
+            yield memoryview(bytes([content[fault.after] ^ 1]))
             content = content[fault.after + 1 :]
         for offset in range(0, len(content), _PIECE):
             yield content[offset : offset + _PIECE]
