@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from threading import Lock, RLock
 
@@ -87,11 +88,18 @@ class StatusBoard:
         with self._telling:  # so that they hear of everything in the order in which it came
             changes = status.apply(events)
             for event, change in changes:
-                for listener in self._listeners:
-                    listener(status, event, change)
+                self._tell(status, event, change)
         if changes and status.is_over:
             with self._lock:
                 self._keep(status.build, [*filter(_is_worth_showing, self._builds.get(status.build, ()))])
+
+    def _tell(self, status: BuildStatus, event: Event, change: Change) -> None:
+        """Tell the listeners; what goes wrong with one of them is for the operator, and fails no download."""
+        for listener in self._listeners:
+            try:
+                listener(status, event, change)
+            except Exception:
+                self.note(status.build, f"a listener failed:\n{traceback.format_exc()}")
 
     def _keep(self, build: str, downloads: list[BuildStatus]) -> None:
         if downloads:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 from urllib.parse import quote
 
@@ -241,6 +241,70 @@ def test_no_stream_ends_before_its_last_event() -> None:
     reporter.join(10)
     reader.join(10)
     assert b'"state": "staged"' in b"".join(pieces).partition(b"event: outcome")[0]
+
+
+def test_builds_that_many_follow_are_in_nobodys_way(server: DevServer, archive: FakeArchive, build: Build) -> None:
+    followed = [make_build(version=f"R18-{number}.0.0") for number in range(101)]
+    for one in followed:
+        archive.put(one.bucket, f"{one.path}/x.txt", b"x")
+        check_success(server.get("/stage", archive_url=one.url, files="x.txt"))
+        assert requests.head(address(server, one, "/events"), timeout=10).status_code == 200
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
+
+
+def one_artifact(streams_follow: State) -> tuple[StatusBoard, EventStreams, BuildStatus, Callable[[int], None]]:
+    """A board with one artifact of a/b in that state, its streams, and what reports that so many bytes of it came."""
+    board = StatusBoard()
+    status = BuildStatus("gs://x/a/b", "a/b", {"stateful": True})
+
+    def view(_: str) -> BuildView:
+        event = status.artifacts["stateful"]
+        return BuildView("a/b", "gs://x/a/b", [ArtifactView("stateful", event.state, event.bytes_done, 1000)])
+
+    streams = EventStreams(view, board.is_under_way, list)
+    board.subscribe(streams.listen)
+    board.show(status)
+
+    def report(count: int) -> None:
+        board.report(status, Event("a/b", "stateful", streams_follow, count, 1000))
+
+    return board, streams, status, report
+
+
+def test_a_stream_whose_client_is_slow_is_given_the_present_state() -> None:
+    board, streams, status, report = one_artifact(State.DOWNLOADING)
+    stream = streams.stream("a/b", "")
+    assert b'"state": "pending"' in next(stream)
+    for count in range(1, 700):
+        report(count)
+    board.report(status, Event("a/b", "stateful", State.STAGED, 1000, 1000))
+    rest = b"".join(stream)
+    assert rest.count(b"event: artifact") == 1
+    assert b'"state": "staged"' in rest.partition(b"event: outcome")[0]
+
+
+def test_the_stream_of_all_ends_where_its_client_is_too_slow_to_be_told_everything() -> None:
+    _, streams, _, report = one_artifact(State.DOWNLOADING)
+    stream = streams.stream_all("")
+    next(stream)
+    for count in range(1, 700):
+        report(count)
+    assert not list(stream)  # it comes back, and begins with the present state
+
+
+def test_a_listener_that_fails_fails_no_download() -> None:
+    board, _, status, report = one_artifact(State.STAGED)
+    notes: list[str] = []
+    board.subscribe_to_notes(lambda _, text: notes.append(text))
+
+    def fail(*_: object) -> None:
+        raise KeyError("of the listener's")
+
+    board.subscribe(fail)
+    report(1000)
+    status.wait(timeout=1)
+    assert any("of the listener's" in note for note in notes)
 
 
 def test_a_stream_tells_the_cause_of_a_failure(server: DevServer, archive: FakeArchive, build: Build) -> None:

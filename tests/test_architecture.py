@@ -64,6 +64,7 @@ LAYERS = (
     ("web.rpcs.builds", "web.rpcs.server"),
     ("web.rpcs",),
     ("web.api.schemas",),
+    ("web.api.event_logs",),
     ("web.api.events", "web.api.operations"),
     ("web.api.openapi",),
     ("web.api.application",),

@@ -132,8 +132,9 @@ class _Seated:
         return next(self._pieces)
 
     def close(self) -> None:
-        """Give the seat back."""
+        """Give the seat back, and end what the pieces come from."""
         self._stack.close()
+        getattr(self._pieces, "close", lambda: None)()
 
 
 def _body() -> bytes:
