@@ -54,6 +54,7 @@ class BuildView:
         artifacts: in the order of their names.
         began_at: when the oldest of its downloads that are under way began, in seconds since the epoch; 0 for none.
         last_used: the same of its last use; None where it is not known.
+        asked_at: the same of when the newest of its downloads that are shown began; 0 for none.
 
     """
 
@@ -62,6 +63,7 @@ class BuildView:
     artifacts: Sequence[ArtifactView]
     began_at: float = 0.0
     last_used: float | None = None
+    asked_at: float = 0.0
 
     @property
     def state(self) -> State:
@@ -120,6 +122,7 @@ def overview(places: BuildPlaces, downloads: Sequence[BuildStatus], last_used: f
         artifacts=[artifacts[name] for name in sorted(artifacts)],
         began_at=min(under_way, default=0.0),
         last_used=last_used,
+        asked_at=max((status.began_at for status in downloads), default=0.0),
     )
 
 

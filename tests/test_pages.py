@@ -228,13 +228,17 @@ class _OtherSite(BaseHTTPRequestHandler):
         url = f"{self.devserver}/download?archive_url=gs://bucket/target/version"
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
+        self.send_header("Set-Cookie", "devserver-form=0123456789abcdef; path=/")  # of all ports of this host
         self.end_headers()
         self.wfile.write(
             f"""<meta name="referrer" content="no-referrer"><title>working</title><body><img src="{url}">
             <script src="{url}"></script><iframe name="frame"></iframe>
             <form method="post" action="{url}" target="frame"><input name="token" value="0123456789abcdef"></form>
+            <form method="post" action="{self.devserver}/builds/x86-mario-release/R17-1413.0.0-a1-b1346" target="other">
+            <input name="token" value="0123456789abcdef"><input name="action" value="remove"></form>
+            <iframe name="other"></iframe>
             <script>(async () => {{
-              document.forms[0].submit();
+              for (const form of document.forms) form.submit();
               const api = "{self.devserver}/api/v1/builds";
               const body = JSON.stringify({{archive_url: "gs://bucket/target/version"}});
               const ask = (address, options) => fetch(address, {{mode: "no-cors", ...options}}).catch(() => 0);
@@ -243,7 +247,8 @@ class _OtherSite(BaseHTTPRequestHandler):
               await ask(api, {{method: "POST", body}});
               await ask(api + "/x86-mario-release%2FR17-1413.0.0-a1-b1346", {{method: "DELETE", mode: "cors"}});
               await ask("{self.devserver}/builds/x86-mario-release/R17-1413.0.0-a1-b1346", {{
-                method: "POST", body: new URLSearchParams({{action: "remove", token: "0123456789abcdef"}})}});
+                method: "POST", credentials: "include",
+                body: new URLSearchParams({{action: "remove", token: "0123456789abcdef"}})}});
               document.title = "done";
             }})();</script>""".encode()
         )
@@ -263,11 +268,49 @@ def test_the_page_of_another_site_can_change_nothing(browser: Browser, server: D
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{other.server_port}/")
         page.wait_for_function("document.title == 'done'", timeout=LOADING)
+        answered = ('"POST /download', '"POST /builds/')
+        eventually(lambda: [server.log.count(line) for line in answered] >= [1, 2])  # the forms', and the script's
         context.close()
         other.shutdown()
     assert [one["build"] for one in server.get("/api/v1/builds").json()["builds"]] == [build.path]
     assert (server.static_dir / build.path / "stateful.tgz").exists()
     assert server.log.count("begins") == 1
+
+
+def test_a_file_that_an_archive_brings_is_no_page_of_the_devservers(server: DevServer) -> None:
+    _ = server.port
+    for name in ("x.html", "x.xml", "x.svg", "x.txt", "x.bin"):
+        (server.static_dir / name).write_text(
+            "<html xmlns='http://www.w3.org/1999/xhtml'><script>alert(1)</script></html>"
+        )
+        headers = server.get(f"/static/{name}").headers
+        is_inert = headers["Content-Type"].startswith(("text/plain", "application/octet-stream"))
+        assert is_inert or headers["Content-Security-Policy"] == "sandbox", name
+        assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("address", ["/", "/download", "/doc", "/static/", "/nothing", "/builds/none/such"])
+def test_no_page_lets_in_what_is_not_the_devservers(server: DevServer, address: str) -> None:
+    policy = requests.get(server.url + address, headers={"Accept": "text/html"}, timeout=10).headers
+    directives = dict(part.strip().partition(" ")[::2] for part in policy["Content-Security-Policy"].split(";"))
+    assert directives["default-src"] == "'none'"
+    assert not any("unsafe" in value or "*" in value or "http" in value for value in directives.values())
+    assert directives["form-action"] == "'self'"
+    assert directives["frame-ancestors"] == "'none'"
+    assert directives["base-uri"] == "'none'"
+
+
+def test_the_builds_that_were_asked_for_last_come_first(
+    visitor: Visitor, server: DevServer, archive: FakeArchive, build: Build
+) -> None:
+    server.stage(build.url)
+    failing = build.url.replace("R17", "R16")
+    assert server.download(failing).status_code == 500
+    under_way = make_build(version="R15-1.0.0").upload(archive)
+    with archive.holding("autotest.tar.bz2"):
+        check_success(server.download(under_way.url))
+        names = visitor.open("/").locator(".build a").all_inner_texts()
+    assert [re.findall("R..", name)[0] for name in names] == ["R15", "R16", "R17"]
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "http://elsewhere"}, {"Referer": "http://elsewhere/page"}, {}])

@@ -38,6 +38,7 @@ _TYPES = {
     ".xml": "application/xml",
 }
 _BYTES = "application/octet-stream"
+_WITH_SCRIPTS = (".html", ".xml")  # what a browser shows as a page, with the page's own scripts
 
 
 class _Answer(NamedTuple):
@@ -138,8 +139,9 @@ class StaticFiles:
         headers = {"Last-Modified": validators.last_modified, "ETag": etag, "Accept-Ranges": "bytes"}
         if item and item.crc32c:
             headers["X-Goog-Hash"] = f"crc32c={item.crc32c}"
-        content_type = _TYPES.get(os.path.splitext(path)[1], _BYTES)  # noqa: PTH122
-        if content_type.startswith("text/html"):
+        ending = os.path.splitext(path)[1]  # noqa: PTH122
+        content_type = _TYPES.get(ending, _BYTES)
+        if ending in _WITH_SCRIPTS:
             headers["Content-Security-Policy"] = "sandbox"  # somebody else's page is not one of the devserver's
         asked = {name: environ[key] for name, key in _CONDITION_KEYS.items() if key in environ}
         if is_failed_precondition(asked, validators):

@@ -43,7 +43,7 @@ http {{
 
     # Somebody else's page is not one of the devserver's.
     map $uri $policy {{
-        ~\\.html$ sandbox;
+        ~\\.(html|xml)$ sandbox;
         default "";
     }}
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import cherrypy
 
+from web.visitors import is_of_other_site
+
 _COOKIE = "devserver-form"
 _BYTES = 16
 _LONGEST = 64
@@ -29,7 +31,12 @@ def token() -> str:
 
 
 def is_ours(given: Any) -> bool:
-    """Whether the token that came with a form is the browser's own."""
+    """Whether the token that came with a form is the browser's own, and the form a page's of this devserver.
+
+    The second is asked beside the first because the page of another port, or of a neighbouring host, can set cookies.
+    """
+    if is_of_other_site(cherrypy.serving.request.headers):
+        return False
     sent = cherrypy.serving.request.cookie.get(_COOKIE)
     is_there = sent is not None and isinstance(given, str) and len(given) >= _BYTES and given.isascii()
     return is_there and secrets.compare_digest(sent.value.encode(), given.encode())

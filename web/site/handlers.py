@@ -8,7 +8,7 @@ from typing import Any
 import cherrypy
 
 from staging.errors import NotStaged
-from web.methods import answers
+from web.methods import answers, refuse_other_sites
 from web.parameters import build_path_of, optional_text
 from web.site.pages import Pages
 
@@ -31,6 +31,7 @@ class SiteHandlers:
         try:
             build_path = build_path_of("/".join(path))
             if cherrypy.request.method == "POST":
+                refuse_other_sites()
                 return self._pages.act(build_path, optional_text("action", action), token)
             if optional_text("ask", ask) == "remove":
                 return self._pages.remove_form(build_path)

@@ -114,7 +114,7 @@ class Pages:
         return _see(build_path)
 
     def _newest_builds(self) -> list[BuildView]:
-        return sorted(self._downloader.builds(), key=lambda build: build.staged_at, reverse=True)
+        return sorted(self._downloader.builds(), key=lambda build: max(build.staged_at, build.asked_at), reverse=True)
 
     def _group_of(self, name: str) -> str:
         if name in self._synchronous:
