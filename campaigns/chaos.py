@@ -40,7 +40,8 @@ _LOG, _SERVER_LOG = "round.log", "devserver.log"
 def command_line(rounds: int, seed: int | None, first: int) -> None:
     """Kill the devserver and its workers, break the archive's answers and fill the disk, for so many rounds.
 
-    A signal ends it after the round that is under way. Ends with status 1 when something happened that must never happen; the logs of that round are kept then.
+    A signal ends it after the round that is under way. Ends with status 1 when something happened that must never
+    happen; the logs of that round are kept then.
     """
     is_enough = Flag()
     for number in (signal.SIGTERM, signal.SIGINT):
