@@ -64,7 +64,7 @@ def ask(world: World, path: str, query: Mapping[str, str], method: str = "GET", 
         if world.epoch == epoch:
             world.ledger.violation(f"broken off without a kill: {what}: {error!r}")
         return None
-    _check(world, what, answer)
+    _check(world, method, what, answer)
     return answer
 
 
@@ -78,9 +78,9 @@ def _asked(address: str, method: str, target: str, headers: Mapping[str, str]) -
         connection.close()
 
 
-def _check(world: World, what: str, answer: Answer) -> None:
+def _check(world: World, method: str, what: str, answer: Answer) -> None:
     """Hold an answer that is not a good one to what harnesses expect of it."""
-    if answer.is_good or answer.status in _REFUSALS:
+    if answer.is_good or answer.status in _REFUSALS or method == "HEAD":
         return
     world.ledger.note(f"{what}: {answer.status} {answer.cause}")
     if answer.status == _COMES_BACK:

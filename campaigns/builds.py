@@ -69,11 +69,25 @@ class CampaignBuild:
             return [path for path in files if path.startswith("autotest/") and not path.startswith(_SUITES)]
         return [{"full_payload": "update.gz", "stateful": "stateful.tgz"}.get(name, EXTRA_FILE)]
 
+    def renamed(self, version: str) -> CampaignBuild:
+        """The same, published as another version of the target: nothing of it is made anew."""
+        old = self.versions[0].version
+        first, second = (
+            replace(build, version=version, files={path.replace(old, version): it for path, it in build.files.items()})
+            for build in self.versions
+        )
+        return CampaignBuild((first, second))
+
     def upload(self, archive: FakeArchive, version: int, objects: Iterable[str] = ()) -> None:
         """Publish all objects of a version, or some, as new generations."""
         build = self.versions[version]
         for name in objects or build.objects:
             archive.put(BUCKET, f"{build.path}/{name}", build.objects[name])
+
+    def take_back(self, archive: FakeArchive) -> None:
+        """Publish it no more."""
+        for name in self.objects:
+            archive.remove(BUCKET, f"{self.path}/{name}")
 
 
 def make_builds(count: int) -> list[CampaignBuild]:

@@ -44,8 +44,8 @@ def command_line(rounds: int, seed: int | None, first: int) -> None:
     happen; the logs of that round are kept then.
     """
     is_enough = Flag()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: is_enough.set())
+    for end in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(end, lambda *_: is_enough.set())
     seed = random.randrange(1_000_000) if seed is None else seed
     click.echo(f"seed {seed}")
     directory = Path(tempfile.mkdtemp(prefix="devserver-chaos-"))

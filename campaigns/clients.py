@@ -20,9 +20,10 @@ _OK, _PARTIAL, _NOT_THERE = 200, 206, 404
 class Client:
     """One of them; what it does is a function of its random numbers, and of what it is answered."""
 
-    def __init__(self, world: World, numbers: random.Random, removes: bool = True) -> None:
-        """``removes``: whether it also removes and cancels, but of steady builds nothing is removed."""
+    def __init__(self, world: World, numbers: random.Random, pause: float = 0.0) -> None:
+        """It rests for ``pause`` seconds, more or less, after everything that it does."""
         self._world = world
+        self._pause = pause
         self._random = numbers
         self._habits: list[tuple[Callable[[CampaignBuild], object], int]] = [
             (self.read_some, 8),
@@ -35,7 +36,8 @@ class Client:
             (self.ask_whether_staged, 3),
             (self.look_around, 3),
             (self.break_off, 3),
-            *([(self.remove, 2), (self.cancel, 1)] if removes else []),
+            (self.remove, 2),
+            (self.cancel, 1),
         ]
 
     def run(self) -> None:
@@ -44,6 +46,8 @@ class Client:
         while not self._world.is_over.is_set():
             (habit,) = self._random.choices(habits, weights)
             habit(self._random.choice(self._world.builds))
+            if self._pause:
+                self._world.is_over.wait(self._random.expovariate(1 / self._pause))
 
     # Harnesses
 
@@ -114,8 +118,9 @@ class Client:
 
     def look_around(self, build: CampaignBuild) -> None:
         """As people and monitors do."""
-        path = self._random.choice(["/", "/check_health", "/api/v1/builds", f"/static/{build.path}/", "/doc/stage"])
-        self._ask(path)
+        pages = ["/", "/check_health", "/api/v1/builds", "/api/v1/health", "/doc/stage"]
+        path = self._random.choice([*pages, f"/builds/{build.path}", f"/static/{build.path}/"])
+        self._ask(path, method=self._random.choice(["GET", "GET", "HEAD"]) if path.startswith("/static") else "GET")
 
     def break_off(self, build: CampaignBuild) -> None:
         """Ask for something that takes a while, and go away."""

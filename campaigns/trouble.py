@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -41,7 +41,7 @@ class Trouble:
     def planned(self, numbers: random.Random, seconds: float) -> list[Event]:
         """What happens in a round of so many seconds, but for kills."""
         events = [
-            Event(numbers.uniform(0, seconds), partial(self.break_an_answer, *self._fault(numbers)))
+            Event(numbers.uniform(0, seconds), partial(self.break_an_answer, *random_fault(numbers, self.builds)))
             for _ in range(numbers.randint(0, _MOST_FAULTS))
         ]
         if numbers.random() < 0.3:
@@ -93,11 +93,11 @@ class Trouble:
         self.disk.empty()
         self.ledger.note(f"the disk has {self.disk.free} bytes left")
 
-    def _fault(self, numbers: random.Random) -> tuple[str, Fault]:
-        """An answer that goes wrong, and how."""
-        build = numbers.choice(self.builds)
-        name = numbers.choice([*build.objects, _LISTING])
-        if name == _LISTING or numbers.random() < 0.4:
-            return name, Fault(status=numbers.choice(_STATUSES))
-        size = len(build.versions[0].objects[name])
-        return name, Fault(after=numbers.randrange(size), action=numbers.choice(_ACTIONS))
+
+def random_fault(numbers: random.Random, builds: Sequence[CampaignBuild]) -> tuple[str, Fault]:
+    """An answer of the archive that goes wrong, by the last part of the object's name, and how it does."""
+    name = numbers.choice([*builds[0].objects, _LISTING])
+    if name == _LISTING or numbers.random() < 0.4:
+        return name, Fault(status=numbers.choice(_STATUSES))
+    size = len(builds[0].versions[0].objects[name])
+    return name, Fault(after=numbers.randrange(size), action=numbers.choice(_ACTIONS))

@@ -13,6 +13,7 @@ import pytest
 from campaigns import checks
 from campaigns.asking import ask
 from campaigns.builds import CampaignBuild, make_campaign_build
+from campaigns.figures import BOUNDS, Figures, compared
 from campaigns.ledger import Ledger
 from campaigns.world import World
 from tests.servers import PROJECT
@@ -33,6 +34,21 @@ def test_a_short_crash_campaign_holds() -> None:
     assert "| rounds | 5 |" in ran.stdout
     assert "| wrong bytes | 0 |" in ran.stdout
     assert re.search(r"\| kills of the server \| [1-9]", ran.stdout)
+
+
+def test_a_short_soak_holds() -> None:
+    ran = campaign("soak", "--minutes", "0.1")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "| wrong bytes | 0 |" in ran.stdout
+    assert ran.stdout.count("| holds |") == len(BOUNDS)
+
+
+def test_what_grows_by_more_than_its_bound_is_noticed() -> None:
+    mib = 1024**2
+    first = Figures((50 * mib, 70 * mib, 30 * mib, 15, 14, 2, 0))
+    last = Figures((71 * mib, 90 * mib, 30 * mib, 31, 31, 2, 1))
+    grew = [name for name, *_, holds in compared(first, last) if not holds]
+    assert grew == ["memory of the server, its own", "open files", "locks, staging areas and temporary files"]
 
 
 @pytest.fixture(scope="module")
