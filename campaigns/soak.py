@@ -49,7 +49,8 @@ def command_line(minutes: float, seed: int) -> None:
     seconds = minutes * 60
     warm_up = max(seconds / 5, min(_SHORTEST_WARM_UP, seconds / 2))
     with tempfile.TemporaryDirectory(prefix="devserver-soak-") as directory:
-        soak = Soak(Path(directory), random.Random(seed))
+        # In a short one, threads that have nothing to do are not waited for.
+        soak = Soak(Path(directory), random.Random(seed), min(_THREADS_GO_AFTER, warm_up))
         try:
             soak.load(warm_up)
             first = soak.figures()
@@ -64,11 +65,12 @@ def command_line(minutes: float, seed: int) -> None:
 class Soak:
     """A devserver, its archive and its clients."""
 
-    def __init__(self, directory: Path, numbers: random.Random) -> None:
+    def __init__(self, directory: Path, numbers: random.Random, threads_go_after: float) -> None:
         self.ledger = Ledger(directory / "log")
         self.ledger.begin_round("soak")
         self._stack = ExitStack()
         self._random = numbers
+        self._threads_go_after = threads_go_after
         self._archive = self._stack.enter_context(FakeArchive())
         self._model = make_campaign_build("R17-0.0.0")
         self._world = World(self.ledger, [self._new_build() for _ in range(_BUILDS)])
@@ -108,7 +110,7 @@ class Soak:
                 self.ledger.violation(f"it is not at rest after {_TIME_TO_REST:g} s")
                 break
             sleep(0.2)
-        sleep(_THREADS_GO_AFTER)
+        sleep(self._threads_go_after)
         return Figures.taken(self._server.process.pid, self._server.static_dir)
 
     def _is_at_rest(self) -> bool:
