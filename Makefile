@@ -8,7 +8,7 @@ BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils
 SCREENSHOT_PACKAGES := chromium fonts-dejavu-core lbzip2
 GSUTIL := .venv-gsutil
 
-.PHONY: help demo test fuzz bench paint screenshots check format clean
+.PHONY: help demo test fuzz chaos soak bench paint screenshots check format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -32,6 +32,13 @@ test: $(VENV)/ready ## run the tests; TEST_ARGS goes to pytest
 
 fuzz: $(VENV)/ready ## ask the JSON API some thousands of questions, and hold the answers to its OpenAPI document
 	API_EXAMPLES=300 $(BIN)/python -m pytest --capture=no tests/test_api_document.py
+
+chaos: $(VENV)/ready ## kill, break and fill what can be, and check every byte; CHAOS_ARGS="--rounds 200 --seed 1"
+	$(BIN)/python -m campaigns.chaos $(CHAOS_ARGS)
+
+MINUTES ?= 10
+soak: $(VENV)/ready ## a lab's mixed load for MINUTES=10, and what grows over it; SOAK_ARGS="--seed 1"
+	$(BIN)/python -m campaigns.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
 # gsutil has an environment of its own: what it pins is not what the devserver needs.
 $(GSUTIL)/ready:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from staging.board import StatusBoard
     from staging.executors.base import Executor
     from web.files.application import StaticFiles
+    from web.health import Load
+    from web.http.clients import WaitingRoom
 
 _FAILED = 1
 _USAGE_ERROR = 2
@@ -89,6 +91,7 @@ def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue) ->
     """Set up everything that stages builds."""
     from artifacts.job import StagingOptions
     from downloader import Downloader
+    from staging.admission import Admission
     from staging.board import StatusBoard
     from staging.executors.process import ProcessExecutor
     from staging.retry import Patience
@@ -110,7 +113,8 @@ def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue) ->
         artifacts_at_once=options["max_artifacts"],
     )
     last_use = LastUse(static_dir)
-    downloader = Downloader(catalogue, staging_options, executor, board, last_use, options["max_downloads"])
+    admission = Admission(options["max_downloads"], options["max_queue"], options["max_downloads_per_client"])
+    downloader = Downloader(catalogue, staging_options, executor, board, last_use, admission)
     return _Staging(catalogue, board, executor, downloader)
 
 
@@ -134,8 +138,10 @@ def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any)
 
     downloader = staging.downloader
     files = StaticFiles(static_dir, log_file_request, LastUse(static_dir).note)
-    health = HealthSampler(bus, static_dir, lambda: downloader.active_count, server.clients_being_served)
     waiting_room = WaitingRoom(options["max_threads"])
+    health = HealthSampler(
+        bus, static_dir, lambda: downloader.active_count, server.clients_being_served, _load(downloader, waiting_room)
+    )
     pages = Pages(downloader, staging.catalogue, _readers(options, files), str(static_dir))
     root = application.Root(downloader, health, waiting_room, static_dir, pages)
     streams = EventStreams(downloader.build, downloader.is_under_way, downloader.builds_under_way)
@@ -153,6 +159,19 @@ def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any)
         PortFile(bus, options["portfile"], server.bound_port).subscribe()
     if options["pidfile"]:
         PIDFile(bus, str(options["pidfile"])).subscribe()
+
+
+def _load(downloader: Downloader, waiting_room: WaitingRoom) -> Callable[[], Load]:
+    """What the server has taken on, as it is when asked."""
+    from web.health import Load
+    from web.http import server
+
+    return lambda: Load(
+        queued_downloads=downloader.queue_length,
+        waiting_clients=waiting_room.taken,
+        free_seats=waiting_room.free,
+        is_overloaded=downloader.is_congested or not waiting_room.free or server.is_crowded(),
+    )
 
 
 def _readers(options: dict[str, Any], files: StaticFiles) -> Callable[[str], int | None]:

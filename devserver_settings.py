@@ -99,6 +99,18 @@ SETTINGS = (
     Setting("catalog", _FILE, None, "Catalogue of artifacts to use, a TOML file, instead of the built-in one."),
     Setting("run-packager", click.BOOL, False, "Run a build's own packager.py where its autotest lacks packages."),
     Setting("max-downloads", _COUNT, 8, "Builds that may be staged at once; more of them queue."),
+    Setting(
+        "max-queue",
+        click.IntRange(min=0),
+        1000,
+        "Downloads that may wait for a place, beyond those that are staged at once; more are told to come back (503).",
+    ),
+    Setting(
+        "max-downloads-per-client",
+        _COUNT,
+        None,
+        "Downloads that one address may have started and that are not over; more are told to come back (503).",
+    ),
     Setting("max-artifacts", _COUNT, 6, "Artifacts of one build that may be staged at once."),
     Setting(
         "max-threads",

@@ -24,6 +24,7 @@ from staging.publishing import recover_artifacts, remove_build, update_manifest
 from staging.retry import retrying
 from staging.slots import Slots
 from staging.status import BuildStatus, Event, State
+from staging.tally import BytesMoved
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Order:
         artifacts: what of it to stage.
         clean: whether all that is staged of the build is removed first.
         is_whole: whether it is a whole build, whose background artifacts nobody wants without the synchronous ones.
+        client: the address of who asks; empty where nobody does.
 
     """
 
@@ -42,6 +44,7 @@ class Order:
     artifacts: Sequence[CatalogueEntry]
     clean: bool = False
     is_whole: bool = False
+    client: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Means:
         board: is told of everything.
         locks: of the builds.
         synchronous, background: places for downloads; apart, so that no harness waits for another build's background.
+        moved: how much each build has had of them.
 
     """
 
@@ -63,6 +67,7 @@ class Means:
     locks: BuildLocks
     synchronous: Slots
     background: Slots
+    moved: BytesMoved
 
 
 class Download:
@@ -70,6 +75,7 @@ class Download:
 
     def __init__(self, order: Order, means: Means) -> None:
         self.url = order.url
+        self.client = order.client
         self._order = order
         self._means = means
         self._places = BuildPlaces(means.options.static_dir, order.url.build_path)
@@ -153,14 +159,18 @@ class Download:
         synchronous = [artifact for artifact in artifacts if artifact.entry.synchronous]
         background = [artifact for artifact in artifacts if not artifact.entry.synchronous]
         if synchronous:
-            with self._means.synchronous.taken(self._cancelled, self._tell_of_queue), self._urgent():
+            with self._place(self._means.synchronous), self._urgent():
                 stage_artifacts(self._request(synchronous), self._report_synchronous, self._cancelled)
         for artifact in synchronous if self._order.is_whole else ():
             if not self._state_of(artifact.entry.name).is_good:
                 raise self.status.artifacts[artifact.entry.name].cause or Cancelled(STOPPING)
         if background:
-            with self._means.background.taken(self._cancelled, self._tell_of_queue):
+            with self._place(self._means.background):
                 self._stage_in_background(background, lock)
+
+    def _place(self, slots: Slots) -> AbstractContextManager[None]:
+        """One of the places, when it is this build's turn."""
+        return slots.taken(self._cancelled, self._tell_of_queue, partial(self._means.moved.of, self.url.build_path))
 
     def _urgent(self) -> AbstractContextManager[None]:
         return synchronous_work(synchronous_lock(self._means.options.static_dir))

@@ -13,6 +13,7 @@ from artifacts.catalogue import FILE, Catalogue, CatalogueEntry, file_artifact
 from artifacts.job import StagingOptions
 from devserver_util import acquire_lock, clear_up, delete_source, release_lock, staged_files, staged_manifest
 from download import Download, Means, Order
+from staging.admission import Admission
 from staging.archives import ArchiveUrl
 from staging.board import StatusBoard
 from staging.build_locks import BuildLocks
@@ -38,11 +39,15 @@ from staging.overview import BuildView, builds_below, overview
 from staging.publishing import remove_build
 from staging.slots import Slots
 from staging.status import BuildStatus, State
+from staging.tally import BytesMoved
 from staging.usage import LastUse
 
 # How long a caller who waits for a build that nobody asked for is given the benefit of the doubt: the /download that
 # it goes with may be on its way, and a few milliseconds behind.
 _GRACE = 0.5  # seconds
+# A new download waits for long where so many times as many wait as are staged at once, or somebody has for so long.
+_LONG_QUEUE = 4
+_LONG_WAIT = 60.0  # seconds
 _TRIES_AFTER_OTHERS = 3  # where what others wanted beside it made a download fail
 
 
@@ -94,15 +99,18 @@ class Downloader:
         executor: Executor,
         board: StatusBoard,
         last_use: LastUse,
-        downloads_at_once: int,
+        admission: Admission,
     ) -> None:
-        """``downloads_at_once`` builds may stage synchronous artifacts, and as many background ones; others queue."""
+        """``admission.places`` builds may stage synchronous artifacts, and as many background ones; others queue."""
         self._last_use = last_use
         self._catalogue = catalogue
         self._options = options
         self._board = board
-        slots = (Slots(downloads_at_once), Slots(downloads_at_once))
-        self._means = Means(options, executor, board, BuildLocks(acquire_lock, release_lock), *slots)
+        self._admission = admission
+        slots = (Slots(admission.places), Slots(admission.places))
+        moved = BytesMoved()
+        board.subscribe(moved.listen)
+        self._means = Means(options, executor, board, BuildLocks(acquire_lock, release_lock), *slots, moved)
         self._changed = Condition()
         self._running: set[Download] = set()
         self._stopped = False
@@ -112,24 +120,40 @@ class Downloader:
         """How many downloads are running."""
         return len(self._running)
 
+    @property
+    def queue_length(self) -> int:
+        """How many downloads wait for a place."""
+        return self._means.synchronous.waiting + self._means.background.waiting
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether a new download would be refused, or would wait for long."""
+        longest = max(self._means.synchronous.longest_wait, self._means.background.longest_wait)
+        is_long = self.queue_length >= _LONG_QUEUE * self._admission.places or longest >= _LONG_WAIT
+        return is_long or self._admission.is_full(len(self._running))
+
     def start(self) -> dict[str, OSError]:
         """Clear up what an earlier run left, if it did not end well; where that was not possible, and why."""
         return clear_up(self._options.static_dir)
 
-    def download(self, archive_url: str, background: bool = False, gone: Future[None] | None = None) -> None:
+    def download(
+        self, archive_url: str, background: bool = False, gone: Future[None] | None = None, client: str = ""
+    ) -> None:
         """Stage the build of ``archive_url``, and return once it is staged; with ``background``, as soon as its
         synchronous artifacts are.
 
         Whoever asks for a build that is being staged joins that download; a build that is staged is left as it is;
-        after a failure, only what is missing is staged. A caller for whom ``gone`` is done need not be told.
+        after a failure, only what is missing is staged. A caller for whom ``gone`` is done need not be told. What is
+        started counts as started by ``client``.
 
         Raises:
             RequestError: the URL is wrong; nothing was touched.
+            Overloaded: as much is under way as may; nothing was touched.
             ArchiveError, StagingError, Cancelled: why it cannot be staged.
             CallerGone: the download goes on.
 
         """
-        order = Order(self._parsed(archive_url), self._catalogue.of_a_download, is_whole=True)
+        order = Order(self._parsed(archive_url), self._catalogue.of_a_download, is_whole=True, client=client)
         self._wait(order, self._ordered(order), gone, for_synchronous=background)
 
     def get_status_of_background_downloads(
@@ -160,6 +184,7 @@ class Downloader:
         in_background: bool = False,
         deletes_source: bool = False,
         gone: Future[None] | None = None,
+        client: str = "",
     ) -> None:
         """Stage what is wished for of a build, with what comes along with it, and return once it is staged.
 
@@ -170,16 +195,17 @@ class Downloader:
             in_background: return at once; the outcome is told by :meth:`is_staged`.
             deletes_source: delete the objects once they are staged; of builds in a directory alone.
             gone: as for a download.
+            client: as for a download.
 
         Raises:
-            RequestError, UnknownArtifact: nothing was touched.
+            RequestError, UnknownArtifact, Overloaded: nothing was touched.
             ArchiveError, StagingError, Cancelled: why it cannot be staged.
             CallerGone: the staging goes on.
 
         """
         url = self._parsed(archive_url, any_depth=True)
         entries = self._wished(wish)
-        order = Order(url, [*entries, *self._catalogue.brought_by(entries)], clean)
+        order = Order(url, [*entries, *self._catalogue.brought_by(entries)], clean, client=client)
         shares = self._ordered(order)
 
         def wait() -> None:
@@ -192,7 +218,7 @@ class Downloader:
         elif deletes_source:
             Thread(target=self._noted, args=(url, wait), name=f"delete {url}", daemon=True).start()
 
-    def start_staging(self, archive_url: str, wish: Wish, clean: bool = False) -> str:
+    def start_staging(self, archive_url: str, wish: Wish, clean: bool = False, client: str = "") -> str:
         """Have what is wished for of a build staged, or all that a download stages, and return the build's path."""
         has_wish = any(wish)
         url = self._parsed(archive_url, any_depth=has_wish)
@@ -204,7 +230,7 @@ class Downloader:
             raise InvalidArchiveUrl(
                 archive_url, "it should name a build in the bucket, as in gs://bucket/target/version"
             )
-        self._ordered(Order(url, entries, clean, is_whole=not has_wish))
+        self._ordered(Order(url, entries, clean, is_whole=not has_wish, client=client))
         return url.build_path
 
     def is_staged(self, archive_url: str, wish: Wish) -> bool:
@@ -313,11 +339,12 @@ class Downloader:
             lock.release()
         self._board.removed(build_path)
 
-    def retry(self, build_path: str) -> None:
+    def retry(self, build_path: str, client: str = "") -> None:
         """Have what failed of the build, or was cancelled, staged anew; returns at once.
 
         Raises:
             NotStaged: nothing is known of it.
+            Overloaded: as for a download.
             RequestError, UnknownArtifact: it cannot be asked for any more.
 
         """
@@ -325,7 +352,7 @@ class Downloader:
         names = [artifact.name for artifact in view.artifacts if not artifact.state.is_good]
         usual = {entry.name: entry for entry in self._catalogue.of_a_download}
         entries = [self._entry(name, usual) for name in names]
-        self._ordered(Order(self._parsed(view.archive_url, any_depth=True), entries))
+        self._ordered(Order(self._parsed(view.archive_url, any_depth=True), entries, client=client))
 
     def _entry(self, name: str, usual: Mapping[str, CatalogueEntry]) -> CatalogueEntry:
         """The artifact that a download of the name staged."""
@@ -389,12 +416,23 @@ class Downloader:
                 return shares
             if self._stopped:
                 raise Cancelled(STOPPING)
+            self._admit(order.client)
             left = [entry for entry in entries if entry.name in names]
             download = Download(replace(order, artifacts=left), self._means)
             self._running.add(download)
             self._changed.notify_all()
         self._start(download)
         return [*shares, _Share(download.status, frozenset(names))]
+
+    def _admit(self, client: str) -> None:
+        """Go on where ``client`` may start another download; where nobody asks, one always may.
+
+        Raises:
+            Overloaded
+
+        """
+        if client and (self._admission.per_client is not None or self._admission.is_full(len(self._running))):
+            self._admission.check(client, [one.client for one in self._running if not one.status.is_over])
 
     def _wait(
         self, order: Order, shares: list[_Share], gone: Future[None] | None, for_synchronous: bool = False

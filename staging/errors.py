@@ -26,6 +26,7 @@
     ├── NotStaged                what is asked for is not here
     ├── NoDownload               nobody asked for this build
     ├── BuildBusy                it is being staged, and cannot be removed
+    ├── Overloaded               as many downloads are under way as may; may pass
     ├── NotUnderWay              it is not being staged, and cannot be cancelled
     ├── OtherSite                the page of another site had a browser ask
     └── WaitTimedOut             the caller's own time ran out; the work goes on
@@ -303,6 +304,17 @@ class BuildBusy(DevServerError):
 
     def __str__(self) -> str:
         return f"{self.build_path} is being staged; cancel that first, or wait for its end"
+
+
+class Overloaded(DevServerError):
+    """No more may be started now: ``reason`` says of what there is too much. Asking again later helps."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"Service Unavailable: {self.reason}; try again in a few seconds"
 
 
 class NotUnderWay(DevServerError):

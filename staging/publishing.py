@@ -228,7 +228,8 @@ def _in_the_way(tree: Path, published: Path, below: str = "") -> Iterator[tuple[
     """What the tree would replace: its path, and whether it is a file to be replaced by a file."""
     for entry in tree.iterdir():
         target = published / entry.name
-        if not os.path.lexists(target):
+        # A record is always ours: a removal that a crash cut off leaves some that no manifest speaks of.
+        if entry.name == RESERVED_NAME or not os.path.lexists(target):
             continue
         path = f"{below}{entry.name}"
         kinds = (_is_plain_directory(entry), _is_plain_directory(target))

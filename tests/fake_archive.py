@@ -15,7 +15,7 @@ import socket
 import struct
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,6 +46,11 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     after: int = 0
     action: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What to call it: its status, or what it does to the body."""
+        return str(self.status) if self.status else self.action
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,7 @@ class FakeArchive:
         self.requests = 0
         self.most_reads_at_once = 0
         self.reads_now = 0
+        self.faults_met: Counter[str] = Counter()
         self._generations = itertools.count(1_000_001)
         self._objects: dict[tuple[str, str], _Stored] = {}
         self._faults: dict[str, deque[Fault]] = {}
@@ -196,7 +202,10 @@ class FakeArchive:
     def _next_fault(self, name: str) -> Fault | None:
         with self._lock:
             queue = self._faults.get(name)
-            return queue.popleft() if queue else self._permanent.get(name)
+            fault = queue.popleft() if queue else self._permanent.get(name)
+            if fault is not None:
+                self.faults_met[fault.kind] += 1
+            return fault
 
     def _gate(self, name: str) -> _Gate | None:
         with self._lock:

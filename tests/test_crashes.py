@@ -122,6 +122,18 @@ def test_what_was_staged_before_a_crash_is_not_fetched_again(
     build.check_staged(server.static_dir)
 
 
+def test_a_build_whose_removal_was_cut_off_by_a_crash_can_be_staged_again(server: DevServer, build: Build) -> None:
+    server.stage(build.url)
+    server.kill()
+    # So far a removal comes before it takes away the lists of files.
+    (server.static_dir / build.path / ".devserver" / "manifest.json").unlink()
+    (server.static_dir / build.path / "update.gz").unlink()
+    server.start_again()
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
+    assert_tidy(server.static_dir)
+
+
 def test_static_never_shows_a_partial_file(server: DevServer, archive: FakeArchive) -> None:
     build = make_build(scale=4).upload(archive)
     archive.bytes_per_second = 8_000_000

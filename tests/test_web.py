@@ -50,6 +50,10 @@ def test_check_health_has_every_key_that_load_balancers_read(server: DevServer) 
     assert answer.headers["Content-Type"] == "application/json"
     figures = answer.json()
     assert set(figures) == {
+        "queued_downloads",
+        "waiting_clients",
+        "free_seats",
+        "overloaded",
         "free_disk",
         "cpu_percent",
         "disk_total_bytes_per_second",

@@ -39,6 +39,7 @@ _ADVICE = {
     "NoDownload": "The front page can start it, too.",
     "UnknownArtifact": "The names are those of the catalogue, at /api/v1/artifacts.",
     "WorkerDied": "Try again; if it stays so, this devserver's log says more.",
+    "Overloaded": "Many builds are being staged now. Try again in a few seconds.",
     "OtherSite": "Open this devserver's front page and start from there.",
 }
 _ADVICE_BY_STATUS = {

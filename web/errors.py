@@ -17,6 +17,7 @@ from staging.errors import (
     DevServerError,
     NotUnderWay,
     OtherSite,
+    Overloaded,
     RequestError,
     WaitTimedOut,
 )
@@ -30,10 +31,11 @@ _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     BuildBusy: HTTPStatus.CONFLICT,
     NotUnderWay: HTTPStatus.CONFLICT,
     OtherSite: HTTPStatus.FORBIDDEN,
+    Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     CallerGone: HTTPStatus.REQUEST_TIMEOUT,  # which nobody reads
     DevServerError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-_RETRY_AFTER = 5  # seconds after which a client that found no room should try again
+RETRY_AFTER = 5  # seconds after which a client that found no room should try again
 
 # What CherryPy says, with a 404, of a query string that is not UTF-8.
 _UNREADABLE_QUERY = "The given query string could not be processed"
@@ -58,7 +60,7 @@ def error_page(status: str, message: str, traceback: str, version: str) -> bytes
     content_type, body = error_answer(code, accept, kind, str(error) if kind else message)
     response.headers.update({**rendering.HEADERS, "Content-Type": content_type})
     if code is HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = str(_RETRY_AFTER)
+        response.headers["Retry-After"] = str(RETRY_AFTER)
     return body
 
 

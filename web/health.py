@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
+from typing import NamedTuple
 
 import psutil
 from cherrypy.process.plugins import Monitor
@@ -12,6 +14,26 @@ from cherrypy.process.wspbus import Bus
 
 _SECONDS_BETWEEN_SAMPLES = 2.0
 _GIB = 1024**3
+# Of what there is in all: less is nearly nothing.
+_LEAST_DISK = 0.03
+_LEAST_MEMORY = 0.05
+
+
+class Load(NamedTuple):
+    """What the server has taken on.
+
+    Attributes:
+        queued_downloads: downloads that wait for a place.
+        waiting_clients: clients that wait for something.
+        free_seats: how many more may.
+        is_overloaded: whether new work would be refused, or would wait for long.
+
+    """
+
+    queued_downloads: int
+    waiting_clients: int
+    free_seats: int
+    is_overloaded: bool
 
 
 class HealthSampler(Monitor):  # type: ignore[misc]
@@ -21,12 +43,19 @@ class HealthSampler(Monitor):  # type: ignore[misc]
     """
 
     def __init__(
-        self, bus: Bus, static_dir: Path, staging_count: Callable[[], int], client_count: Callable[[], int]
+        self,
+        bus: Bus,
+        static_dir: Path,
+        staging_count: Callable[[], int],
+        client_count: Callable[[], int],
+        load: Callable[[], Load],
     ) -> None:
         super().__init__(bus, self._sample, _SECONDS_BETWEEN_SAMPLES, name="health")
         self._static_dir = static_dir
         self._staging_count = staging_count
         self._client_count = client_count
+        self._load = load
+        self._is_nearly_out = False
         self._before = (monotonic(), 0, 0)
         self._figures: dict[str, float] = {}
 
@@ -38,11 +67,16 @@ class HealthSampler(Monitor):  # type: ignore[misc]
         super().start()
 
     def latest(self) -> dict[str, float]:
-        """The latest figures, with the two that cost nothing as they are now."""
+        """The latest figures, with those that cost nothing as they are now."""
+        load = self._load()
         return {
             **self._figures,
             "staging_thread_count": self._staging_count(),
             "apache_client_count": self._client_count(),
+            "queued_downloads": load.queued_downloads,
+            "waiting_clients": load.waiting_clients,
+            "free_seats": load.free_seats,
+            "overloaded": int(load.is_overloaded or self._is_nearly_out),
         }
 
     def _sample(self) -> None:
@@ -54,7 +88,19 @@ class HealthSampler(Monitor):  # type: ignore[misc]
             "disk_total_bytes_per_second": (disk - self._before[1]) / seconds,
             "network_total_bytes_per_second": (network - self._before[2]) / seconds,
         }
+        self._is_nearly_out = _disk_is_nearly_full(self._static_dir) or _memory_is_nearly_used_up()
         self._before = (moment, disk, network)
+
+
+def _disk_is_nearly_full(directory: Path) -> bool:
+    """Whether there is hardly any room for bytes, or for files."""
+    status = os.statvfs(directory)
+    return status.f_bavail < _LEAST_DISK * status.f_blocks or status.f_favail < _LEAST_DISK * status.f_files
+
+
+def _memory_is_nearly_used_up() -> bool:
+    memory = psutil.virtual_memory()
+    return bool(memory.available < _LEAST_MEMORY * memory.total)
 
 
 def _bytes_moved() -> tuple[int, int]:

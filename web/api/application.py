@@ -20,6 +20,7 @@ from staging.errors import (
     NotStaged,
     NotUnderWay,
     OtherSite,
+    Overloaded,
     RequestError,
     UnknownArtifact,
 )
@@ -28,6 +29,7 @@ from web.api.openapi import document
 from web.api.operations import EVENT_STREAM, OPERATIONS, PREFIX, Answer, Handlers, Operation, parsed_body
 from web.api.schemas import SCHEMAS
 from web.error_pages import problem
+from web.errors import RETRY_AFTER
 from web.http.clients import WaitingRoom
 from web.http.gateway import SOCKET_KEY
 from web.methods import refuse_other_sites
@@ -42,6 +44,7 @@ _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     NotUnderWay: HTTPStatus.CONFLICT,
     BuildConflict: HTTPStatus.CONFLICT,
     OtherSite: HTTPStatus.FORBIDDEN,
+    Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     Cancelled: HTTPStatus.SERVICE_UNAVAILABLE,
     DevServerError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -147,6 +150,8 @@ def _body() -> bytes:
 def _problem(status: HTTPStatus, kind: str, text: str) -> bytes:
     cherrypy.response.status = int(status)
     cherrypy.response.headers["Content-Type"] = "application/problem+json"
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        cherrypy.response.headers["Retry-After"] = str(RETRY_AFTER)
     return problem(status, kind, text)
 
 

@@ -35,7 +35,7 @@ def _described(operation: Operation) -> Json:
     }
     problems = {
         str(status.value): {"description": when, **_content("application/problem+json", "Problem")}
-        for status, when in {**operation.problems, **_OF_ANY_OPERATION}.items()
+        for status, when in {**_OF_ANY_OPERATION, **operation.problems}.items()
     }
     described: Json = {
         "operationId": operation.name,

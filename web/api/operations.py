@@ -15,6 +15,7 @@ from staging.errors import InvalidParameter
 from staging.status import State
 from web.api.schemas import Json, build_json, entry_json
 from web.health import HealthSampler
+from web.http.clients import client_address
 from web.parameters import build_path_of
 
 PREFIX = "/api/v1"
@@ -99,7 +100,12 @@ OPERATIONS = (
         "stage_build",
         "Stage a build, or a part of it; what is under way or staged already is not staged again.",
         {HTTPStatus.ACCEPTED: "Build"},
-        {HTTPStatus.BAD_REQUEST: "What is asked for cannot be.", HTTPStatus.CONFLICT: "Its place is another build's."},
+        {
+            HTTPStatus.BAD_REQUEST: "What is asked for cannot be.",
+            HTTPStatus.CONFLICT: "Its place is another build's.",
+            HTTPStatus.SERVICE_UNAVAILABLE: "As many downloads are under way as may, of all clients or of this one; "
+            "or it is stopping. Retry-After says when to ask again.",
+        },
         body="NewBuild",
     ),
     Operation(
@@ -181,7 +187,7 @@ class Handlers:
     def stage_build(self, body: Json) -> Answer:
         """Start staging."""
         wish = Wish(tuple(body.get("artifacts", ())), tuple(body.get("files", ())))
-        path = self._downloader.start_staging(body["archive_url"], wish, body.get("clean", False))
+        path = self._downloader.start_staging(body["archive_url"], wish, body.get("clean", False), client_address())
         location = f"{PREFIX}/builds/{quote(path, safe='')}"
         return Answer(HTTPStatus.ACCEPTED, build_json(self._downloader.build(path)), {"Location": location})
 

@@ -9,7 +9,14 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 
+import cherrypy
+
 _MOST_AT_ONCE = 1024
+
+
+def client_address() -> str:
+    """The address of the client whose request is being answered; behind a proxy, what that says it is."""
+    return str(cherrypy.request.remote.ip)
 
 
 class TooManyWaiting(Exception):
@@ -23,10 +30,20 @@ class WaitingRoom:
     """
 
     def __init__(self, seats: int) -> None:
-        self._free = seats
+        self._seats = self._free = seats
         self._lock = threading.Lock()
         self._epoll: select.epoll | None = None
         self._gone: dict[int, Future[None]] = {}
+
+    @property
+    def free(self) -> int:
+        """How many seats nobody has."""
+        return self._free
+
+    @property
+    def taken(self) -> int:
+        """How many clients wait."""
+        return self._seats - self._free
 
     @contextmanager
     def seat(self, client: socket.socket) -> Iterator[Future[None]]:

@@ -79,6 +79,12 @@ def busy_connections() -> list[socket.socket]:
     return [connection.socket for connection in pool.busy_connections()]
 
 
+def is_crowded() -> bool:
+    """Whether all threads are at work, and no more may be started."""
+    pool: ElasticThreadPool = cherrypy.server.httpserver.requests
+    return pool.size >= pool.max and not pool.idle
+
+
 def clients_being_served() -> int:
     """How many of the server's threads are at work on a request."""
     pool: ElasticThreadPool = cherrypy.server.httpserver.requests

@@ -24,6 +24,15 @@ class ServerRpcs:
     def check_health(self, /, **_ignored: Any) -> bytes:
         """How the server is doing, as JSON: free_disk (GiB), cpu_percent, disk_total_bytes_per_second,
         network_total_bytes_per_second, staging_thread_count, apache_client_count (clients being served).
+
+        queued_downloads
+            Downloads that wait for a place.
+        waiting_clients, free_seats
+            Clients that wait for something, and how many more may.
+        overloaded
+            1 where new work would be refused or would wait for long: as many downloads are under way as may; four times
+            as many wait as are staged at once, or one has for a minute; no seat is free; all threads are at work; less
+            than 3 % of the disk's room, or of its files, is free; less than 5 % of the memory is available. Else 0.
         """
         cherrypy.response.headers["Content-Type"] = "application/json"
         return json.dumps(self._health.latest()).encode()

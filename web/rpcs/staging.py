@@ -10,7 +10,7 @@ import cherrypy
 
 from downloader import Downloader, Wish
 from staging.errors import InvalidParameter
-from web.http.clients import WaitingRoom
+from web.http.clients import WaitingRoom, client_address
 from web.http.gateway import SOCKET_KEY
 from web.methods import answers, as_text, documented, refuse_other_sites
 from web.parameters import flag, names, optional_text, seconds, text
@@ -49,7 +49,7 @@ class StagingRpcs:
         url = text("archive_url", archive_url, EXAMPLE_URL)
         in_background = flag("background", background, default=True)
         with self._seat() as gone:
-            self._downloader.download(url, in_background, gone)
+            self._downloader.download(url, in_background, gone, client_address())
         return _success()
 
     @answers("GET", "POST")
@@ -111,7 +111,7 @@ class StagingRpcs:
         if options["deletes_source"] and not optional_text("local_path", local_path):
             raise InvalidParameter("delete_source", "it goes with local_path: nothing is deleted from an archive")
         with self._seat() as gone:
-            self._downloader.stage(url, wish, gone=gone, **options)
+            self._downloader.stage(url, wish, gone=gone, client=client_address(), **options)
         return _success()
 
     @answers("GET", "POST")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from downloader import Downloader, Wish
 from staging.errors import InvalidParameter, RequestError
 from staging.overview import ArtifactView, BuildView
 from web import rendering
+from web.http.clients import client_address
 from web.site import forms
 
 _HEADERS = {**rendering.HEADERS, "Cache-Control": "no-store"}  # a page tells how things are now
@@ -57,7 +59,7 @@ class Pages:
         if not forms.is_ours(token):
             return self.download_form(archive_url)
         try:
-            path = self._downloader.start_staging(archive_url.strip(), Wish())
+            path = self._downloader.start_staging(archive_url.strip(), Wish(), client=client_address())
         except RequestError as error:
             cherrypy.response.status = int(HTTPStatus.BAD_REQUEST)
             return self.download_form(archive_url, f"{error}")
@@ -104,7 +106,11 @@ class Pages:
 
         """
         downloader = self._downloader
-        actions = {"cancel": downloader.cancel, "retry": downloader.retry, "remove": downloader.remove}
+        actions: dict[str, Callable[[str], None]] = {
+            "cancel": downloader.cancel,
+            "retry": partial(downloader.retry, client=client_address()),
+            "remove": downloader.remove,
+        }
         if action not in actions:
             raise InvalidParameter("action", f"{action!r} is none of {', '.join(actions)}")
         if forms.is_ours(token):  # else it is asked for once more: the form was another's, or its cookie is gone
