@@ -13,6 +13,7 @@ from artifacts.catalogue import FILE, Catalogue, CatalogueEntry, file_artifact
 from artifacts.job import StagingOptions
 from devserver_util import acquire_lock, clear_up, delete_source, release_lock, staged_files, staged_manifest
 from download import Download, Means, Order
+from staging import request_ids
 from staging.archives import ArchiveUrl
 from staging.board import StatusBoard
 from staging.build_locks import BuildLocks
@@ -112,6 +113,11 @@ class Downloader:
         """How many downloads are running."""
         return len(self._running)
 
+    @property
+    def queue_lengths(self) -> dict[str, int]:
+        """How many downloads wait for a place, to stage what is synchronous and what is background."""
+        return {"synchronous": self._means.synchronous.queue_length, "background": self._means.background.queue_length}
+
     def start(self) -> dict[str, OSError]:
         """Clear up what an earlier run left, if it did not end well; where that was not possible, and why."""
         return clear_up(self._options.static_dir)
@@ -190,7 +196,8 @@ class Downloader:
         if not in_background:
             wait()
         elif deletes_source:
-            Thread(target=self._noted, args=(url, wait), name=f"delete {url}", daemon=True).start()
+            arguments = (url, wait, request_ids.current())
+            Thread(target=self._noted, args=arguments, name=f"delete {url}", daemon=True).start()
 
     def start_staging(self, archive_url: str, wish: Wish, clean: bool = False) -> str:
         """Have what is wished for of a build staged, or all that a download stages, and return the build's path."""
@@ -385,16 +392,24 @@ class Downloader:
                 if mine:
                     shares.append(_Share(status, mine, mine & required))
                     names -= mine
-            if not names:
-                return shares
-            if self._stopped:
-                raise Cancelled(STOPPING)
-            left = [entry for entry in entries if entry.name in names]
-            download = Download(replace(order, artifacts=left), self._means)
-            self._running.add(download)
-            self._changed.notify_all()
+            download = self._new_download(order, [entry for entry in entries if entry.name in names])
+        for share in shares:
+            self._board.note(order.url.build_path, f"joined the download of request {share.status.request_id or '-'}")
+        if download is None:
+            return shares
         self._start(download)
         return [*shares, _Share(download.status, frozenset(names))]
+
+    def _new_download(self, order: Order, left: Sequence[CatalogueEntry]) -> Download | None:
+        """The download of what is ``left`` of an order, which is running from now on; None where nothing is."""
+        if not left:
+            return None
+        if self._stopped:
+            raise Cancelled(STOPPING)
+        download = Download(replace(order, artifacts=left), self._means)
+        self._running.add(download)
+        self._changed.notify_all()
+        return download
 
     def _wait(
         self, order: Order, shares: list[_Share], gone: Future[None] | None, for_synchronous: bool = False
@@ -449,7 +464,8 @@ class Downloader:
 
     def _run(self, download: Download) -> None:
         try:
-            download.run()
+            with request_ids.held(download.status.request_id):
+                download.run()
         finally:
             self._forget(download)
 
@@ -458,9 +474,10 @@ class Downloader:
             self._running.discard(download)
             self._changed.notify_all()
 
-    def _noted(self, url: ArchiveUrl, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception as error:
-            cause = as_devserver_error(error, url.build_path)
-            self._board.note(url.build_path, f"the source is kept: {cause}")
+    def _noted(self, url: ArchiveUrl, work: Callable[[], None], request_id: str) -> None:
+        with request_ids.held(request_id):
+            try:
+                work()
+            except Exception as error:
+                cause = as_devserver_error(error, url.build_path)
+                self._board.note(url.build_path, f"the source is kept: {cause}")

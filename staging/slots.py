@@ -21,6 +21,11 @@ class Slots:
         self._changed = Condition()
         self._queue: deque[object] = deque()
 
+    @property
+    def queue_length(self) -> int:
+        """How many wait for a place."""
+        return len(self._queue)
+
     @contextmanager
     def taken(self, cancelled: Flag, on_wait: Callable[[int], None]) -> Iterator[None]:
         """Hold a place; ``on_wait`` is told how many are before, if there is none free, and whenever that changes.

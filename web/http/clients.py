@@ -23,10 +23,15 @@ class WaitingRoom:
     """
 
     def __init__(self, seats: int) -> None:
-        self._free = seats
+        self._seats = self._free = seats
         self._lock = threading.Lock()
         self._epoll: select.epoll | None = None
         self._gone: dict[int, Future[None]] = {}
+
+    @property
+    def taken(self) -> int:
+        """How many clients wait."""
+        return self._seats - self._free
 
     @contextmanager
     def seat(self, client: socket.socket) -> Iterator[Future[None]]:
