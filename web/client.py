@@ -187,7 +187,7 @@ class Client:
 
         """
         address = f"{self._url}{_API}{_address_of(build_path)}/events"
-        last_id, named = "", self._named()
+        last_id, named = "", self._headers()
         retry = _Retry(None, self._patience)
         while True:
             try:
@@ -279,7 +279,7 @@ class Client:
 
     def _answer(self, method: str, path: str, timeout: float | None, **request: Any) -> requests.Response:
         """The answer to a request; a server that is not there, or has no room, is asked again for a while."""
-        retry, named = _Retry(timeout, self._patience), self._named()
+        retry, named = _Retry(timeout, self._patience), self._headers()
         while True:
             left = retry.seconds_left()
             connecting = _CONNECT_TIMEOUT if left is None else min(_CONNECT_TIMEOUT, left)
@@ -298,7 +298,7 @@ class Client:
                 raise error
             retry.wait_after(error)
 
-    def _named(self) -> dict[str, str]:
+    def _headers(self) -> dict[str, str]:
         """The header that names one call, however often it is tried."""
         return {"X-Request-ID": self._request_id or secrets.token_hex(6)}
 
