@@ -57,8 +57,8 @@ paint: $(VENV)/ready ## measure how soon a browser shows the front page with a t
 	./debian-packages $(SCREENSHOT_PACKAGES)
 	$(BIN)/python -m bench.first_paint $(PAINT_ARGS)
 
-dashboard: $(VENV)/ready ## write docs/grafana-dashboard.json anew, after docs/grafana_dashboard.py changed
-	$(BIN)/python docs/grafana_dashboard.py > docs/grafana-dashboard.json
+dashboard: $(VENV)/ready ## write docs/grafana-dashboard.json, after a change of dashboard/
+	$(BIN)/python -m dashboard
 
 check: $(VENV)/ready ## lint, types, format
 	$(BIN)/ruff check .

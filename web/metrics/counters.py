@@ -7,7 +7,16 @@ from time import time
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from staging.board import Note
-from staging.errors import Cancelled, ChecksumMismatch, DevServerError
+from staging.errors import (
+    ArchiveError,
+    ArchiveUnavailable,
+    Cancelled,
+    ChecksumMismatch,
+    DevServerError,
+    ObjectChanged,
+    StagingError,
+    error_classes,
+)
 from staging.status import BuildStatus, Change, Event, State
 from web.answers import Served
 
@@ -55,8 +64,13 @@ class StagingCounters:
             "Objects that arrived with other bytes than the archive states.",
             registry=registry,
         )
+        # A series that begins with its first event hides that one: Prometheus sees no increase.
         for outcome in ("staged", "failed", "cancelled"):
             self._downloads.labels(outcome)
+        for cause in (*error_classes(ArchiveError), *error_classes(StagingError)):
+            self._failures.labels(cause)
+        for again in (ArchiveUnavailable, ChecksumMismatch, ObjectChanged):
+            self._retries.labels(again.__name__)
 
     def listen(self, status: BuildStatus, event: Event, change: Change) -> None:
         """A listener of the status board."""
