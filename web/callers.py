@@ -19,7 +19,7 @@ def request_id_of(environ: Mapping[str, Any]) -> str:
     """The id that the client gave its request, or a new one."""
     for header in _HEADERS:
         if given := environ.get(header):
-            return request_ids.cleaned(given.strip()) or request_ids.new()
+            return request_ids.cleaned(given.strip(" \t")) or request_ids.new()
     return request_ids.new()
 
 

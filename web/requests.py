@@ -14,6 +14,7 @@ Count = Callable[[str, int], None]
 
 _OTHER = "other"  # addresses that nothing is at, of which there are as many as clients think of
 _FRONT_PAGE = "index"
+_ASSETS = "assets"  # of the pages
 
 
 def install(count: Count) -> None:
@@ -50,4 +51,4 @@ def _rpc_of(request: Any) -> str:
         return str(operation)
     name = request.path_info.strip("/").partition("/")[0] or _FRONT_PAGE
     is_known = getattr(getattr(request.app.root, name, None), "exposed", False)
-    return name if is_known and name != "default" else _OTHER
+    return name if name == _ASSETS or (is_known and name != "default") else _OTHER

@@ -46,16 +46,18 @@ class LedgerWriter(SimplePlugin):  # type: ignore[misc]
         self._is_stopping = Flag()
         self._ledger: Ledger | None = self._opened_at_start()
         self._is_broken = False
-        self._thread = Thread(target=self._write, name="ledger", daemon=True)
+        self._thread: Thread | None = None
 
     def start(self) -> None:
         """Begin to write."""
+        self._thread = Thread(target=self._write, name="ledger", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Write what there is, and end."""
         self._is_stopping.set()
-        self._thread.join(_TIME_TO_STOP)
+        if self._thread is not None:
+            self._thread.join(_TIME_TO_STOP)
 
     stop.priority = 60  # type: ignore[attr-defined]  # after the HTTP server's 25, which still answers
 

@@ -116,6 +116,7 @@ class ServingCounters:
             ["rpc", "status"],
             registry=registry,
         )
+        self._by_rpc_and_status: dict[tuple[str, int], Counter] = {}  # which asks for less than labels() does
         self._sent = Counter(
             "devserver_static_sent_bytes",
             "Bytes of answers below /static that clients were sent, by who sent them.",
@@ -131,7 +132,10 @@ class ServingCounters:
 
     def count_request(self, rpc: str, status: int) -> None:
         """Count one answer to ``rpc``, which is one of few names."""
-        self._requests.labels(rpc, str(int(status))).inc()
+        counter = self._by_rpc_and_status.get((rpc, status))
+        if counter is None:
+            counter = self._by_rpc_and_status[rpc, status] = self._requests.labels(rpc, str(int(status)))
+        counter.inc()
 
     def count_dropped_row(self) -> None:
         """Count one row for which the ledger had no room."""
