@@ -7,8 +7,9 @@ DEBIAN_PACKAGES := chromium curl fonts-dejavu-core lbzip2 nginx-light systemd xz
 BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils
 SCREENSHOT_PACKAGES := chromium fonts-dejavu-core lbzip2
 GSUTIL := .venv-gsutil
+PROMTOOL := $(BIN)/promtool
 
-.PHONY: help demo test fuzz chaos soak bench paint screenshots check format clean
+.PHONY: help demo test fuzz chaos soak bench paint screenshots dashboard check format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -24,7 +25,11 @@ $(VENV)/ready: setup.py pyproject.toml
 demo: $(VENV)/ready ## stage a build from an emulated Google Cloud Storage; DEMO_ARGS=--once ends by itself
 	$(BIN)/python -m demo $(DEMO_ARGS)
 
-test: $(VENV)/ready ## run the tests; TEST_ARGS goes to pytest
+# What reads metrics, alerts and their tests as Prometheus does.
+$(PROMTOOL): | $(VENV)/ready
+	./debian-program prometheus usr/bin/promtool $@
+
+test: $(VENV)/ready $(PROMTOOL) ## run the tests; TEST_ARGS goes to pytest
 	./debian-packages $(DEBIAN_PACKAGES)
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report= $(TEST_ARGS)
@@ -58,6 +63,9 @@ screenshots: $(VENV)/ready ## take pictures of every page, for the documents; SC
 paint: $(VENV)/ready ## measure how soon a browser shows the front page with a thousand builds
 	./debian-packages $(SCREENSHOT_PACKAGES)
 	$(BIN)/python -m bench.first_paint $(PAINT_ARGS)
+
+dashboard: $(VENV)/ready ## write docs/grafana-dashboard.json, after a change of dashboard/
+	$(BIN)/python -m dashboard
 
 check: $(VENV)/ready ## lint, types, format
 	$(BIN)/ruff check .

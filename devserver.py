@@ -27,9 +27,14 @@ if TYPE_CHECKING:
     from downloader import Downloader
     from staging.board import StatusBoard
     from staging.executors.base import Executor
+    from web.answers import Observer, Read
     from web.files.application import StaticFiles
+    from web.front.use_log import FrontAnswer
     from web.health import Load
     from web.http.clients import WaitingRoom
+    from web.ledger.writer import LedgerWriter
+    from web.metrics.counters import Metrics
+    from web.metrics.gauges import Sources
 
 _FAILED = 1
 _USAGE_ERROR = 2
@@ -49,13 +54,15 @@ def serve(options: dict[str, Any]) -> None:
     from artifacts.catalogue import DEFAULT_CATALOGUE, read_catalogue
     from web.http import server
     from web.logs import configure_logs
+    from web.metrics.counters import Metrics
 
     static_dir = _checked(options)
     catalogue = read_catalogue(options["catalog"] or DEFAULT_CATALOGUE)
     bus = cherrypy.engine
-    configure_logs(options["logfile"], options["log_dir"], options["production"])
+    configure_logs(options["logfile"], options["log_dir"], options["production"], options["log_format"])
     server.configure(options["host"], options["port"], options["max_threads"])
-    _web(options, static_dir, _staging(options, static_dir, catalogue), bus)
+    metrics = Metrics()
+    _web(options, static_dir, _staging(options, static_dir, catalogue, metrics), metrics, bus)
     end_was_asked_for = _end_on_signals(bus)
     cherrypy.log(f"devserver {_version()}, staging to and serving {static_dir}", "DEVSERVER")
     bus.start()
@@ -68,7 +75,7 @@ def _checked(options: dict[str, Any]) -> Path:
     """Find out what cannot be used before anything starts; the static directory, made and resolved."""
     static_dir = _usable_directory("--static-dir", options["static_dir"])
     _check_address(options["host"], options["port"])
-    for option in ("portfile", "pidfile", "logfile"):
+    for option in ("portfile", "pidfile", "logfile", "ledger"):
         if options[option]:
             _check_writable(f"--{option}", options[option], options[option].absolute().parent)
     if options["log_dir"]:
@@ -87,7 +94,7 @@ class _Staging(NamedTuple):
     downloader: Downloader
 
 
-def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue) -> _Staging:
+def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue, metrics: Metrics) -> _Staging:
     """Set up everything that stages builds."""
     from artifacts.job import StagingOptions
     from downloader import Downloader
@@ -102,6 +109,8 @@ def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue) ->
     board = StatusBoard()
     board.subscribe(log_event)
     board.subscribe_to_notes(log_note)
+    board.subscribe(metrics.staging.listen)
+    board.subscribe_to_notes(metrics.staging.listen_to_notes)
     executor = ProcessExecutor(["artifacts.job", "staging.archives.gcs", "devserver"], options["worker_silence"])
     staging_options = StagingOptions(
         static_dir=static_dir,
@@ -111,6 +120,7 @@ def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue) ->
         unpack_limits=UnpackLimits(options["unpack_max_bytes"], options["unpack_max_files"]),
         run_packager=options["run_packager"],
         artifacts_at_once=options["max_artifacts"],
+        log_format=options["log_format"],
     )
     last_use = LastUse(static_dir)
     admission = Admission(options["max_downloads"], options["max_queue"], options["max_downloads_per_client"])
@@ -118,7 +128,7 @@ def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue) ->
     return _Staging(catalogue, board, executor, downloader)
 
 
-def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any) -> None:
+def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, metrics: Metrics, bus: Any) -> None:
     """Set up everything that answers requests, and what starts and stops with the server."""
     from cherrypy.process.plugins import PIDFile
 
@@ -132,29 +142,31 @@ def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any)
     from web.health import HealthSampler
     from web.http import server
     from web.http.clients import WaitingRoom
-    from web.logs import log_file_request
+    from web.metrics.page import MetricsPage
     from web.plugins import BEFORE_THE_SERVER, ConnectionsPlugin, DownloadsPlugin, PortFile
     from web.site.pages import Pages
 
     downloader = staging.downloader
-    files = StaticFiles(static_dir, log_file_request, LastUse(static_dir).note)
+    ledger = _ledger(options, metrics, bus)
+    files = StaticFiles(static_dir, _observers(options, metrics, ledger), LastUse(static_dir).note)
     waiting_room = WaitingRoom(options["max_threads"])
     health = HealthSampler(
         bus, static_dir, lambda: downloader.active_count, server.clients_being_served, _load(downloader, waiting_room)
     )
     pages = Pages(downloader, staging.catalogue, _readers(options, files), str(static_dir))
-    root = application.Root(downloader, health, waiting_room, static_dir, pages)
+    metrics_page = MetricsPage(metrics.registry, _sources(static_dir, staging, waiting_room))
+    root = application.Root(downloader, health, waiting_room, static_dir, pages, metrics_page)
     streams = EventStreams(downloader.build, downloader.is_under_way, downloader.builds_under_way)
     staging.board.subscribe(streams.listen)
     staging.board.subscribe_to_removals(streams.listen_to_removals)
     bus.subscribe("stop", streams.close, priority=BEFORE_THE_SERVER)
     api = Api(Handlers(downloader, staging.catalogue, health, _version()), streams, waiting_room, _version())
-    application.mount(root, api, files, is_proxied=bool(options["front"]))
+    application.mount(root, api, files, metrics.serving.count_request, is_proxied=bool(options["front"]))
     health.subscribe()
     DownloadsPlugin(bus, downloader, staging.executor).subscribe()
     ConnectionsPlugin(bus, server.busy_connections).subscribe()
     if options["front"]:
-        UseLog(bus, options["front_log"], files.note_use).subscribe()
+        UseLog(bus, options["front_log"], files.note_use, _front_listener(metrics, ledger)).subscribe()
     if options["portfile"]:
         PortFile(bus, options["portfile"], server.bound_port).subscribe()
     if options["pidfile"]:
@@ -171,6 +183,56 @@ def _load(downloader: Downloader, waiting_room: WaitingRoom) -> Callable[[], Loa
         waiting_clients=waiting_room.taken,
         free_seats=waiting_room.free,
         is_overloaded=downloader.is_congested or not waiting_room.free or server.is_crowded(),
+    )
+
+
+def _ledger(options: dict[str, Any], metrics: Metrics, bus: Any) -> LedgerWriter | None:
+    """What writes the ledger, where there is to be one."""
+    from web.ledger.writer import LedgerWriter
+
+    if options["ledger"] is None:
+        return None
+    is_proxied, drop = bool(options["front"]), metrics.serving.count_dropped_row
+    ledger = LedgerWriter(bus, options["ledger"], options["ledger_max_rows"], is_proxied, drop)
+    ledger.subscribe()
+    return ledger
+
+
+def _observers(options: dict[str, Any], metrics: Metrics, ledger: LedgerWriter | None) -> list[Observer]:
+    """Who is told of the answers of /static."""
+    from web.logs import AccessLog
+
+    log = AccessLog(bool(options["front"]), options["log_format"])
+    return [log, metrics.serving, *([ledger] if ledger else [])]
+
+
+def _front_listener(metrics: Metrics, ledger: LedgerWriter | None) -> Callable[[FrontAnswer, Read | None], None]:
+    """Who is told of what nginx answers in front of this server."""
+
+    def listen(answer: FrontAnswer, read: Read | None) -> None:
+        metrics.serving.count_front(answer.status, answer.sent)
+        if ledger is not None:
+            ledger.note_front(answer, read)
+
+    return listen
+
+
+def _sources(static_dir: Path, staging: _Staging, waiting_room: WaitingRoom) -> Sources:
+    """Where the metrics' gauges come from."""
+    from web.http import server
+    from web.metrics.gauges import Sources
+
+    downloader, executor = staging.downloader, staging.executor
+    return Sources(
+        version=_version(),
+        static_dir=static_dir,
+        builds=downloader.builds,
+        waiting=lambda: waiting_room.taken,
+        busy_threads=server.clients_being_served,
+        idle_threads=server.idle_threads,
+        queue_lengths=lambda: downloader.queue_lengths,
+        downloads=lambda: downloader.active_count,
+        workers=lambda: executor.worker_count,
     )
 
 

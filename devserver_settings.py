@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from staging.log_lines import LINE_FORMATS, TEXT
 from staging.tree import UnpackLimits
 
 _BESIDE_US = Path(__file__).resolve().parent / "static"
@@ -89,6 +90,9 @@ SETTINGS = (
     ),
     Setting("log-dir", _DIRECTORY, None, "Directory for devserver.log and, with a line for each request, access.log."),
     Setting("production", click.BOOL, False, "Do not log requests to the screen."),
+    Setting("log-format", click.Choice(LINE_FORMATS), TEXT, "What a line of the logs is: text, or an object of JSON."),
+    Setting("ledger", _FILE, None, "File to keep a ledger in of what was served to whom; `devserver ledger` shows it."),
+    Setting("ledger-max-rows", _COUNT, 1_000_000, "Rows of the ledger; beyond that, the oldest go."),
     Setting(
         "archive-root",
         _EXISTING_DIRECTORY,

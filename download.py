@@ -11,6 +11,7 @@ from threading import Event as Flag
 from artifacts.catalogue import CatalogueEntry
 from artifacts.job import GatheredArtifact, StageRequest, StagingOptions, run_stage_request, stage_artifacts
 from devserver_util import Gathered, gather_artifact_downloads, prepare_build_directory, staged_manifest
+from staging import request_ids
 from staging.archives import ArchiveUrl, open_archive
 from staging.board import StatusBoard
 from staging.build_locks import BuildLocks
@@ -81,7 +82,7 @@ class Download:
         self._places = BuildPlaces(means.options.static_dir, order.url.build_path)
         self._cancelled = Flag()
         wanted = {entry.name: entry.synchronous for entry in order.artifacts}
-        self.status = BuildStatus(str(order.url), order.url.build_path, wanted)
+        self.status = BuildStatus(str(order.url), order.url.build_path, wanted, request_ids.current())
         means.board.show(self.status)
 
     def run(self) -> None:
@@ -190,7 +191,9 @@ class Download:
             gather,
             self._means.options.patience.retry_deadline,
             self._cancelled,
-            lambda error: self._means.board.note(self.url.build_path, f"listing the build failed: {error}"),
+            lambda error: self._means.board.note(
+                self.url.build_path, f"listing the build failed: {error}", retry=error.kind
+            ),
         )
         self._fail_for_missing(gathered.errors)
         if not gathered.artifacts and not gathered.absent:
@@ -215,7 +218,7 @@ class Download:
             raise WorkerDied(death.how, ", ".join(doing)) from death
 
     def _request(self, artifacts: Sequence[GatheredArtifact]) -> StageRequest:
-        return StageRequest(str(self.url), artifacts, self._means.options)
+        return StageRequest(str(self.url), artifacts, self._means.options, self.status.request_id)
 
     def _state_of(self, name: str) -> State:
         return self.status.artifacts[name].state

@@ -13,6 +13,7 @@ from artifacts.catalogue import FILE, Catalogue, CatalogueEntry, file_artifact
 from artifacts.job import StagingOptions
 from devserver_util import acquire_lock, clear_up, delete_source, release_lock, staged_files, staged_manifest
 from download import Download, Means, Order
+from staging import request_ids
 from staging.admission import Admission
 from staging.archives import ArchiveUrl
 from staging.board import StatusBoard
@@ -121,9 +122,14 @@ class Downloader:
         return len(self._running)
 
     @property
+    def queue_lengths(self) -> dict[str, int]:
+        """How many downloads wait for a place, to stage what is synchronous and what is background."""
+        return {"synchronous": self._means.synchronous.queue_length, "background": self._means.background.queue_length}
+
+    @property
     def queue_length(self) -> int:
         """How many downloads wait for a place."""
-        return self._means.synchronous.waiting + self._means.background.waiting
+        return sum(self.queue_lengths.values())
 
     @property
     def is_congested(self) -> bool:
@@ -216,7 +222,8 @@ class Downloader:
         if not in_background:
             wait()
         elif deletes_source:
-            Thread(target=self._noted, args=(url, wait), name=f"delete {url}", daemon=True).start()
+            arguments = (url, wait, request_ids.current())
+            Thread(target=self._noted, args=arguments, name=f"delete {url}", daemon=True).start()
 
     def start_staging(self, archive_url: str, wish: Wish, clean: bool = False, client: str = "") -> str:
         """Have what is wished for of a build staged, or all that a download stages, and return the build's path."""
@@ -412,17 +419,25 @@ class Downloader:
                 if mine:
                     shares.append(_Share(status, mine, mine & required))
                     names -= mine
-            if not names:
-                return shares
-            if self._stopped:
-                raise Cancelled(STOPPING)
-            self._admit(order.client)
-            left = [entry for entry in entries if entry.name in names]
-            download = Download(replace(order, artifacts=left), self._means)
-            self._running.add(download)
-            self._changed.notify_all()
+            download = self._new_download(order, [entry for entry in entries if entry.name in names])
+        for share in shares:
+            self._board.note(order.url.build_path, f"joined the download of request {share.status.request_id or '-'}")
+        if download is None:
+            return shares
         self._start(download)
         return [*shares, _Share(download.status, frozenset(names))]
+
+    def _new_download(self, order: Order, left: Sequence[CatalogueEntry]) -> Download | None:
+        """The download of what is ``left`` of an order, which is running from now on; None where nothing is."""
+        if not left:
+            return None
+        if self._stopped:
+            raise Cancelled(STOPPING)
+        self._admit(order.client)
+        download = Download(replace(order, artifacts=left), self._means)
+        self._running.add(download)
+        self._changed.notify_all()
+        return download
 
     def _admit(self, client: str) -> None:
         """Go on where ``client`` may start another download; where nobody asks, one always may.
@@ -487,7 +502,8 @@ class Downloader:
 
     def _run(self, download: Download) -> None:
         try:
-            download.run()
+            with request_ids.held(download.status.request_id):
+                download.run()
         finally:
             self._forget(download)
 
@@ -496,9 +512,10 @@ class Downloader:
             self._running.discard(download)
             self._changed.notify_all()
 
-    def _noted(self, url: ArchiveUrl, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception as error:
-            cause = as_devserver_error(error, url.build_path)
-            self._board.note(url.build_path, f"the source is kept: {cause}")
+    def _noted(self, url: ArchiveUrl, work: Callable[[], None], request_id: str) -> None:
+        with request_ids.held(request_id):
+            try:
+                work()
+            except Exception as error:
+                cause = as_devserver_error(error, url.build_path)
+                self._board.note(url.build_path, f"the source is kept: {cause}")

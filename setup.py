@@ -13,6 +13,7 @@ RUNTIME = [
     "isal>=1.7",
     "zstandard>=0.23",
     "psutil>=6",
+    "prometheus-client>=0.22",
     "click>=8.1",
     "jinja2>=3.1",
     "rich>=13",

@@ -14,7 +14,7 @@ from time import monotonic, time
 
 from artifacts.catalogue import CatalogueEntry
 from staging.archives import ArchiveObject, ArchiveUrl
-from staging.errors import BadTarball, ChecksumMismatch, ObjectChanged, PackagerFailed
+from staging.errors import BadTarball, ChecksumMismatch, DevServerError, ObjectChanged, PackagerFailed
 from staging.extraction import Selection, unpack_stream, unpack_zip
 from staging.layout import BuildPlaces
 from staging.manifest import ArtifactRecord
@@ -64,6 +64,12 @@ class DownloadableArtifact:
         self._site = site
         self._area = StagingArea(site.places, entry.name)
         self._progress = _Progress(self)
+        self._transfer = replace(site.transfer, on_retry=self._tell_of_retry)
+
+    @property
+    def bytes_fetched(self) -> int:
+        """Bytes that came from the archive so far."""
+        return self._progress.bytes_fetched
 
     def download(self) -> None:
         """Bring the objects into the staging area, and verify them.
@@ -79,7 +85,7 @@ class DownloadableArtifact:
         try:
             self._bring_all()
         except (ChecksumMismatch, ObjectChanged) as error:
-            self.tell(State.DOWNLOADING, f"{error}; fetching it once more")
+            self.tell(State.DOWNLOADING, f"{error}; fetching it once more", error.kind)
             self.objects = tuple(self._described_anew(item) for item in self.objects)
             self._area.prepare_anew()
             self._bring_all()
@@ -97,11 +103,15 @@ class DownloadableArtifact:
         """Remove what a failure left in the staging area."""
         self._area.discard()
 
-    def tell(self, state: State, note: str = "") -> None:
+    def tell(self, state: State, note: str = "", retry: str = "") -> None:
         """Report that the artifact is in ``state``."""
         total = sum(item.size for item in self.objects)
         done = min(self._progress.bytes_done, total)
-        self._site.report(Event(self._site.url.build_path, self.name, state, done, total, note=note))
+        build, fetched = self._site.url.build_path, self._progress.bytes_fetched
+        self._site.report(Event(build, self.name, state, done, total, None, note, fetched, retry))
+
+    def _tell_of_retry(self, error: DevServerError) -> None:
+        self.tell(State.DOWNLOADING, retry=error.kind)
 
     def _bring_all(self) -> None:
         self._progress.start_over()
@@ -111,7 +121,7 @@ class DownloadableArtifact:
         """Bring one object into the staging area; its crc32c."""
         fetched = self._area.objects / item.name
         fetched.parent.mkdir(parents=True, exist_ok=True)
-        crc32c = self._site.transfer.fetch(item, fetched, self._progress.add)
+        crc32c = self._transfer.fetch(item, fetched, self._progress.add, self._progress.skip)
         target = self._target_of(item)
         target.parent.mkdir(parents=True, exist_ok=True)
         fetched.replace(target)
@@ -119,8 +129,9 @@ class DownloadableArtifact:
 
     def _described_anew(self, item: ArchiveObject) -> ArchiveObject:
         """The object as the archive has it now."""
-        describe = partial(self._site.transfer.archive.describe, item.name)
-        return retrying(describe, self._site.transfer.patience.retry_deadline, self._site.cancelled)
+        describe = partial(self._transfer.archive.describe, item.name)
+        deadline = self._transfer.patience.retry_deadline
+        return retrying(describe, deadline, self._site.cancelled, self._tell_of_retry)
 
     def _target_of(self, item: ArchiveObject) -> Path:
         """The file in the staging area that ``item`` becomes."""
@@ -162,11 +173,11 @@ class Tarball(DownloadableArtifact):
         if item.name.endswith(".zip"):  # whose directory is at its end
             packed = self._area.objects / item.name
             packed.parent.mkdir(parents=True, exist_ok=True)
-            crc32c = self._site.transfer.fetch(item, packed, self._progress.add)
+            crc32c = self._transfer.fetch(item, packed, self._progress.add, self._progress.skip)
             unpack_zip(packed, item.name, destination, *settings)
             packed.unlink()
             return crc32c
-        with self._site.transfer.reader(item, self._progress.add) as reader:
+        with self._transfer.reader(item, self._progress.add) as reader:
             try:
                 unpack_stream(reader, item.name, destination, *settings)
             except BadTarball:
@@ -243,13 +254,19 @@ class _Progress:
         self._reported_at = monotonic()
         self._position = 0
         self.bytes_done = 0
+        self.bytes_fetched = 0
 
     def start_over(self) -> None:
         """Count from nothing."""
         self._position = 0
 
     def add(self, count: int) -> None:
-        """Count so many more bytes."""
+        """Count so many more bytes that came from the archive."""
+        self.bytes_fetched += count
+        self.skip(count)
+
+    def skip(self, count: int) -> None:
+        """Count so many more bytes that were there already."""
         self._position += count
         self.bytes_done = max(self.bytes_done, self._position)
         if monotonic() - self._reported_at >= _SECONDS_BETWEEN_REPORTS:

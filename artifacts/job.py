@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
@@ -15,6 +15,7 @@ from artifacts.catalogue import CatalogueEntry
 from staging.archives import ArchiveObject, ArchiveUrl, open_archive
 from staging.errors import Cancelled, as_devserver_error
 from staging.layout import BuildPlaces, synchronous_lock
+from staging.log_lines import TEXT, log_to_stderr
 from staging.priority import GiveWay
 from staging.retry import Patience
 from staging.status import Event, Report, State
@@ -32,6 +33,7 @@ class StagingOptions:
     unpack_limits: UnpackLimits = field(default_factory=UnpackLimits)
     run_packager: bool = False
     artifacts_at_once: int = 6
+    log_format: str = TEXT
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class StageRequest:
     archive_url: str
     artifacts: Sequence[GatheredArtifact]
     options: StagingOptions
+    request_id: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The request as JSON-safe data."""
@@ -67,6 +70,7 @@ class StageRequest:
             unpack_limits=UnpackLimits(**data["options"]["unpack_limits"]),
             run_packager=data["options"]["run_packager"],
             artifacts_at_once=data["options"]["artifacts_at_once"],
+            log_format=data["options"]["log_format"],
         )
         artifacts = [
             GatheredArtifact(
@@ -75,12 +79,14 @@ class StageRequest:
             )
             for item in data["artifacts"]
         ]
-        return cls(data["archive_url"], artifacts, options)
+        return cls(data["archive_url"], artifacts, options, data["request_id"])
 
 
 def run_stage_request(request: dict[str, Any], report: Report, cancelled: Flag) -> None:
     """Stage what ``request``, a :class:`StageRequest` as JSON, asks for; this is the job that executors run."""
-    stage_artifacts(StageRequest.from_json(request), report, cancelled)
+    wanted = StageRequest.from_json(request)
+    log_to_stderr(wanted.options.log_format, tag="WORKER", request_id=wanted.request_id)
+    stage_artifacts(wanted, report, cancelled)
 
 
 def stage_artifacts(request: StageRequest, report: Report, cancelled: Flag) -> None:
@@ -127,5 +133,6 @@ def _stage(artifact: DownloadableArtifact, site: Site) -> None:
         state = State.CANCELLED if isinstance(cause, Cancelled) else State.FAILED
         if state is State.FAILED:
             artifact.discard()  # before anybody is told, who may ask for it anew
-        event = Event(site.url.build_path, artifact.name, state, cause=cause)
-        site.report(replace(event, bytes_total=sum(item.size for item in artifact.objects)))
+        total = sum(item.size for item in artifact.objects)
+        fetched = artifact.bytes_fetched
+        site.report(Event(site.url.build_path, artifact.name, state, 0, total, cause=cause, bytes_fetched=fetched))

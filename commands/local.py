@@ -1,9 +1,11 @@
-"""The commands that need no devserver: `catalog` and `demo`."""
+"""The commands that need no devserver: `catalog`, `ledger` and `demo`."""
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
+from time import time
 from typing import Any
 
 import click
@@ -33,6 +35,43 @@ def catalog(options: dict[str, Any], file: Path | None, as_json: bool) -> None:
     show(file or options["catalog"], as_json)
 
 
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float:
+    """The moment that lies so long back."""
+    if value is None:
+        return 0.0
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])", value)
+    if not match:
+        raise click.BadParameter(f"{value!r} is no length of time; write for example 90s, 30m, 2h or 7d")
+    return time() - float(match[1]) * _UNITS[match[2]]
+
+
+@click.command("ledger")
+@click.option("--build", default="", metavar="PATH", help="What was served of this build alone.")
+@click.option("--client", default="", metavar="ADDRESS", help="What was served to this client alone.")
+@click.option("--since", callback=_moment, metavar="TIME", help="What was served in the last 90s, 30m, 2h or 7d alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print an object of JSON in each line.")
+@click.pass_obj
+def ledger(options: dict[str, Any], build: str, client: str, since: float, as_json: bool) -> None:
+    """Show which files of which builds were served to whom.
+
+    The devserver's own --ledger, before this command, or DEVSERVER_LEDGER says where that is written; the devserver
+    may be running.
+
+    \b
+    devserver --ledger /var/lib/devserver/ledger.db ledger --since 2h --client 10.0.0.7
+
+    Exit status: 1 it cannot be read, 2 usage.
+    """  # noqa: D301
+    from commands.ledger import show
+
+    if options["ledger"] is None:
+        raise click.UsageError("which ledger? Give it as in devserver --ledger FILE ledger")
+    show(options["ledger"], build, client, since, as_json)
+
+
 @click.command("demo", add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def demo(arguments: tuple[str, ...]) -> None:
@@ -46,4 +85,4 @@ def demo(arguments: tuple[str, ...]) -> None:
     command_line.main(list(arguments), prog_name="devserver demo", standalone_mode=False)
 
 
-LOCAL = (catalog, demo)
+LOCAL = (catalog, ledger, demo)

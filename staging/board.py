@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from threading import Lock, RLock
 
+from staging import request_ids
 from staging.status import BuildStatus, Change, Event
 
 # Of what failed, so much is remembered: harnesses try for files that are not there all day long.
@@ -13,6 +15,24 @@ _MOST_OF_A_BUILD = 20  # downloads
 _MOST_BUILDS = 500
 
 Listener = Callable[[BuildStatus, Event, Change], None]
+
+
+@dataclass(frozen=True)
+class Note:
+    """What an operator should know of a build that is no event of an artifact.
+
+    Attributes:
+        build: the build path.
+        text: a sentence.
+        request_id: of the request for whose sake it came about.
+        retry: as that of an event.
+
+    """
+
+    build: str
+    text: str
+    request_id: str = ""
+    retry: str = ""
 
 
 class StatusBoard:
@@ -26,25 +46,26 @@ class StatusBoard:
         self._telling = RLock()
         self._builds: dict[str, list[BuildStatus]] = {}
         self._listeners: list[Listener] = []
-        self._readers: list[Callable[[str, str], None]] = []
+        self._readers: list[Callable[[Note], None]] = []
         self._removal_listeners: list[Callable[[str], None]] = []
 
     def subscribe(self, listener: Listener) -> None:
         """Call ``listener`` with every event from now on, one at a time, in the thread that reports it."""
         self._listeners.append(listener)
 
-    def subscribe_to_notes(self, reader: Callable[[str, str], None]) -> None:
-        """Call ``reader`` with a build path and every sentence that an operator should know of it."""
+    def subscribe_to_notes(self, reader: Callable[[Note], None]) -> None:
+        """Call ``reader`` with every note."""
         self._readers.append(reader)
 
     def subscribe_to_removals(self, listener: Callable[[str], None]) -> None:
         """Call ``listener`` with the path of every build that is removed."""
         self._removal_listeners.append(listener)
 
-    def note(self, build: str, text: str) -> None:
-        """Tell the operator something of a build."""
+    def note(self, build: str, text: str, retry: str = "") -> None:
+        """Tell the operator something of a build; ``retry`` as in :class:`Note`."""
+        note = Note(build, text, request_ids.current(), retry)
         for reader in self._readers:
-            reader(build, text)
+            reader(note)
 
     def show(self, status: BuildStatus) -> None:
         """Add a download; what became of its artifacts in earlier ones is forgotten."""

@@ -16,7 +16,7 @@ from time import monotonic
 from staging.archives import Archive, ArchiveObject, ObjectStream
 from staging.errors import ArchiveUnavailable, Cancelled
 from staging.priority import GiveWay
-from staging.retry import Patience, Retry, check
+from staging.retry import OnRetry, Patience, Retry, check
 
 # Bytes after which a connection may be called fast, and seconds of waiting after which it may be called slow: for less
 # than that, a thread that came to its turn late looks the same.
@@ -106,6 +106,7 @@ class Fetcher:
         settings: ReadSettings,
         start: int,
         give_way: GiveWay | None,
+        on_retry: OnRetry,
     ) -> None:
         self._archive = archive
         self._item = item
@@ -113,6 +114,7 @@ class Fetcher:
         self._cancelled = cancelled
         self._settings = settings
         self._give_way = give_way
+        self._on_retry = on_retry
         lock = Lock()
         self._has_bytes = Condition(lock)  # the consumer waits for this one
         self._has_room = Condition(lock)  # and the fetching threads for this one
@@ -246,6 +248,7 @@ class Fetcher:
                         self._lend(stream, part)
             except ArchiveUnavailable as error:
                 retry.wait_after(error)
+                self._on_retry(error)
             finally:
                 stream.close()
             if self._is_fast is None:  # it brought a whole slice and did not show to be fast

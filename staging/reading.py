@@ -20,7 +20,7 @@ from staging.archives import Archive, ArchiveObject
 from staging.errors import ChecksumMismatch
 from staging.fetching import Fetcher, ReadSettings
 from staging.priority import GiveWay
-from staging.retry import Patience
+from staging.retry import OnRetry, Patience, no_retry
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -46,8 +46,10 @@ class ObjectReader(io.RawIOBase):
         start: int = 0,
         crc32c: int = 0,
         give_way: GiveWay | None = None,
+        on_retry: OnRetry = no_retry,
     ) -> None:
-        """``crc32c`` is that of the bytes before ``start``; ``on_bytes`` is told of every piece that is handed on.
+        """``crc32c`` is that of the bytes before ``start``; ``on_bytes`` is told of every piece that is handed on, and
+        ``on_retry`` of every failure after which the archive is asked again.
 
         With ``give_way``, the reader gets out of the way of more urgent work.
         """
@@ -59,7 +61,9 @@ class ObjectReader(io.RawIOBase):
         self._leftover = memoryview(b"")
         self.crc32c = crc32c
         self.offset = start
-        self._fetcher = Fetcher(archive, item, patience, cancelled, settings or ReadSettings(), start, give_way)
+        self._fetcher = Fetcher(
+            archive, item, patience, cancelled, settings or ReadSettings(), start, give_way, on_retry
+        )
 
     def pieces(self) -> Iterator[bytes]:
         """The bytes that are left, in pieces as they come."""

@@ -12,9 +12,14 @@ from typing import TypeVar
 from staging.errors import ArchiveUnavailable, Cancelled
 
 T = TypeVar("T")
+OnRetry = Callable[[ArchiveUnavailable], None]
 
 _FIRST_PAUSE = 0.1  # seconds; doubled after each try
 _LONGEST_PAUSE = 10.0  # seconds
+
+
+def no_retry(_: ArchiveUnavailable) -> None:
+    """Who is told of tries that failed, where nobody wants to know."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def retrying(
     call: Callable[[], T],
     deadline: float,
     cancelled: Flag,
-    on_failure: Callable[[ArchiveUnavailable], None] = lambda _: None,
+    on_failure: OnRetry = no_retry,
 ) -> T:
     """What ``call`` returns, called again for as long as it raises ``ArchiveUnavailable``, for ``deadline`` seconds.
 

@@ -28,15 +28,15 @@ class Slots:
         self._queue: list[_Ticket] = []  # in the order in which they came
 
     @property
-    def waiting(self) -> int:
-        """How many have no place yet."""
-        return len(self._queue)
-
-    @property
     def longest_wait(self) -> float:
         """Seconds for which the one who came first of them has waited."""
         queue = self._queue[:1]
         return monotonic() - queue[0].came_at if queue else 0.0
+
+    @property
+    def queue_length(self) -> int:
+        """How many wait for a place."""
+        return len(self._queue)
 
     @contextmanager
     def taken(

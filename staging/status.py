@@ -47,6 +47,9 @@ class Event:
         bytes_done, bytes_total: of its objects, as fetched from the archive.
         cause: why, where it failed or was cancelled.
         note: what an operator should know of it, in a sentence.
+        bytes_fetched: that came from the archive in this download: more than ``bytes_done`` where some came twice,
+            fewer where some were there already.
+        retry: the kind of the error after which something is tried again.
 
     """
 
@@ -57,6 +60,8 @@ class Event:
     bytes_total: int = 0
     cause: DevServerError | None = None
     note: str = ""
+    bytes_fetched: int = 0
+    retry: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The event as JSON-safe data."""
@@ -95,10 +100,11 @@ class BuildStatus:
     that only move bytes wake nobody.
     """
 
-    def __init__(self, archive_url: str, build: str, artifacts: Mapping[str, bool]) -> None:
-        """``artifacts`` maps the name of each to whether it is synchronous."""
+    def __init__(self, archive_url: str, build: str, artifacts: Mapping[str, bool], request_id: str = "") -> None:
+        """``artifacts`` maps the name of each to whether it is synchronous; ``request_id`` is of who asked first."""
         self.archive_url = archive_url
         self.build = build
+        self.request_id = request_id
         self.began_at = time()
         self.synchronous = frozenset(name for name, synchronous in artifacts.items() if synchronous)
         self._lock = Lock()
@@ -165,7 +171,8 @@ class BuildStatus:
                 before = self._latest[told.artifact]
                 # Who gives up says nothing of bytes; and none that came are taken back.
                 done, total = max(told.bytes_done, before.bytes_done), max(told.bytes_total, before.bytes_total)
-                event = replace(told, bytes_done=done, bytes_total=total)
+                fetched = max(told.bytes_fetched, before.bytes_fetched)
+                event = replace(told, bytes_done=done, bytes_total=total, bytes_fetched=fetched)
                 if not before.state.is_final:
                     self._latest[event.artifact] = event
                     news.append((event, before))

@@ -17,7 +17,7 @@ from staging.fetching import ReadSettings
 from staging.manifest import write_json
 from staging.priority import GiveWay
 from staging.reading import ObjectReader, OnBytes
-from staging.retry import Patience, check
+from staging.retry import OnRetry, Patience, check, no_retry
 from staging.writing import write_to_file
 
 _BYTES_BETWEEN_MARKS = 64 * 1024 * 1024
@@ -34,17 +34,28 @@ class Transfer:
     cancelled: Flag
     settings: ReadSettings = field(default_factory=ReadSettings)
     give_way: GiveWay | None = None
+    on_retry: OnRetry = no_retry
 
     def reader(self, item: ArchiveObject, on_bytes: OnBytes, start: int = 0, crc32c: int = 0) -> ObjectReader:
         """The object as a stream, from ``start`` on."""
         return ObjectReader(
-            self.archive, item, self.patience, self.cancelled, on_bytes, self.settings, start, crc32c, self.give_way
+            self.archive,
+            item,
+            self.patience,
+            self.cancelled,
+            on_bytes,
+            self.settings,
+            start,
+            crc32c,
+            self.give_way,
+            self.on_retry,
         )
 
-    def fetch(self, item: ArchiveObject, target: Path, on_bytes: OnBytes) -> str:
+    def fetch(self, item: ArchiveObject, target: Path, on_bytes: OnBytes, on_kept: OnBytes = lambda _: None) -> str:
         """Write ``item`` to the file ``target`` and return its crc32c; ``on_bytes`` is told of every piece.
 
-        What an earlier attempt left at ``target`` is checked against the mark that it left beside it, and kept.
+        What an earlier attempt left at ``target`` is checked against the mark that it left beside it, and kept;
+        ``on_kept`` is told how much that is.
 
         Raises:
             ChecksumMismatch: the archive states another crc32c. Nothing is kept.
@@ -54,7 +65,7 @@ class Transfer:
         target.parent.mkdir(parents=True, exist_ok=True)
         mark = _Mark(target, item)
         start, crc32c = mark.verified(self.cancelled)
-        on_bytes(start)
+        on_kept(start)
         with target.open("r+b" if start else "wb", buffering=0) as file:
             file.truncate(start)
             file.seek(start)

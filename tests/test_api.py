@@ -296,7 +296,7 @@ def test_the_stream_of_all_ends_where_its_client_is_too_slow_to_be_told_everythi
 def test_a_listener_that_fails_fails_no_download() -> None:
     board, _, status, report = one_artifact(State.STAGED)
     notes: list[str] = []
-    board.subscribe_to_notes(lambda _, text: notes.append(text))
+    board.subscribe_to_notes(lambda note: notes.append(note.text))
 
     def fail(*_: object) -> None:
         raise KeyError("of the listener's")

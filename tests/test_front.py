@@ -75,6 +75,19 @@ def test_what_nginx_served_counts_as_use(front: Front, build: Build) -> None:
     assert used.stat().st_mtime >= before - 1
 
 
+def test_the_log_of_an_older_configuration_counts_as_use(
+    start_server: StartServer, build: Build, tmp_path: Path
+) -> None:
+    log = tmp_path / "use.log"
+    log.touch()
+    server = start_server("--front", "nginx", "--front-log", str(log))
+    server.stage(build.url)
+    with log.open("a") as file:
+        file.write(f"200 /static/{build.path}/update.gz\nnonsense\n\n")
+    eventually((server.static_dir / build.path / ".devserver" / "last-use").exists)
+    assert 'requests_total{rpc="static",status="200"} 1.0' in server.get("/metrics").text
+
+
 def test_a_waiter_waits_through_nginx(front: Front, archive: FakeArchive, build: Build) -> None:
     with archive.holding("autotest.tar.bz2") as reached:
         check_success(front.get("/download", archive_url=build.url))

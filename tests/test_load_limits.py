@@ -169,9 +169,9 @@ def test_nobody_starves() -> None:
         return thread
 
     def queued(name: str, moved: int) -> Thread:
-        before = slots.waiting
+        before = slots.queue_length
         thread = enter(name, moved)
-        eventually(lambda: slots.waiting == before + 1)
+        eventually(lambda: slots.queue_length == before + 1)
         return thread
 
     with slots.taken(Flag(), lambda _: None):

@@ -7,12 +7,14 @@ from pathlib import Path
 import cherrypy
 
 from downloader import Downloader
-from web import errors, rendering
+from web import errors, rendering, requests
 from web.api.application import Api
 from web.api.operations import PREFIX
 from web.files.application import StaticFiles
 from web.health import HealthSampler
 from web.http.clients import WaitingRoom
+from web.metrics.page import MetricsPage
+from web.requests import Count
 from web.rpcs.builds import BuildRpcs
 from web.rpcs.server import ServerRpcs
 from web.rpcs.staging import StagingRpcs
@@ -30,17 +32,19 @@ class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers):
         waiting_room: WaitingRoom,
         static_dir: Path,
         pages: Pages,
+        metrics: MetricsPage,
     ) -> None:
         SiteHandlers.__init__(self, pages)
         StagingRpcs.__init__(self, downloader, waiting_room, pages)
         BuildRpcs.__init__(self, downloader, static_dir)
-        ServerRpcs.__init__(self, health)
+        ServerRpcs.__init__(self, health, metrics)
 
 
-def mount(root: Root, api: Api, files: StaticFiles, is_proxied: bool) -> None:
-    """Put the RPCs and the static directory into CherryPy's tree."""
+def mount(root: Root, api: Api, files: StaticFiles, count: Count, is_proxied: bool) -> None:
+    """Put the RPCs and the static directory into CherryPy's tree; ``count`` is told of every answer but of files."""
     errors.install()
-    settings = {"tools.devserver_errors.on": True, "tools.proxy.on": is_proxied}
+    requests.install(count)
+    settings = {"tools.devserver_errors.on": True, "tools.devserver_requests.on": True, "tools.proxy.on": is_proxied}
     assets = {"tools.staticdir.on": True, "tools.staticdir.dir": str(rendering.ASSETS)}
     cherrypy.tree.mount(root, "/", {"/": settings, "/assets": assets})
     # Bodies are read by the operations that take one.

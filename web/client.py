@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -121,13 +122,15 @@ class CatalogueArtifact(TypedDict):
 class Client:
     """Asks one devserver. Any number of threads may use one client."""
 
-    def __init__(self, url: str, patience: float = 90.0) -> None:
+    def __init__(self, url: str, patience: float = 90.0, request_id: str = "") -> None:
         """A client of the devserver at ``url``: ``http://devserver:8080``.
 
-        For ``patience`` seconds it may be away, or without room: it may be starting anew.
+        For ``patience`` seconds it may be away, or without room: it may be starting anew. The devserver's log has the
+        ``request_id`` in every line of what is asked for; without one, each call has an id of its own.
         """
         self._url = url.rstrip("/")
         self._patience = patience
+        self._request_id = request_id
 
     def download(self, archive_url: str, timeout: float | None = None) -> None:
         """Stage a build; returns once what a device needs first is staged.
@@ -184,11 +187,11 @@ class Client:
 
         """
         address = f"{self._url}{_API}{_address_of(build_path)}/events"
-        last_id = ""
+        last_id, named = "", self._headers()
         retry = _Retry(None, self._patience)
         while True:
             try:
-                for identity, event in _streamed(address, last_id):
+                for identity, event in _streamed(address, last_id, named):
                     last_id = identity or last_id
                     retry = _Retry(None, self._patience)
                     yield event
@@ -276,13 +279,14 @@ class Client:
 
     def _answer(self, method: str, path: str, timeout: float | None, **request: Any) -> requests.Response:
         """The answer to a request; a server that is not there, or has no room, is asked again for a while."""
-        retry = _Retry(timeout, self._patience)
+        retry, named = _Retry(timeout, self._patience), self._headers()
         while True:
             left = retry.seconds_left()
             connecting = _CONNECT_TIMEOUT if left is None else min(_CONNECT_TIMEOUT, left)
             try:
                 with _session() as session:
-                    answer = session.request(method, self._url + path, timeout=(connecting, left), **request)
+                    address, longest = self._url + path, (connecting, left)
+                    answer = session.request(method, address, headers=named, timeout=longest, **request)
                 if 200 <= answer.status_code < 300:
                     return answer
                 error = _error_of(answer)
@@ -293,6 +297,10 @@ class Client:
             if not isinstance(error, ServerUnreachable | ServerBusy):
                 raise error
             retry.wait_after(error)
+
+    def _headers(self) -> dict[str, str]:
+        """The header that names one call, however often it is tried."""
+        return {"X-Request-ID": self._request_id or secrets.token_hex(6)}
 
 
 class _Retry:
@@ -363,9 +371,9 @@ def _seconds(retry_after: str) -> float:
     return min(float(retry_after), _LONGEST_PAUSE) if retry_after.isascii() and retry_after.isdigit() else 0.0
 
 
-def _streamed(address: str, last_id: str) -> Iterator[tuple[str, StatusEvent]]:
+def _streamed(address: str, last_id: str, headers: dict[str, str]) -> Iterator[tuple[str, StatusEvent]]:
     """The events of one connection, behind the one that ``last_id`` names."""
-    headers = {"Last-Event-ID": last_id} if last_id else {}
+    headers = {**headers, "Last-Event-ID": last_id} if last_id else headers
     timeout = (_CONNECT_TIMEOUT, _STREAM_SILENCE)
     with _session() as session, session.get(address, headers=headers, stream=True, timeout=timeout) as answer:
         if answer.status_code != 200:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from time import time
 
-import cherrypy
-
+from staging.board import Note
 from staging.errors import InternalFailure
 from staging.status import BuildStatus, Change, Event, State
+from web.logs import log_line
 
 _TAG = "DOWNLOAD"
 _MIB = 1024**2
@@ -16,22 +16,22 @@ _MIB = 1024**2
 def log_event(status: BuildStatus, event: Event, change: Change) -> None:
     """A listener of the status board: log ``event`` unless it only moves bytes, and what it settles."""
     if event.note:
-        _log(f"{event.build}: {event.artifact}: {event.note}")
+        _log(status, f"{event.artifact}: {event.note}", event.artifact)
     if event.state is not change.before.state and not _never_began(event, change):
-        _log(f"{event.build}: {event.artifact} {_described(event)}")
+        _log(status, f"{event.artifact} {_described(event)}", event.artifact)
     if isinstance(event.cause, InternalFailure):
-        _log(f"{event.build}: {event.artifact}: {event.cause.detail}")
+        _log(status, f"{event.artifact}: {event.cause.detail}", event.artifact)
     seconds = time() - status.began_at
     if change.settled_synchronous and not change.settled:
-        _log(f"{event.build}: synchronous artifacts staged after {seconds:.2f} s")
+        _log(status, f"synchronous artifacts staged after {seconds:.2f} s")
     if change.settled:
         outcome = "staged" if event.cause is None else f"failed: {event.cause.kind}: {event.cause}"
-        _log(f"{event.build}: {outcome}; {seconds:.2f} s after the download began")
+        _log(status, f"{outcome}; {seconds:.2f} s after the download began")
 
 
-def log_note(build: str, text: str) -> None:
+def log_note(note: Note) -> None:
     """A reader of the status board's notes."""
-    _log(f"{build}: {text}")
+    log_line(_TAG, f"{note.build}: {note.text}", build=note.build, request_id=note.request_id)
 
 
 def _never_began(event: Event, change: Change) -> bool:
@@ -47,5 +47,5 @@ def _described(event: Event) -> str:
     return event.state.value
 
 
-def _log(line: str) -> None:
-    cherrypy.log(line, _TAG)
+def _log(status: BuildStatus, text: str, artifact: str = "") -> None:
+    log_line(_TAG, f"{status.build}: {text}", build=status.build, artifact=artifact, request_id=status.request_id)

@@ -29,6 +29,10 @@ class Executor(Protocol):
 
         """
 
+    @property
+    def worker_count(self) -> int:
+        """How many workers there are now."""
+
     def start(self) -> None:
         """Get ready in the background, so that the first job starts as fast as the others."""
 

@@ -48,6 +48,11 @@ class ProcessExecutor:
         self._workers: set[ForkServerProcess] = set()
         self._stopped = False
 
+    @property
+    def worker_count(self) -> int:
+        """See :class:`~staging.executors.base.Executor`."""
+        return len(self._workers)
+
     def start(self) -> None:
         """See :class:`~staging.executors.base.Executor`."""
         process = self._context.Process(target=_nothing, daemon=True)

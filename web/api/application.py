@@ -91,6 +91,7 @@ class Api:
         return _problem(HTTPStatus.METHOD_NOT_ALLOWED, "MethodNotAllowed", f"{PREFIX}{address} does not take {method}")
 
     def _done(self, operation: Operation, in_path: dict[str, str], query: dict[str, Any]) -> Any:
+        cherrypy.request.devserver_rpc = f"api.{operation.name}"
         known = {parameter.name for parameter in operation.parameters if not parameter.is_in_path}
         arguments: dict[str, Any] = {**in_path, **{name: value for name, value in query.items() if name in known}}
         for name, value in arguments.items():

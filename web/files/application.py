@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from web import rendering
+from web.answers import Observer, Read, Served
 from web.error_pages import error_answer, prefers_json
 from web.files import listing, paths
-from web.files.objects import staged_file
+from web.files.objects import StagedFile, staged_file
 from web.files.ranges import NotSatisfiable, parse_ranges
 from web.files.readers import Readers
 from web.files.validators import Validators, is_failed_precondition, is_known, is_range_wanted
@@ -26,7 +28,6 @@ from web.http.gateway import FileBody, FileRange
 
 Environment = Mapping[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
-Log = Callable[[Environment, int, int], None]
 
 _CONDITIONS = ("If-Match", "If-Unmodified-Since", "If-None-Match", "If-Modified-Since", "If-Range")
 # What a browser may show; it saves all else.
@@ -46,6 +47,8 @@ class _Answer(NamedTuple):
     headers: dict[str, str]
     body: Iterable[bytes] = ()
     size: int = 0
+    staged: StagedFile | None = None
+    file_size: int = 0
 
 
 class StaticFiles:
@@ -53,35 +56,46 @@ class StaticFiles:
     records are not shown.
     """
 
-    def __init__(self, directory: Path, log: Log, on_use: Callable[[str], None]) -> None:
-        """``log`` is told of every answer: the environment, the status, and the bytes of its body; ``on_use`` of every
-        file of a build that is asked for, by the build's path. ``readers`` counts those who are being sent one.
+    def __init__(self, directory: Path, observers: Sequence[Observer], on_use: Callable[[str], None]) -> None:
+        """The ``observers`` are told of every answer, ``on_use`` of every file of a build that is asked for, by the
+        build's path. ``readers`` counts those who are being sent one.
         """
         self._directory = str(directory.resolve())
-        self._log = log
+        self._observers = observers
         self._on_use = on_use
         self.readers = Readers()
 
-    def note_use(self, url_path: str) -> None:
-        """Take note that somebody else served the file at ``url_path``."""
+    def note_use(self, url_path: str) -> Read | None:
+        """Take note that somebody else served the file at ``url_path``; what that is, if it is of a build."""
         with suppress(paths.NothingThere, PermissionError):
             found = paths.find(self._directory, url_path)
             os.close(found.descriptor)
             staged = staged_file(self._directory, found.path, found.status.st_size)
             if staged:
                 self._on_use(staged.build_path)
+                return Read(staged.build_path, staged.file, found.status.st_size)
+        return None
 
     def __call__(self, environ: Environment, start_response: StartResponse) -> Iterable[bytes]:
         """See PEP 3333."""
         answer = self._answered(environ)
         headers = {"X-Content-Type-Options": "nosniff", **answer.headers}
         start_response(f"{answer.status.value} {answer.status.phrase}", list(headers.items()))
-        self._log(environ, answer.status, answer.size)
-        if environ["REQUEST_METHOD"] != "HEAD":
-            return answer.body
+        served = _served(environ, answer)
+        for observer in self._observers:
+            observer.begins(served)
+        is_head = environ["REQUEST_METHOD"] == "HEAD"
         if isinstance(answer.body, FileBody):
-            answer.body.close()
-        return ()
+            answer.body.on_end = partial(self._ended, served)
+            if is_head:
+                answer.body.close()
+        else:
+            self._ended(served, 0 if is_head else answer.size)
+        return () if is_head else answer.body
+
+    def _ended(self, served: Served, sent: int) -> None:
+        for observer in self._observers:
+            observer.ends(served, sent)
 
     def _answered(self, environ: Environment) -> _Answer:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
@@ -147,14 +161,14 @@ class StaticFiles:
         if is_failed_precondition(asked, validators):
             return _Answer(HTTPStatus.PRECONDITION_FAILED, {**headers, "Content-Length": "0"})
         if is_known(asked, validators):
-            return _Answer(HTTPStatus.NOT_MODIFIED, headers)
+            return _Answer(HTTPStatus.NOT_MODIFIED, headers, staged=staged, file_size=size)
         try:
             ranges = parse_ranges(environ.get("HTTP_RANGE"), size) if is_range_wanted(asked, validators) else None
         except NotSatisfiable:
             return _error(environ, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{size}"})
         code, headers, count, parts = _with_ranges(size, ranges, content_type, headers)
         on_close = self.readers.begin(staged.build_path) if staged else _nothing
-        return _Answer(code, headers, FileBody(descriptor, parts, on_close), count)
+        return _Answer(code, headers, FileBody(descriptor, parts, on_close), count, staged, size)
 
 
 _CONDITION_KEYS = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in _CONDITIONS}
@@ -162,6 +176,11 @@ _CONDITION_KEYS = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in _C
 
 def _nothing() -> None:
     pass
+
+
+def _served(environ: Environment, answer: _Answer) -> Served:
+    build, file = (answer.staged.build_path, answer.staged.file) if answer.staged else ("", "")
+    return Served(environ, answer.status, answer.size, build, file, answer.file_size)
 
 
 def _with_ranges(

@@ -20,11 +20,13 @@ class StagedFile(NamedTuple):
 
     Attributes:
         build_path: the build's.
+        file: the path in the build.
         item: the object that the file is, or None where it is a part of one.
 
     """
 
     build_path: str
+    file: str
     item: ArchiveObject | None
 
 
@@ -41,8 +43,9 @@ def staged_file(static_dir: str, path: str, size: int) -> StagedFile | None:
         except OSError:
             folder = os.path.dirname(folder)  # noqa: PTH120
             continue
-        item = _whole_files(static_dir, build_path, status.st_mtime_ns, status.st_ino).get(path[len(folder) + 1 :])
-        return StagedFile(build_path, item if item is not None and item.size == size else None)
+        file = path[len(folder) + 1 :]
+        item = _whole_files(static_dir, build_path, status.st_mtime_ns, status.st_ino).get(file)
+        return StagedFile(build_path, file, item if item is not None and item.size == size else None)
     return None
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from staging.layout import RESERVED_NAME
 
 USE_LOG = "use.log"  # in nginx's own directory: a line for each file that was read
-# What a line of that log is: the status, a space, and the path of the URL, decoded, to the line's end.
-_LINE = "$status $uri"
+# What a line of that log is: the status, bytes of the body, the moment of its end, the client's address, and the path
+# of the URL, decoded, to the line's end.
+_LINE = "$status $body_bytes_sent $msec $remote_addr $uri"
 
 _CONFIGURATION = """\
 # An nginx in front of a devserver, as `devserver nginx-config` writes it. Start it with

@@ -3,30 +3,65 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from cherrypy.process.plugins import Monitor
 from cherrypy.process.wspbus import Bus
+
+from web.answers import Read
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 _PIECE = 1024 * 1024
 _LONGEST = 64 * 1024 * 1024  # bytes of the log, after which it is emptied
 _PREFIX = "/static/"
-_READ = (b"200", b"206", b"304")
+_READ = (200, 206, 304)
+# As web/front/nginx.py has nginx write it; without what stands between status and path, as it was written once.
+_LINE = re.compile(rb"(?P<status>\d{3}) (?:(?P<sent>\d+) (?P<time>\d+\.\d+) (?P<client>\S+) )?(?P<path>/.*)")
+
+
+class FrontAnswer(NamedTuple):
+    """What nginx answered without asking this server.
+
+    Attributes:
+        status: of the answer.
+        sent: bytes of its body.
+        time: its end, in seconds since the epoch; 0 where the log does not say.
+        client: the address of who asked.
+        path: of the file, below ``/static/``.
+
+    """
+
+    status: int
+    sent: int
+    time: float
+    client: str
+    path: str
 
 
 class UseLog(Monitor):  # type: ignore[misc]
-    """Tells ``on_use`` of every file that was read, by its path below ``/static/``, a moment after nginx wrote it down.
+    """Tells of every answer, a moment after nginx wrote it down.
 
     The log may be made later, cut, or replaced by a new one; one that has grown long is emptied.
     """
 
-    def __init__(self, bus: Bus, path: Path, on_use: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        path: Path,
+        on_use: Callable[[str], Read | None],
+        on_answer: Callable[[FrontAnswer, Read | None], None],
+    ) -> None:
+        """``on_use`` is told of every file that was read, by its path below ``/static/``, once for all who did at about
+        the same time; what it says the file is goes to ``on_answer``, which is told of every answer.
+        """
         super().__init__(bus, self._look, _SECONDS_BETWEEN_LOOKS, name="use log")
         self._path = path
         self._on_use = on_use
+        self._on_answer = on_answer
         self._inode, self._position = 0, 0
 
     def start(self) -> None:
@@ -50,11 +85,14 @@ class UseLog(Monitor):  # type: ignore[misc]
 
     def _read(self) -> None:
         # Thousands of devices read the same few files: each of them is looked at once.
-        for line in set(self._new_lines()):
-            status, _, url_path = line.partition(b" ")
-            path = os.fsdecode(url_path)
-            if status in _READ and path.startswith(_PREFIX):
-                self._on_use(path.removeprefix(_PREFIX))
+        files: dict[str, Read | None] = {}
+        for line in self._new_lines():
+            answer = _parsed(line)
+            if answer is None:
+                continue
+            if answer.status in _READ and answer.path not in files:
+                files[answer.path] = self._on_use(answer.path)
+            self._on_answer(answer, files.get(answer.path))
 
     def _new_lines(self) -> Iterator[bytes]:
         """Every line that was finished since the last look."""
@@ -74,3 +112,13 @@ class UseLog(Monitor):  # type: ignore[misc]
                 if not newline:
                     return
                 file.seek(self._position)
+
+
+def _parsed(line: bytes) -> FrontAnswer | None:
+    match = _LINE.fullmatch(line)
+    path = os.fsdecode(match["path"]) if match else ""
+    if not match or not path.startswith(_PREFIX):
+        return None
+    client = (match["client"] or b"").decode("ascii", "replace")
+    status, sent, time = int(match["status"]), int(match["sent"] or 0), float(match["time"] or 0)
+    return FrontAnswer(status, sent, time, client, path.removeprefix(_PREFIX))

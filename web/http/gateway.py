@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 from cheroot.wsgi import Gateway_10
 
+from web.callers import REQUEST_ID_HEADER, REQUEST_ID_KEY, request_id_of
+
 # Where a WSGI application finds the client's socket in its environment.
 SOCKET_KEY = "devserver.socket"
 
@@ -38,18 +40,22 @@ class FileBody:
     def __init__(
         self, descriptor: int, parts: Sequence[bytes | FileRange], on_close: Callable[[], None] = lambda: None
     ) -> None:
-        """``descriptor``, of the open file, is closed with the body, and ``on_close`` called."""
+        """``descriptor``, of the open file, is closed with the body, and ``on_close`` called.
+
+        Whoever set ``on_end`` is told then how many bytes were given to the kernel to be sent.
+        """
         self._descriptor = descriptor
         self._parts = parts
         self._on_close = on_close
+        self._sent = 0
+        self.on_end: Callable[[int], None] = _nobody
 
     def __iter__(self) -> Iterator[bytes]:
         """The body through Python, for a server that knows nothing better."""
         for part in self._parts:
-            if isinstance(part, bytes):
-                yield part
-            else:
-                yield from self._pieces(part)
+            for piece in [part] if isinstance(part, bytes) else self._pieces(part):
+                yield piece
+                self._sent += len(piece)
 
     def send_to(self, client: socket.socket) -> None:
         """Send the body; a client may be slow, but not silent.
@@ -61,7 +67,7 @@ class FileBody:
         with _sending_in_the_kernel(client):
             for part in self._parts:
                 if isinstance(part, bytes):
-                    _send_all(part, client)
+                    self._send_bytes(client, part)
                 else:
                     self._send_range(client, part)
 
@@ -69,6 +75,10 @@ class FileBody:
         """Close the file."""
         os.close(self._descriptor)
         self._on_close()
+        self.on_end(self._sent)
+
+    def _send_bytes(self, client: socket.socket, part: bytes) -> None:
+        self._send_whole(len(part), lambda position: client.send(part[position:]), client)
 
     def _send_range(self, client: socket.socket, part: FileRange) -> None:
         def send(position: int) -> int:
@@ -78,7 +88,14 @@ class FileBody:
                 raise ConnectionAbortedError("the file became shorter while it was sent")
             return sent
 
-        _send_whole(part.stop - part.start, send, client)
+        self._send_whole(part.stop - part.start, send, client)
+
+    def _send_whole(self, size: int, send: Callable[[int], int], client: socket.socket) -> None:
+        sending = _Sending(size, send, client)
+        try:
+            sending.run()
+        finally:
+            self._sent += sending.position
 
     def _pieces(self, part: FileRange) -> Iterator[bytes]:
         position = part.start
@@ -97,7 +114,13 @@ class SendfileGateway(Gateway_10):
         """The WSGI environment, with the client's socket."""
         environment = super().get_environ()  # type: ignore[no-untyped-call]
         environment[SOCKET_KEY] = self.req.conn.socket
+        environment[REQUEST_ID_KEY] = request_id_of(environment)
         return environment
+
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        """See PEP 3333; every answer says which request it is to."""
+        named = [*headers, (REQUEST_ID_HEADER, self.env[REQUEST_ID_KEY])]
+        return super().start_response(status, named, exc_info)
 
     def respond(self) -> None:
         """Have the application answer, and send that."""
@@ -135,27 +158,36 @@ def _sending_in_the_kernel(client: socket.socket) -> Iterator[None]:
         client.settimeout(timeout)
 
 
-def _send_all(content: bytes, client: socket.socket) -> None:
-    _send_whole(len(content), lambda position: client.send(content[position:]), client)
-
-
-def _send_whole(size: int, send: Callable[[int], int], client: socket.socket) -> None:
-    """Call ``send`` with the position to go on from until ``size`` bytes went to the kernel.
+class _Sending:
+    """Calls ``send`` with the position to go on from until ``size`` bytes went to the kernel.
 
     The kernel says that there is room for more only once a good part of what it holds has left: what shows that a slow
     client is alive is that this becomes less.
     """
-    position, silent_since, unsent = 0, monotonic(), -1
-    while position < size:
-        try:
-            position += send(position)
-            silent_since, unsent = monotonic(), -1
-        except BlockingIOError:
-            before, unsent = unsent, _unsent(client)
-            if before == -1 or unsent < before:
-                silent_since = monotonic()
-            elif monotonic() - silent_since >= _SILENCE:
-                raise TimeoutError(errno.ETIMEDOUT, "the client took nothing for too long") from None
+
+    def __init__(self, size: int, send: Callable[[int], int], client: socket.socket) -> None:
+        self._size = size
+        self._send = send
+        self._client = client
+        self.position = 0
+
+    def run(self) -> None:
+        """Return when all was sent; raises what ``send`` does, and ``TimeoutError``."""
+        silent_since, unsent = monotonic(), -1
+        while self.position < self._size:
+            try:
+                self.position += self._send(self.position)
+                silent_since, unsent = monotonic(), -1
+            except BlockingIOError:
+                before, unsent = unsent, _unsent(self._client)
+                if before == -1 or unsent < before:
+                    silent_since = monotonic()
+                elif monotonic() - silent_since >= _SILENCE:
+                    raise TimeoutError(errno.ETIMEDOUT, "the client took nothing for too long") from None
+
+
+def _nobody(_sent: int) -> None:
+    pass
 
 
 def _unsent(client: socket.socket) -> int:

@@ -89,3 +89,9 @@ def clients_being_served() -> int:
     """How many of the server's threads are at work on a request."""
     pool: ElasticThreadPool = cherrypy.server.httpserver.requests
     return pool.size - pool.idle
+
+
+def idle_threads() -> int:
+    """How many have nothing to do."""
+    pool: ElasticThreadPool = cherrypy.server.httpserver.requests
+    return pool.idle

@@ -10,6 +10,7 @@ import cherrypy
 
 from web.health import HealthSampler
 from web.methods import answers, documentation_page
+from web.metrics.page import MetricsPage
 
 _NO_RPCS = ("index", "builds", "favicon_ico")  # but pages, and what CherryPy adds
 
@@ -17,8 +18,9 @@ _NO_RPCS = ("index", "builds", "favicon_ico")  # but pages, and what CherryPy ad
 class ServerRpcs:
     """The RPCs of who wants to know something of the server."""
 
-    def __init__(self, health: HealthSampler) -> None:
+    def __init__(self, health: HealthSampler, metrics: MetricsPage) -> None:
         self._health = health
+        self._metrics = metrics
 
     @answers("GET", "HEAD")
     def check_health(self, /, **_ignored: Any) -> bytes:
@@ -36,6 +38,13 @@ class ServerRpcs:
         """
         cherrypy.response.headers["Content-Type"] = "application/json"
         return json.dumps(self._health.latest()).encode()
+
+    @answers("GET", "HEAD")
+    def metrics(self, /, **_ignored: Any) -> bytes:
+        """What this server has done and does, for Prometheus: as OpenMetrics for who accepts that, else as its text."""
+        accept = cherrypy.request.headers.get("Accept", "")
+        cherrypy.response.headers["Content-Type"], page = self._metrics.answer(accept)
+        return page
 
     @answers("GET", "HEAD")
     def doc(self, /, *path: str, **_ignored: Any) -> bytes:

@@ -1,0 +1,1 @@
+"""The ledger: which files of which builds were served to whom."""
