@@ -12,6 +12,7 @@ from typing import Any
 
 from artifacts.artifact import DownloadableArtifact, Site, make_artifact
 from artifacts.catalogue import CatalogueEntry
+from staging import request_ids
 from staging.archives import ArchiveObject, ArchiveUrl, open_archive
 from staging.errors import Cancelled, as_devserver_error
 from staging.layout import BuildPlaces, synchronous_lock
@@ -106,7 +107,7 @@ def stage_artifacts(request: StageRequest, report: Report, cancelled: Flag) -> N
     )
     waiting = deque(make_artifact(item.entry, item.objects, site) for item in request.artifacts)
     threads = [
-        Thread(target=_stage_while_there_are, args=(waiting, site), name="stage", daemon=True)
+        Thread(target=_stage_while_there_are, args=(waiting, site, request.request_id), name="stage", daemon=True)
         for _ in range(min(len(waiting), request.options.artifacts_at_once))
     ]
     for thread in threads:
@@ -115,7 +116,8 @@ def stage_artifacts(request: StageRequest, report: Report, cancelled: Flag) -> N
         thread.join()
 
 
-def _stage_while_there_are(waiting: deque[DownloadableArtifact], site: Site) -> None:
+def _stage_while_there_are(waiting: deque[DownloadableArtifact], site: Site, request_id: str) -> None:
+    request_ids.work_for(request_id)
     while True:
         try:
             artifact = waiting.popleft()

@@ -51,8 +51,10 @@ class _Lines(logging.Formatter):
 
     def fields_of(self, record: logging.LogRecord) -> Mapping[str, Any]:
         """The fields of a record."""
-        fields: Mapping[str, Any] = getattr(record, _FIELDS, self._usual)
-        return fields
+        fields: Mapping[str, Any] | None = getattr(record, _FIELDS, None)
+        if fields is None and self._usual:
+            return {**self._usual, **with_fields(tag=self._usual["tag"])[_FIELDS]}
+        return fields or {}
 
     def traceback_of(self, record: logging.LogRecord) -> str:
         """The traceback of a record that has one."""

@@ -142,7 +142,8 @@ def test_json_goes_to_files_too(start_server: StartServer, tmp_path: Path) -> No
 
 def test_a_traceback_is_a_part_of_its_line(start_server: StartServer, build: Build) -> None:
     server = start_server("--log-format", "json")
-    (server.static_dir / ".devserver").mkdir(parents=True, exist_ok=True)
+    eventually(lambda: "Bus STARTED" in server.log)
+    (server.static_dir / ".devserver").mkdir(exist_ok=True)
     (server.static_dir / ".devserver" / "staging").write_text("in the way")
     server.download(build.url)
     eventually(lambda: "Traceback" in server.log)
