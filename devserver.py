@@ -25,6 +25,7 @@ from staging.errors import ConfigurationError
 if TYPE_CHECKING:
     from artifacts.catalogue import Catalogue
     from downloader import Downloader
+    from staging.archives import AllowedArchives
     from staging.board import StatusBoard
     from staging.executors.base import Executor
     from web.files.application import StaticFiles
@@ -110,8 +111,20 @@ def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue) ->
         artifacts_at_once=options["max_artifacts"],
     )
     last_use = LastUse(static_dir)
-    downloader = Downloader(catalogue, staging_options, executor, board, last_use, options["max_downloads"])
+    allowed = _allowed_archives(options["allow_archive"])
+    downloader = Downloader(catalogue, staging_options, executor, board, last_use, options["max_downloads"], allowed)
     return _Staging(catalogue, board, executor, downloader)
+
+
+def _allowed_archives(prefixes: Sequence[str]) -> AllowedArchives:
+    """The archives that may be staged from."""
+    from staging.archives import AllowedArchives
+    from staging.errors import InvalidArchiveUrl
+
+    try:
+        return AllowedArchives.parse(prefixes)
+    except InvalidArchiveUrl as error:
+        raise ConfigurationError("--allow-archive", str(error)) from error
 
 
 def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any) -> None:

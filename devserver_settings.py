@@ -96,6 +96,14 @@ SETTINGS = (
         "Directory that file:// URLs may name builds in; repeatable, or with : between them in the environment.",
         multiple=True,
     ),
+    Setting(
+        "allow-archive",
+        click.STRING,
+        (),
+        "Archive to stage from, and no other: gs://bucket, gs://bucket/part or file:///directory, with all below it; "
+        "repeatable, or with spaces between them in the environment.",
+        multiple=True,
+    ),
     Setting("catalog", _FILE, None, "Catalogue of artifacts to use, a TOML file, instead of the built-in one."),
     Setting("run-packager", click.BOOL, False, "Run a build's own packager.py where its autotest lacks packages."),
     Setting("max-downloads", _COUNT, 8, "Builds that may be staged at once; more of them queue."),

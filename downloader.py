@@ -13,7 +13,7 @@ from artifacts.catalogue import FILE, Catalogue, CatalogueEntry, file_artifact
 from artifacts.job import StagingOptions
 from devserver_util import acquire_lock, clear_up, delete_source, release_lock, staged_files, staged_manifest
 from download import Download, Means, Order
-from staging.archives import ArchiveUrl
+from staging.archives import EVERY_ARCHIVE, AllowedArchives, ArchiveUrl
 from staging.board import StatusBoard
 from staging.build_locks import BuildLocks
 from staging.errors import (
@@ -95,8 +95,13 @@ class Downloader:
         board: StatusBoard,
         last_use: LastUse,
         downloads_at_once: int,
+        allowed_archives: AllowedArchives = EVERY_ARCHIVE,
     ) -> None:
-        """``downloads_at_once`` builds may stage synchronous artifacts, and as many background ones; others queue."""
+        """``downloads_at_once`` builds may stage synchronous artifacts, and as many background ones; others queue.
+
+        Nothing is staged but from ``allowed_archives``; what is here is told of, wherever it came from.
+        """
+        self.allowed_archives = allowed_archives
         self._last_use = last_use
         self._catalogue = catalogue
         self._options = options
@@ -129,7 +134,7 @@ class Downloader:
             CallerGone: the download goes on.
 
         """
-        order = Order(self._parsed(archive_url), self._catalogue.of_a_download, is_whole=True)
+        order = Order(self._to_stage(archive_url), self._catalogue.of_a_download, is_whole=True)
         self._wait(order, self._ordered(order), gone, for_synchronous=background)
 
     def get_status_of_background_downloads(
@@ -177,7 +182,7 @@ class Downloader:
             CallerGone: the staging goes on.
 
         """
-        url = self._parsed(archive_url, any_depth=True)
+        url = self._to_stage(archive_url, any_depth=True)
         entries = self._wished(wish)
         order = Order(url, [*entries, *self._catalogue.brought_by(entries)], clean)
         shares = self._ordered(order)
@@ -195,7 +200,7 @@ class Downloader:
     def start_staging(self, archive_url: str, wish: Wish, clean: bool = False) -> str:
         """Have what is wished for of a build staged, or all that a download stages, and return the build's path."""
         has_wish = any(wish)
-        url = self._parsed(archive_url, any_depth=has_wish)
+        url = self._to_stage(archive_url, any_depth=has_wish)
         entries: Sequence[CatalogueEntry] = self._catalogue.of_a_download
         if has_wish:
             wished = self._wished(wish)
@@ -325,7 +330,7 @@ class Downloader:
         names = [artifact.name for artifact in view.artifacts if not artifact.state.is_good]
         usual = {entry.name: entry for entry in self._catalogue.of_a_download}
         entries = [self._entry(name, usual) for name in names]
-        self._ordered(Order(self._parsed(view.archive_url, any_depth=True), entries))
+        self._ordered(Order(self._to_stage(view.archive_url, any_depth=True), entries))
 
     def _entry(self, name: str, usual: Mapping[str, CatalogueEntry]) -> CatalogueEntry:
         """The artifact that a download of the name staged."""
@@ -354,6 +359,12 @@ class Downloader:
 
     def _parsed(self, archive_url: str, any_depth: bool = False) -> ArchiveUrl:
         return ArchiveUrl.parse(archive_url, self._options.archive_roots, any_depth)
+
+    def _to_stage(self, archive_url: str, any_depth: bool = False) -> ArchiveUrl:
+        """The same, of a build that is to be staged."""
+        url = self._parsed(archive_url, any_depth)
+        self.allowed_archives.check(url)
+        return url
 
     def _wished(self, wish: Wish) -> list[CatalogueEntry]:
         named = self._catalogue.named(wish.artifacts)

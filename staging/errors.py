@@ -4,6 +4,7 @@
     ├── ConfigurationError       an option or a catalogue that the server cannot start with
     ├── RequestError             the request itself is wrong; asking again changes nothing
     │   ├── InvalidArchiveUrl
+    │   ├── ArchiveNotAllowed    the operator lets this server stage from others only
     │   └── InvalidParameter
     ├── ArchiveError             the archive said no, or nothing
     │   ├── ObjectNotFound
@@ -86,6 +87,17 @@ class InvalidArchiveUrl(RequestError):
 
     def __str__(self) -> str:
         return f"{self.url!r} is not an archive URL: {self.reason}"
+
+
+class ArchiveNotAllowed(RequestError):
+    """The archive of ``url`` is none of those that this server may stage from."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
+
+    def __str__(self) -> str:
+        return f"this devserver may not stage from {self.url}: its operator allows other archives only"
 
 
 class InvalidParameter(RequestError):

@@ -15,7 +15,7 @@ LAYERS = (
     ("staging.errors",),
     ("staging.layout", "staging.retry", "staging.tar_headers", "staging.writing", "staging.versions"),
     ("staging.archives.url", "staging.archives.base"),
-    ("staging.archives.gcs", "staging.archives.directory"),
+    ("staging.archives.gcs", "staging.archives.directory", "staging.archives.allowed"),
     ("staging.archives",),
     ("staging.locks", "staging.status"),
     ("staging.board",),

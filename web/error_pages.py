@@ -26,6 +26,7 @@ _OWN_WORDS = {
 _ADVICE = {
     "InvalidArchiveUrl": "Copy the build's URL from where builds are published; it looks like "
     "gs://chromeos-image-archive/x86-mario-release/R17-1413.0.0-a1-b1346.",
+    "ArchiveNotAllowed": "Whoever runs this devserver chose which archives it stages from (--allow-archive).",
     "ObjectNotFound": "Compare the URL with what the archive lists. A build that is being made now may not have been "
     "published yet; try again once it is.",
     "AccessDenied": "Whoever runs this devserver can give it credentials that may read this bucket.",

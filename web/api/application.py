@@ -12,6 +12,7 @@ from typing import Any
 import cherrypy
 
 from staging.errors import (
+    ArchiveNotAllowed,
     BuildBusy,
     BuildConflict,
     Cancelled,
@@ -37,6 +38,7 @@ _LARGEST_BODY = 1024 * 1024  # bytes
 _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     NotStaged: HTTPStatus.NOT_FOUND,
     UnknownArtifact: HTTPStatus.BAD_REQUEST,
+    ArchiveNotAllowed: HTTPStatus.FORBIDDEN,
     RequestError: HTTPStatus.BAD_REQUEST,
     BuildBusy: HTTPStatus.CONFLICT,
     NotUnderWay: HTTPStatus.CONFLICT,

@@ -99,7 +99,11 @@ OPERATIONS = (
         "stage_build",
         "Stage a build, or a part of it; what is under way or staged already is not staged again.",
         {HTTPStatus.ACCEPTED: "Build"},
-        {HTTPStatus.BAD_REQUEST: "What is asked for cannot be.", HTTPStatus.CONFLICT: "Its place is another build's."},
+        {
+            HTTPStatus.BAD_REQUEST: "What is asked for cannot be.",
+            HTTPStatus.FORBIDDEN: "Nothing may be staged from that archive.",
+            HTTPStatus.CONFLICT: "Its place is another build's.",
+        },
         body="NewBuild",
     ),
     Operation(
