@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from staging.archives import AllowedArchives
     from staging.board import StatusBoard
     from staging.executors.base import Executor
+    from web.access.tokens import TokenFile
     from web.files.application import StaticFiles
 
 _FAILED = 1
@@ -133,6 +134,7 @@ def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any)
 
     from staging.usage import LastUse
     from web import application
+    from web.access.gate import Gate
     from web.api.application import Api
     from web.api.events import EventStreams
     from web.api.operations import Handlers
@@ -150,13 +152,16 @@ def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any)
     health = HealthSampler(bus, static_dir, lambda: downloader.active_count, server.clients_being_served)
     waiting_room = WaitingRoom(options["max_threads"])
     pages = Pages(downloader, staging.catalogue, _readers(options, files), str(static_dir))
-    root = application.Root(downloader, health, waiting_room, static_dir, pages)
+    tokens = _tokens(options)
+    root = application.Root(downloader, health, waiting_room, static_dir, pages, tokens)
     streams = EventStreams(downloader.build, downloader.is_under_way, downloader.builds_under_way)
     staging.board.subscribe(streams.listen)
     staging.board.subscribe_to_removals(streams.listen_to_removals)
     bus.subscribe("stop", streams.close, priority=BEFORE_THE_SERVER)
     api = Api(Handlers(downloader, staging.catalogue, health, _version()), streams, waiting_room, _version())
     application.mount(root, api, files, is_proxied=bool(options["front"]))
+    if tokens is not None:
+        server.put_in_front(lambda whole: Gate(whole, tokens, reads_freely=not options["require_token_to_read"]))
     health.subscribe()
     DownloadsPlugin(bus, downloader, staging.executor).subscribe()
     ConnectionsPlugin(bus, server.busy_connections).subscribe()
@@ -166,6 +171,21 @@ def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any)
         PortFile(bus, options["portfile"], server.bound_port).subscribe()
     if options["pidfile"]:
         PIDFile(bus, str(options["pidfile"])).subscribe()
+
+
+def _tokens(options: dict[str, Any]) -> TokenFile | None:
+    """The tokens that changing something takes; None where it takes none."""
+    import cherrypy
+
+    from web import rendering
+    from web.access.tokens import TokenFile
+
+    if options["tokens"] is None:
+        if options["require_token_to_read"]:
+            raise ConfigurationError("--require-token-to-read", "it goes with --tokens, which says which there are")
+        return None
+    rendering.offer_login()
+    return TokenFile(options["tokens"], lambda text: cherrypy.log(text, "DEVSERVER"))
 
 
 def _readers(options: dict[str, Any], files: StaticFiles) -> Callable[[str], int | None]:
@@ -312,6 +332,7 @@ def nginx_config(options: dict[str, Any], listen: str, run_dir: Path) -> None:
             listen,
             run_dir,
             owner=f"{static_dir.owner()} {static_dir.group()}" if os.geteuid() == 0 else "",
+            reads_freely=not options["require_token_to_read"],
         ),
         nl=False,
     )

@@ -104,6 +104,8 @@ SETTINGS = (
         "repeatable, or with spaces between them in the environment.",
         multiple=True,
     ),
+    Setting("tokens", _FILE, None, "File of tokens, one of which it takes then to stage or to remove a build."),
+    Setting("require-token-to-read", click.BOOL, False, "Have reading take a token as well; goes with --tokens."),
     Setting("catalog", _FILE, None, "Catalogue of artifacts to use, a TOML file, instead of the built-in one."),
     Setting("run-packager", click.BOOL, False, "Run a build's own packager.py where its autotest lacks packages."),
     Setting("max-downloads", _COUNT, 8, "Builds that may be staged at once; more of them queue."),

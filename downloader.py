@@ -24,6 +24,7 @@ from staging.errors import (
     Cancelled,
     DevServerError,
     InvalidArchiveUrl,
+    InvalidParameter,
     NoDownload,
     NotStaged,
     NotUnderWay,
@@ -43,6 +44,7 @@ from staging.usage import LastUse
 # How long a caller who waits for a build that nobody asked for is given the benefit of the doubt: the /download that
 # it goes with may be on its way, and a few milliseconds behind.
 _GRACE = 0.5  # seconds
+_MOST_NAMES = 500  # of artifacts, and of files, in one request
 _TRIES_AFTER_OTHERS = 3  # where what others wanted beside it made a download fail
 
 
@@ -367,6 +369,9 @@ class Downloader:
         return url
 
     def _wished(self, wish: Wish) -> list[CatalogueEntry]:
+        for name, wished in (("artifacts", wish.artifacts), ("files", wish.files)):
+            if len(wished) > _MOST_NAMES:
+                raise InvalidParameter(name, f"more than {_MOST_NAMES} are named; ask for them in several requests")
         named = self._catalogue.named(wish.artifacts)
         return [*named, *(file_artifact(pattern) for pattern in dict.fromkeys(wish.files))]
 

@@ -8,6 +8,7 @@ import cherrypy
 
 from downloader import Downloader
 from web import errors, rendering
+from web.access.tokens import TokenFile
 from web.api.application import Api
 from web.api.operations import PREFIX
 from web.files.application import StaticFiles
@@ -17,10 +18,11 @@ from web.rpcs.builds import BuildRpcs
 from web.rpcs.server import ServerRpcs
 from web.rpcs.staging import StagingRpcs
 from web.site.handlers import SiteHandlers
+from web.site.login import LoginHandlers
 from web.site.pages import Pages
 
 
-class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers):
+class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers, LoginHandlers):
     """The root of the web application: every RPC, and the pages."""
 
     def __init__(
@@ -30,7 +32,9 @@ class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers):
         waiting_room: WaitingRoom,
         static_dir: Path,
         pages: Pages,
+        tokens: TokenFile | None = None,
     ) -> None:
+        LoginHandlers.__init__(self, tokens)
         SiteHandlers.__init__(self, pages)
         StagingRpcs.__init__(self, downloader, waiting_room, pages)
         BuildRpcs.__init__(self, downloader, static_dir)

@@ -20,7 +20,12 @@ _OWN_WORDS = {
     HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: ("RangeNotSatisfiable", "the file has none of the bytes asked for"),
     HTTPStatus.INTERNAL_SERVER_ERROR: ("InternalFailure", "the devserver failed; its log says why"),
 }
-
+# Of the others that have no kind of their own, the names that are not the same in every version of Python.
+_KINDS = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "BodyTooLarge",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "UrlTooLong",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "HeadersTooLarge",
+}
 
 # What a person can do about it, by the kind of the cause.
 _ADVICE = {
@@ -40,6 +45,8 @@ _ADVICE = {
     "NoDownload": "The front page can start it, too.",
     "UnknownArtifact": "The names are those of the catalogue, at /api/v1/artifacts.",
     "WorkerDied": "Try again; if it stays so, this devserver's log says more.",
+    "TokenNeeded": "Whoever runs this devserver gives tokens. With a browser, log in at /login.",
+    "ScopeMissing": "Ask whoever runs this devserver for a token that allows it.",
     "OtherSite": "Open this devserver's front page and start from there.",
 }
 _ADVICE_BY_STATUS = {
@@ -56,7 +63,7 @@ def error_answer(code: HTTPStatus, accept: str, kind: str = "", text: str = "") 
     Without ``kind``, it is told in words of the status' own.
     """
     if not kind:
-        kind, text = _OWN_WORDS.get(code, (code.phrase.replace(" ", ""), text or code.description))
+        kind, text = _OWN_WORDS.get(code, (_KINDS.get(code) or code.phrase.replace(" ", ""), text or code.description))
     if prefers_json(accept):
         return "application/problem+json", problem(code, kind, text)
     title = f"{int(code)} {code.phrase}"

@@ -18,11 +18,15 @@ from staging.errors import (
     NotUnderWay,
     OtherSite,
     RequestError,
+    ScopeMissing,
+    TokenNeeded,
     WaitTimedOut,
 )
 from web import rendering
+from web.access.grants import challenge
 from web.error_pages import error_answer
 from web.http.clients import TooManyWaiting
+from web.parameters import check_count
 
 _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     RequestError: HTTPStatus.BAD_REQUEST,
@@ -30,6 +34,8 @@ _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     BuildBusy: HTTPStatus.CONFLICT,
     NotUnderWay: HTTPStatus.CONFLICT,
     OtherSite: HTTPStatus.FORBIDDEN,
+    TokenNeeded: HTTPStatus.UNAUTHORIZED,
+    ScopeMissing: HTTPStatus.FORBIDDEN,
     CallerGone: HTTPStatus.REQUEST_TIMEOUT,  # which nobody reads
     DevServerError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -57,6 +63,8 @@ def error_page(status: str, message: str, traceback: str, version: str) -> bytes
     accept = "application/json" if _is_for_programs(request) else request.headers.get("Accept", "")
     content_type, body = error_answer(code, accept, kind, str(error) if kind else message)
     response.headers.update({**rendering.HEADERS, "Content-Type": content_type})
+    if isinstance(error, DevServerError):
+        response.headers.update(challenge(error))
     if code is HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(_RETRY_AFTER)
     return body
@@ -70,6 +78,7 @@ def _is_for_programs(request: Any) -> bool:
 
 def _raise_as_http_error(handler: Callable[..., Any], *args: Any, **parameters: Any) -> Any:
     try:
+        check_count(cherrypy.serving.request.params)
         return handler(*args, **parameters)
     except DevServerError as error:
         cherrypy.serving.request.devserver_error = error

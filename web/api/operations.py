@@ -13,6 +13,7 @@ from artifacts.catalogue import Catalogue
 from downloader import Downloader, Wish
 from staging.errors import InvalidParameter
 from staging.status import State
+from web.access import grants
 from web.api.schemas import Json, build_json, entry_json
 from web.health import HealthSampler
 from web.parameters import build_path_of
@@ -66,6 +67,11 @@ class Operation:
     parameters: Sequence[Parameter] = ()
     body: str = ""
     media_type: str = "application/json"
+
+    @property
+    def scope(self) -> str:
+        """The scope that the token of who asks has to have, where there are tokens; reading is the gate's matter."""
+        return {"GET": "", "DELETE": "remove"}.get(self.method, "stage")
 
 
 _BUILD = Parameter(
@@ -184,6 +190,8 @@ class Handlers:
 
     def stage_build(self, body: Json) -> Answer:
         """Start staging."""
+        if body.get("clean", False):
+            grants.require("remove")
         wish = Wish(tuple(body.get("artifacts", ())), tuple(body.get("files", ())))
         path = self._downloader.start_staging(body["archive_url"], wish, body.get("clean", False))
         location = f"{PREFIX}/builds/{quote(path, safe='')}"

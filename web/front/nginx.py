@@ -75,15 +75,15 @@ http {{
         }}
 
         # What nginx cannot give, the devserver answers: directories, links, what is not there.
-        location /static/ {{
+        location /static/ {{{guard}
             alias {static_dir}/;
             disable_symlinks on from={static_dir};
             add_header X-Content-Type-Options nosniff;
             add_header Content-Security-Policy $policy;
             access_log {use_log} use buffer=64k flush=2s;
-            error_page 403 404 = @devserver;
+            error_page {passed_on}403 404 = @devserver;
         }}
-
+{question}
         location / {{
             try_files /nothing-of-this-name @devserver;
         }}
@@ -95,6 +95,7 @@ http {{
             proxy_set_header Connection "";
             proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Proto $scheme;
             proxy_buffering off;
             proxy_request_buffering off;
             proxy_connect_timeout 10s;
@@ -106,8 +107,24 @@ http {{
 }}
 """
 
+# Where reading takes a token, the devserver is asked of each file whether it came along.
+_GUARD = """
+            auth_request /may-read;"""
+_QUESTION = """
+        location = /may-read {
+            internal;
+            proxy_pass http://devserver/api/v1/version;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+        }
+"""
 
-def configuration(static_dir: Path, devserver: str, listen: str, run_dir: Path, owner: str) -> str:
+
+def configuration(
+    static_dir: Path, devserver: str, listen: str, run_dir: Path, owner: str, reads_freely: bool = True
+) -> str:
     """The text of the configuration.
 
     Args:
@@ -117,6 +134,7 @@ def configuration(static_dir: Path, devserver: str, listen: str, run_dir: Path, 
         run_dir: the directory of what nginx writes.
         owner: who nginx' workers are to be, a user and a group, where root starts it; empty otherwise. By default they
             are somebody who may read less.
+        reads_freely: whether reading takes no token.
 
     """
     return _CONFIGURATION.format(
@@ -124,6 +142,9 @@ def configuration(static_dir: Path, devserver: str, listen: str, run_dir: Path, 
         devserver=devserver,
         listen=listen,
         run_dir=run_dir,
+        guard="" if reads_freely else _GUARD,
+        question="" if reads_freely else _QUESTION,
+        passed_on="" if reads_freely else "401 ",
         user=f"user {owner};\n" if owner else "",
         use_log=USE_LOG,
         line=_LINE,

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import select
+import socket
+from contextlib import suppress
+from time import monotonic
+from typing import Any
 
 from cheroot.server import HTTPConnection
+
+from web.http.request import BoundedRequest, TimedReader
 
 # How long a thread stays with a client that has its answer. One that goes on asking is served twice as fast as if
 # another thread had to look out for its next request.
 _LINGER = 5  # milliseconds
+_TIME_TO_DRAIN, _MOST_TO_DRAIN, _PIECE = 2.0, 8 * 1024 * 1024, 256 * 1024  # seconds, bytes, bytes
 
 
 class LingeringConnection(HTTPConnection):
     """cheroot's connection, which serves one request after the other as long as they come at once."""
+
+    RequestHandlerClass = BoundedRequest
+    drains = False  # whether the client may still be sending what nobody will read
+
+    def __init__(self, server: Any, client: socket.socket, makefile: Any) -> None:
+        """See cheroot's own class."""
+        super().__init__(server, client, makefile)
+        self.rfile = TimedReader(client, self.rbufsize)
 
     def communicate(self) -> bool:
         """Serve requests; whether the connection is to be kept for another that may come."""
@@ -20,6 +35,26 @@ class LingeringConnection(HTTPConnection):
             if not self._has_another_request():
                 return True
         return False
+
+    def close(self) -> None:
+        """Close the connection, with time for the client to read its answer where it is still sending.
+
+        The kernel takes back an answer that is on its way where it closes a connection that there is more to read of.
+        """
+        if self.drains:
+            with suppress(OSError):
+                self._drain()
+        super().close()
+
+    def _drain(self) -> None:
+        self.socket.shutdown(socket.SHUT_WR)
+        until, left = monotonic() + _TIME_TO_DRAIN, _MOST_TO_DRAIN
+        while left > 0 and (time := until - monotonic()) > 0:
+            self.socket.settimeout(time)
+            piece = self.socket.recv(min(left, _PIECE))
+            if not piece:
+                return
+            left -= len(piece)
 
     def _has_another_request(self) -> bool:
         if self.rfile.has_data():

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 from cheroot.wsgi import Gateway_10
 
+from web.http.request import Body
+
 # Where a WSGI application finds the client's socket in its environment.
 SOCKET_KEY = "devserver.socket"
 
@@ -97,6 +99,7 @@ class SendfileGateway(Gateway_10):
         """The WSGI environment, with the client's socket."""
         environment = super().get_environ()  # type: ignore[no-untyped-call]
         environment[SOCKET_KEY] = self.req.conn.socket
+        environment["wsgi.input"] = Body(self.req.rfile)
         return environment
 
     def respond(self) -> None:

@@ -11,7 +11,7 @@ import cherrypy
 from web.health import HealthSampler
 from web.methods import answers, documentation_page
 
-_NO_RPCS = ("index", "builds", "favicon_ico")  # but pages, and what CherryPy adds
+_NO_RPCS = ("index", "builds", "login", "favicon_ico")  # but pages, and what CherryPy adds
 
 
 class ServerRpcs:
