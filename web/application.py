@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import cherrypy
 
@@ -20,6 +22,23 @@ from web.rpcs.staging import StagingRpcs
 from web.site.handlers import SiteHandlers
 from web.site.login import LoginHandlers
 from web.site.pages import Pages
+
+_INNER = re.compile(r"__\w+__")
+
+
+class Dispatcher(cherrypy.dispatch.Dispatcher):  # type: ignore[misc]
+    """CherryPy's dispatcher, but for the insides of Python's objects, which it takes for handlers: a class has the
+    attributes of its instances, and a method leads to both.
+    """
+
+    def find_handler(self, path: str) -> Any:
+        """The handler of a path, and what of it is left."""
+        found = super().find_handler(path)
+        is_inner = any(_INNER.fullmatch(part.translate(self.translate)) for part in path.split("/"))
+        if is_inner:
+            cherrypy.serving.request.is_index = None
+            return None, []
+        return found
 
 
 class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers, LoginHandlers):
@@ -44,7 +63,11 @@ class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers, LoginHandlers):
 def mount(root: Root, api: Api, files: StaticFiles, is_proxied: bool) -> None:
     """Put the RPCs and the static directory into CherryPy's tree."""
     errors.install()
-    settings = {"tools.devserver_errors.on": True, "tools.proxy.on": is_proxied}
+    settings = {
+        "request.dispatch": Dispatcher(),
+        "tools.devserver_errors.on": True,
+        "tools.proxy.on": is_proxied,
+    }
     assets = {"tools.staticdir.on": True, "tools.staticdir.dir": str(rendering.ASSETS)}
     cherrypy.tree.mount(root, "/", {"/": settings, "/assets": assets})
     # Bodies are read by the operations that take one.

@@ -76,7 +76,7 @@ def error_answer(code: HTTPStatus, accept: str, kind: str = "", text: str = "") 
 def problem(code: HTTPStatus, kind: str, text: str) -> bytes:
     """An error as problem details (RFC 9457), whose ``type`` is that of the kind for ever."""
     details = {"type": f"urn:devserver:error:{kind}", "title": kind, "status": int(code), "detail": text}
-    return json.dumps(details).encode()
+    return json.dumps(details).replace("<", "\\u003c").encode()  # it is no page, whatever a browser makes of it
 
 
 def prefers_json(accept: str) -> bool:

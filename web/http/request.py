@@ -144,6 +144,8 @@ class BoundedRequest(CPWSGIHTTPRequest):  # type: ignore[misc]
         self.outheaders: list[tuple[bytes, bytes]] = [
             header for header in self.outheaders if header[0].lower() != b"server"
         ]
+        if not any(name.lower() == b"x-content-type-options" for name, _ in self.outheaders):
+            self.outheaders.append((b"X-Content-Type-Options", b"nosniff"))
         super().send_headers()
 
     def simple_response(self, status: str, msg: str = "") -> None:
