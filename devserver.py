@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from staging.archives import AllowedArchives
     from staging.board import StatusBoard
     from staging.executors.base import Executor
+    from staging.executors.confinement import Confinement
     from web.access.tokens import TokenFile
     from web.files.application import StaticFiles
+    from web.http.tls import Certificate
 
+_LARGEST_OBJECT = 256 * 1024**3  # bytes; the largest file that a worker may write, where tarballs may hold less
 _FAILED = 1
 _USAGE_ERROR = 2
 
@@ -47,14 +50,16 @@ def serve(options: dict[str, Any]) -> None:
     import cherrypy
 
     from artifacts.catalogue import DEFAULT_CATALOGUE, read_catalogue
+    from staging.executors.confinement import tighten_umask
     from web.http import server
     from web.logs import configure_logs
 
+    tighten_umask()
     static_dir = _checked(options)
     catalogue = read_catalogue(options["catalog"] or DEFAULT_CATALOGUE)
     bus = cherrypy.engine
     configure_logs(options["logfile"], options["log_dir"], options["production"])
-    server.configure(options["host"], options["port"], options["max_threads"])
+    server.configure(options["host"], options["port"], options["max_threads"], _certificate(options))
     _web(options, static_dir, _staging(options, static_dir, catalogue), bus)
     end_was_asked_for = _end_on_signals(bus)
     cherrypy.log(f"devserver {_version()}, staging to and serving {static_dir}", "DEVSERVER")
@@ -101,7 +106,8 @@ def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue) ->
     board = StatusBoard()
     board.subscribe(log_event)
     board.subscribe_to_notes(log_note)
-    executor = ProcessExecutor(["artifacts.job", "staging.archives.gcs", "devserver"], options["worker_silence"])
+    modules = ["artifacts.job", "staging.archives.gcs", "devserver"]
+    executor = ProcessExecutor(modules, options["worker_silence"], _confinement(options, static_dir))
     staging_options = StagingOptions(
         static_dir=static_dir,
         # Links in it stay: URLs name them too.
@@ -115,6 +121,18 @@ def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue) ->
     allowed = _allowed_archives(options["allow_archive"])
     downloader = Downloader(catalogue, staging_options, executor, board, last_use, options["max_downloads"], allowed)
     return _Staging(catalogue, board, executor, downloader)
+
+
+def _confinement(options: dict[str, Any], static_dir: Path) -> Confinement:
+    """What workers may do to this machine."""
+    import cherrypy
+
+    from staging.executors.confinement import Confinement, has_landlock
+
+    if not has_landlock():
+        cherrypy.log("this kernel has no Landlock: workers may write wherever this user may", "DEVSERVER")
+    writable = (static_dir, *(_usable_directory("--worker-writes", path) for path in options["worker_writes"]))
+    return Confinement(writable, max(options["unpack_max_bytes"], _LARGEST_OBJECT))
 
 
 def _allowed_archives(prefixes: Sequence[str]) -> AllowedArchives:
@@ -171,6 +189,20 @@ def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any)
         PortFile(bus, options["portfile"], server.bound_port).subscribe()
     if options["pidfile"]:
         PIDFile(bus, str(options["pidfile"])).subscribe()
+
+
+def _certificate(options: dict[str, Any]) -> Certificate | None:
+    """The certificate to serve HTTPS with; None for plain HTTP."""
+    from web.http.tls import Certificate
+
+    chain, key = options["tls_cert"], options["tls_key"]
+    if (chain is None) != (key is None):
+        raise ConfigurationError("--tls-cert, --tls-key", "they go together; one of them is missing")
+    if chain is None:
+        return None
+    if options["front"]:
+        raise ConfigurationError("--tls-cert", "with --front, it is nginx that speaks TLS: give it to nginx-config")
+    return Certificate(chain, key)
 
 
 def _tokens(options: dict[str, Any]) -> TokenFile | None:
@@ -333,6 +365,7 @@ def nginx_config(options: dict[str, Any], listen: str, run_dir: Path) -> None:
             run_dir,
             owner=f"{static_dir.owner()} {static_dir.group()}" if os.geteuid() == 0 else "",
             reads_freely=not options["require_token_to_read"],
+            certificate=_certificate(options),
         ),
         nl=False,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from staging.layout import RESERVED_NAME
+from web.http.tls import Certificate
 
 USE_LOG = "use.log"  # in nginx's own directory: a line for each file that was read
 # What a line of that log is: the status, a space, and the path of the URL, decoded, to the line's end.
@@ -66,7 +67,7 @@ http {{
     }}
 
     server {{
-        listen {listen} backlog=4096 so_keepalive=10s:5s:3;
+        listen {listen}{tls} backlog=4096 so_keepalive=10s:5s:3;{certificate}
         server_tokens off;
 
         # The devserver's own records.
@@ -107,6 +108,11 @@ http {{
 }}
 """
 
+_CERTIFICATE = """
+        ssl_certificate {};
+        ssl_certificate_key {};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_session_cache shared:devserver:10m;"""
 # Where reading takes a token, the devserver is asked of each file whether it came along.
 _GUARD = """
             auth_request /may-read;"""
@@ -123,7 +129,13 @@ _QUESTION = """
 
 
 def configuration(
-    static_dir: Path, devserver: str, listen: str, run_dir: Path, owner: str, reads_freely: bool = True
+    static_dir: Path,
+    devserver: str,
+    listen: str,
+    run_dir: Path,
+    owner: str,
+    reads_freely: bool = True,
+    certificate: Certificate | None = None,
 ) -> str:
     """The text of the configuration.
 
@@ -135,6 +147,7 @@ def configuration(
         owner: who nginx' workers are to be, a user and a group, where root starts it; empty otherwise. By default they
             are somebody who may read less.
         reads_freely: whether reading takes no token.
+        certificate: what to speak TLS with; None for plain HTTP.
 
     """
     return _CONFIGURATION.format(
@@ -142,6 +155,8 @@ def configuration(
         devserver=devserver,
         listen=listen,
         run_dir=run_dir,
+        tls="" if certificate is None else " ssl",
+        certificate="" if certificate is None else _CERTIFICATE.format(*(path.absolute() for path in certificate)),
         guard="" if reads_freely else _GUARD,
         question="" if reads_freely else _QUESTION,
         passed_on="" if reads_freely else "401 ",

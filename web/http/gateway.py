@@ -60,12 +60,24 @@ class FileBody:
             OSError: the client went away, or took nothing for a minute, or the file became shorter.
 
         """
+        if isinstance(client, ssl.SSLSocket):
+            self._send_encrypted_to(client)
+            return
         with _sending_in_the_kernel(client):
             for part in self._parts:
                 if isinstance(part, bytes):
                     _send_all(part, client)
                 else:
                     self._send_range(client, part)
+
+    def _send_encrypted_to(self, client: ssl.SSLSocket) -> None:
+        timeout = client.gettimeout()
+        client.settimeout(_LOOK)
+        try:
+            for piece in self:
+                _send_all(piece, client)
+        finally:
+            client.settimeout(timeout)
 
     def close(self) -> None:
         """Close the file."""
@@ -107,7 +119,7 @@ class SendfileGateway(Gateway_10):
         response = self.req.server.wsgi_app(self.env, self.start_response)
         try:
             client = self.req.conn.socket
-            if isinstance(response, FileBody) and not isinstance(client, ssl.SSLSocket):
+            if isinstance(response, FileBody):
                 self.req.ensure_headers_sent()
                 response.send_to(client)
             else:
@@ -139,7 +151,8 @@ def _sending_in_the_kernel(client: socket.socket) -> Iterator[None]:
 
 
 def _send_all(content: bytes, client: socket.socket) -> None:
-    _send_whole(len(content), lambda position: client.send(content[position:]), client)
+    whole = memoryview(content)
+    _send_whole(len(content), lambda position: client.send(whole[position:]), client)
 
 
 def _send_whole(size: int, send: Callable[[int], int], client: socket.socket) -> None:
@@ -153,7 +166,7 @@ def _send_whole(size: int, send: Callable[[int], int], client: socket.socket) ->
         try:
             position += send(position)
             silent_since, unsent = monotonic(), -1
-        except BlockingIOError:
+        except (BlockingIOError, TimeoutError):  # the latter of an encrypted connection
             before, unsent = unsent, _unsent(client)
             if before == -1 or unsent < before:
                 silent_since = monotonic()

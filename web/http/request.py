@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from collections.abc import Callable
 from http import HTTPStatus
 from time import monotonic
@@ -44,6 +45,13 @@ class TimedReader(StreamReader):
     def __init__(self, client: socket.socket, size: int) -> None:
         super(StreamReader, self).__init__(_TimedSocket(client), size)  # of the two sockets that there would be else
         self.bytes_read = 0
+        self._client = client
+
+    def has_data(self) -> bool:
+        """Whether there are bytes that came already, of which the kernel knows nothing any more."""
+        client = self._client
+        is_buffered = bool(super().has_data())  # type: ignore[no-untyped-call]
+        return is_buffered or (isinstance(client, ssl.SSLSocket) and client.pending() > 0)
 
     def allow(self, seconds: float) -> None:
         """Give what comes next so much time, from when it is first read."""

@@ -15,6 +15,7 @@ from web.http.connection import LingeringConnection
 from web.http.gateway import SendfileGateway
 from web.http.request import LARGEST_BODY, BoundedRequest
 from web.http.thread_pool import ElasticThreadPool
+from web.http.tls import Certificate, TlsAdapter
 
 _BACKLOG = 1024  # connections that the kernel keeps until the server takes them
 _THREADS_AT_LEAST = 10
@@ -42,8 +43,8 @@ class WebServer(CPWSGIServer):  # type: ignore[misc]
         self.requests = ElasticThreadPool(self, _THREADS_AT_LEAST, waiting + _THREADS_OF_OTHERS)
 
 
-def configure(host: str, port: int, waiting: int) -> None:
-    """Set up CherryPy's server for ``host`` and ``port``; port 0 picks a free one."""
+def configure(host: str, port: int, waiting: int, tls: Certificate | None = None) -> None:
+    """Set up CherryPy's server for ``host`` and ``port``, with TLS or without; port 0 picks a free one."""
     cherrypy.config.update(
         {
             "server.socket_host": host,
@@ -57,6 +58,9 @@ def configure(host: str, port: int, waiting: int) -> None:
         }
     )
     cherrypy.server.instance = WebServer(waiting)
+    if tls is not None:
+        cherrypy.server.instance.ssl_adapter = TlsAdapter(tls, lambda text: cherrypy.log(text, "DEVSERVER"))
+        cherrypy.server.ssl_certificate = str(tls.chain)  # for the log, which names the address
     _allow_open_files(waiting + _THREADS_OF_OTHERS + _IDLE_CONNECTIONS)
 
 
