@@ -25,17 +25,22 @@ from staging.errors import ConfigurationError
 if TYPE_CHECKING:
     from artifacts.catalogue import Catalogue
     from downloader import Downloader
+    from staging.archives import AllowedArchives
     from staging.board import StatusBoard
     from staging.executors.base import Executor
-    from web.answers import Observer, Read
+    from staging.executors.confinement import Confinement
+    from web.access.tokens import TokenFile
+    from web.answers import Observer, Read, Served
     from web.files.application import StaticFiles
     from web.front.use_log import FrontAnswer
     from web.health import Load
     from web.http.clients import WaitingRoom
+    from web.http.tls import Certificate
     from web.ledger.writer import LedgerWriter
     from web.metrics.counters import Metrics
     from web.metrics.gauges import Sources
 
+_LARGEST_OBJECT = 256 * 1024**3  # bytes; the largest file that a worker may write, where tarballs may hold less
 _FAILED = 1
 _USAGE_ERROR = 2
 
@@ -52,15 +57,17 @@ def serve(options: dict[str, Any]) -> None:
     import cherrypy
 
     from artifacts.catalogue import DEFAULT_CATALOGUE, read_catalogue
+    from staging.executors.confinement import tighten_umask
     from web.http import server
     from web.logs import configure_logs
     from web.metrics.counters import Metrics
 
+    tighten_umask()
     static_dir = _checked(options)
     catalogue = read_catalogue(options["catalog"] or DEFAULT_CATALOGUE)
     bus = cherrypy.engine
     configure_logs(options["logfile"], options["log_dir"], options["production"], options["log_format"])
-    server.configure(options["host"], options["port"], options["max_threads"])
+    server.configure(options["host"], options["port"], options["max_threads"], _certificate(options))
     metrics = Metrics()
     _web(options, static_dir, _staging(options, static_dir, catalogue, metrics), metrics, bus)
     end_was_asked_for = _end_on_signals(bus)
@@ -111,7 +118,8 @@ def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue, me
     board.subscribe_to_notes(log_note)
     board.subscribe(metrics.staging.listen)
     board.subscribe_to_notes(metrics.staging.listen_to_notes)
-    executor = ProcessExecutor(["artifacts.job", "staging.archives.gcs", "devserver"], options["worker_silence"])
+    modules = ["artifacts.job", "staging.archives.gcs", "devserver"]
+    executor = ProcessExecutor(modules, options["worker_silence"], _confinement(options, static_dir))
     staging_options = StagingOptions(
         static_dir=static_dir,
         # Links in it stay: URLs name them too.
@@ -124,8 +132,32 @@ def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue, me
     )
     last_use = LastUse(static_dir)
     admission = Admission(options["max_downloads"], options["max_queue"], options["max_downloads_per_client"])
-    downloader = Downloader(catalogue, staging_options, executor, board, last_use, admission)
+    allowed = _allowed_archives(options["allow_archive"])
+    downloader = Downloader(catalogue, staging_options, executor, board, last_use, admission, allowed)
     return _Staging(catalogue, board, executor, downloader)
+
+
+def _confinement(options: dict[str, Any], static_dir: Path) -> Confinement:
+    """What workers may do to this machine."""
+    import cherrypy
+
+    from staging.executors.confinement import Confinement, has_landlock
+
+    if not has_landlock():
+        cherrypy.log("this kernel has no Landlock: workers may write wherever this user may", "DEVSERVER")
+    writable = (static_dir, *(_usable_directory("--worker-writes", path) for path in options["worker_writes"]))
+    return Confinement(writable, max(options["unpack_max_bytes"], _LARGEST_OBJECT))
+
+
+def _allowed_archives(prefixes: Sequence[str]) -> AllowedArchives:
+    """The archives that may be staged from."""
+    from staging.archives import AllowedArchives
+    from staging.errors import InvalidArchiveUrl
+
+    try:
+        return AllowedArchives.parse(prefixes)
+    except InvalidArchiveUrl as error:
+        raise ConfigurationError("--allow-archive", str(error)) from error
 
 
 def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, metrics: Metrics, bus: Any) -> None:
@@ -154,14 +186,17 @@ def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, metrics: 
         bus, static_dir, lambda: downloader.active_count, server.clients_being_served, _load(downloader, waiting_room)
     )
     pages = Pages(downloader, staging.catalogue, _readers(options, files), str(static_dir))
+    tokens = _tokens(options)
     metrics_page = MetricsPage(metrics.registry, _sources(static_dir, staging, waiting_room))
-    root = application.Root(downloader, health, waiting_room, static_dir, pages, metrics_page)
+    root = application.Root(downloader, health, waiting_room, static_dir, pages, metrics_page, tokens)
     streams = EventStreams(downloader.build, downloader.is_under_way, downloader.builds_under_way)
     staging.board.subscribe(streams.listen)
     staging.board.subscribe_to_removals(streams.listen_to_removals)
     bus.subscribe("stop", streams.close, priority=BEFORE_THE_SERVER)
     api = Api(Handlers(downloader, staging.catalogue, health, _version()), streams, waiting_room, _version())
     application.mount(root, api, files, metrics.serving.count_request, is_proxied=bool(options["front"]))
+    if tokens is not None:
+        _put_a_gate_in_front(options, tokens, metrics)
     health.subscribe()
     DownloadsPlugin(bus, downloader, staging.executor).subscribe()
     ConnectionsPlugin(bus, server.busy_connections).subscribe()
@@ -171,6 +206,22 @@ def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, metrics: 
         PortFile(bus, options["portfile"], server.bound_port).subscribe()
     if options["pidfile"]:
         PIDFile(bus, str(options["pidfile"])).subscribe()
+
+
+def _put_a_gate_in_front(options: dict[str, Any], tokens: TokenFile, metrics: Metrics) -> None:
+    """Let nobody read who may not, and tell the rest of the server whose token came with a request."""
+    from web.access.gate import Gate
+    from web.http import server
+    from web.logs import AccessLog
+
+    log = AccessLog(bool(options["front"]), options["log_format"])
+
+    def on_refusal(answer: Served) -> None:
+        log.begins(answer)
+        metrics.serving.count_request("refused", answer.status)
+
+    reads_freely = not options["require_token_to_read"]
+    server.put_in_front(lambda whole: Gate(whole, tokens, reads_freely, on_refusal))
 
 
 def _load(downloader: Downloader, waiting_room: WaitingRoom) -> Callable[[], Load]:
@@ -234,6 +285,35 @@ def _sources(static_dir: Path, staging: _Staging, waiting_room: WaitingRoom) -> 
         downloads=lambda: downloader.active_count,
         workers=lambda: executor.worker_count,
     )
+
+
+def _certificate(options: dict[str, Any]) -> Certificate | None:
+    """The certificate to serve HTTPS with; None for plain HTTP."""
+    from web.http.tls import Certificate
+
+    chain, key = options["tls_cert"], options["tls_key"]
+    if (chain is None) != (key is None):
+        raise ConfigurationError("--tls-cert, --tls-key", "they go together; one of them is missing")
+    if chain is None:
+        return None
+    if options["front"]:
+        raise ConfigurationError("--tls-cert", "with --front, it is nginx that speaks TLS: give it to nginx-config")
+    return Certificate(chain, key)
+
+
+def _tokens(options: dict[str, Any]) -> TokenFile | None:
+    """The tokens that changing something takes; None where it takes none."""
+    import cherrypy
+
+    from web import rendering
+    from web.access.tokens import TokenFile
+
+    if options["tokens"] is None:
+        if options["require_token_to_read"]:
+            raise ConfigurationError("--require-token-to-read", "it goes with --tokens, which says which there are")
+        return None
+    rendering.offer_login()
+    return TokenFile(options["tokens"], lambda text: cherrypy.log(text, "DEVSERVER"))
 
 
 def _readers(options: dict[str, Any], files: StaticFiles) -> Callable[[str], int | None]:
@@ -380,6 +460,8 @@ def nginx_config(options: dict[str, Any], listen: str, run_dir: Path) -> None:
             listen,
             run_dir,
             owner=f"{static_dir.owner()} {static_dir.group()}" if os.geteuid() == 0 else "",
+            reads_freely=not options["require_token_to_read"],
+            certificate=_certificate(options),
         ),
         nl=False,
     )

@@ -100,6 +100,18 @@ SETTINGS = (
         "Directory that file:// URLs may name builds in; repeatable, or with : between them in the environment.",
         multiple=True,
     ),
+    Setting(
+        "allow-archive",
+        click.STRING,
+        (),
+        "Archive to stage from, and no other: gs://bucket, gs://bucket/part or file:///directory, with all below it; "
+        "repeatable, or with spaces between them in the environment.",
+        multiple=True,
+    ),
+    Setting("tls-cert", _FILE, None, "Certificate, with its chain, to serve HTTPS with; goes with --tls-key."),
+    Setting("tls-key", _FILE, None, "Key of the certificate."),
+    Setting("tokens", _FILE, None, "File of tokens, one of which it takes then to stage or to remove a build."),
+    Setting("require-token-to-read", click.BOOL, False, "Have reading take a token as well; goes with --tokens."),
     Setting("catalog", _FILE, None, "Catalogue of artifacts to use, a TOML file, instead of the built-in one."),
     Setting("run-packager", click.BOOL, False, "Run a build's own packager.py where its autotest lacks packages."),
     Setting("max-downloads", _COUNT, 8, "Builds that may be staged at once; more of them queue."),
@@ -129,6 +141,14 @@ SETTINGS = (
     ),
     Setting("unpack-max-bytes", _COUNT, UnpackLimits.max_bytes, "Bytes that one tarball may hold, unpacked."),
     Setting("unpack-max-files", _COUNT, UnpackLimits.max_files, "Files, directories and links that one may hold."),
+    Setting(
+        "worker-writes",
+        _DIRECTORY,
+        (),
+        "Directory that workers may write to besides the static one; repeatable, or with : between them in the "
+        "environment.",
+        multiple=True,
+    ),
     Setting("stall-timeout", _SECONDS, 30.0, "Seconds without a byte after which one read of the archive is given up."),
     Setting("worker-silence", _SECONDS, 15.0, "Seconds without a sign of life after which a worker is taken for hung."),
     Setting("retry-deadline", _SECONDS, 60.0, "Seconds that reads may fail in a row before a download does."),

@@ -15,7 +15,7 @@ from devserver_util import acquire_lock, clear_up, delete_source, release_lock, 
 from download import Download, Means, Order
 from staging import request_ids
 from staging.admission import Admission
-from staging.archives import ArchiveUrl
+from staging.archives import EVERY_ARCHIVE, AllowedArchives, ArchiveUrl
 from staging.board import StatusBoard
 from staging.build_locks import BuildLocks
 from staging.errors import (
@@ -26,6 +26,7 @@ from staging.errors import (
     Cancelled,
     DevServerError,
     InvalidArchiveUrl,
+    InvalidParameter,
     NoDownload,
     NotStaged,
     NotUnderWay,
@@ -49,6 +50,7 @@ _GRACE = 0.5  # seconds
 # A new download waits for long where so many times as many wait as are staged at once, or somebody has for so long.
 _LONG_QUEUE = 4
 _LONG_WAIT = 60.0  # seconds
+_MOST_NAMES = 500  # of artifacts, and of files, in one request
 _TRIES_AFTER_OTHERS = 3  # where what others wanted beside it made a download fail
 
 
@@ -101,8 +103,13 @@ class Downloader:
         board: StatusBoard,
         last_use: LastUse,
         admission: Admission,
+        allowed_archives: AllowedArchives = EVERY_ARCHIVE,
     ) -> None:
-        """``admission.places`` builds may stage synchronous artifacts, and as many background ones; others queue."""
+        """``admission.places`` builds may stage synchronous artifacts, and as many background ones; others queue.
+
+        Nothing is staged but from ``allowed_archives``; what is here is told of, wherever it came from.
+        """
+        self.allowed_archives = allowed_archives
         self._last_use = last_use
         self._catalogue = catalogue
         self._options = options
@@ -159,7 +166,7 @@ class Downloader:
             CallerGone: the download goes on.
 
         """
-        order = Order(self._parsed(archive_url), self._catalogue.of_a_download, is_whole=True, client=client)
+        order = Order(self._to_stage(archive_url), self._catalogue.of_a_download, is_whole=True, client=client)
         self._wait(order, self._ordered(order), gone, for_synchronous=background)
 
     def get_status_of_background_downloads(
@@ -209,7 +216,7 @@ class Downloader:
             CallerGone: the staging goes on.
 
         """
-        url = self._parsed(archive_url, any_depth=True)
+        url = self._to_stage(archive_url, any_depth=True)
         entries = self._wished(wish)
         order = Order(url, [*entries, *self._catalogue.brought_by(entries)], clean, client=client)
         shares = self._ordered(order)
@@ -228,7 +235,7 @@ class Downloader:
     def start_staging(self, archive_url: str, wish: Wish, clean: bool = False, client: str = "") -> str:
         """Have what is wished for of a build staged, or all that a download stages, and return the build's path."""
         has_wish = any(wish)
-        url = self._parsed(archive_url, any_depth=has_wish)
+        url = self._to_stage(archive_url, any_depth=has_wish)
         entries: Sequence[CatalogueEntry] = self._catalogue.of_a_download
         if has_wish:
             wished = self._wished(wish)
@@ -359,7 +366,7 @@ class Downloader:
         names = [artifact.name for artifact in view.artifacts if not artifact.state.is_good]
         usual = {entry.name: entry for entry in self._catalogue.of_a_download}
         entries = [self._entry(name, usual) for name in names]
-        self._ordered(Order(self._parsed(view.archive_url, any_depth=True), entries, client=client))
+        self._ordered(Order(self._to_stage(view.archive_url, any_depth=True), entries, client=client))
 
     def _entry(self, name: str, usual: Mapping[str, CatalogueEntry]) -> CatalogueEntry:
         """The artifact that a download of the name staged."""
@@ -389,7 +396,16 @@ class Downloader:
     def _parsed(self, archive_url: str, any_depth: bool = False) -> ArchiveUrl:
         return ArchiveUrl.parse(archive_url, self._options.archive_roots, any_depth)
 
+    def _to_stage(self, archive_url: str, any_depth: bool = False) -> ArchiveUrl:
+        """The same, of a build that is to be staged."""
+        url = self._parsed(archive_url, any_depth)
+        self.allowed_archives.check(url)
+        return url
+
     def _wished(self, wish: Wish) -> list[CatalogueEntry]:
+        for name, wished in (("artifacts", wish.artifacts), ("files", wish.files)):
+            if len(wished) > _MOST_NAMES:
+                raise InvalidParameter(name, f"more than {_MOST_NAMES} are named; ask for them in several requests")
         named = self._catalogue.named(wish.artifacts)
         return [*named, *(file_artifact(pattern) for pattern in dict.fromkeys(wish.files))]
 

@@ -7,15 +7,16 @@ from collections.abc import Callable
 from rich.filesize import decimal
 
 from commands.naming import find
+from commands.options import Server
 from commands.printing import columns, print_json, say
-from web.client import Artifact, Build, Client
+from web.client import Artifact, Build
 
 _NO_PATIENCE = 0.0  # who looks wants to know now
 
 
-def show_builds(server: str, prefix: str, as_json: bool) -> None:
+def show_builds(server: Server, prefix: str, as_json: bool) -> None:
     """List the builds whose paths begin with ``prefix``."""
-    builds = list(Client(server, _NO_PATIENCE).builds(prefix))
+    builds = list(server.client(_NO_PATIENCE).builds(prefix))
     if as_json:
         print_json(builds)
         return
@@ -23,9 +24,9 @@ def show_builds(server: str, prefix: str, as_json: bool) -> None:
         say(line)
 
 
-def show_build(server: str, name: str, as_json: bool) -> None:
+def show_build(server: Server, name: str, as_json: bool) -> None:
     """Show one build, with its artifacts."""
-    build = find(Client(server, _NO_PATIENCE), name)
+    build = find(server.client(_NO_PATIENCE), name)
     if as_json:
         print_json(build)
         return
@@ -34,21 +35,21 @@ def show_build(server: str, name: str, as_json: bool) -> None:
         say(f"  {line}")
 
 
-def show_server(server: str, as_json: bool) -> None:
+def show_server(server: Server, as_json: bool) -> None:
     """Show how the server is doing."""
-    client = Client(server, _NO_PATIENCE)
+    client = server.client(_NO_PATIENCE)
     version, health = client.version(), client.health()
     if as_json:
-        print_json({"server": server, "version": version, "health": health})
+        print_json({"server": server.url, "version": version, "health": health})
         return
-    say(f"devserver {version} at {server}")
+    say(f"devserver {version} at {server.url}")
     for line in columns([(name, f"{figure:.6g}") for name, figure in sorted(health.items())]):
         say(f"  {line}")
 
 
-def remove(server: str, name: str, confirm: Callable[[str], None]) -> None:
+def remove(server: Server, name: str, confirm: Callable[[str], None]) -> None:
     """Remove a build, after ``confirm`` was asked the question and has not raised anything."""
-    client = Client(server, _NO_PATIENCE)
+    client = server.client(_NO_PATIENCE)
     build = find(client, name)
     confirm(f"Remove {build['build']} ({_state(build)}, {_amount(build)})?")
     client.remove(build["build"])

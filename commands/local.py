@@ -85,4 +85,23 @@ def demo(arguments: tuple[str, ...]) -> None:
     command_line.main(list(arguments), prog_name="devserver demo", standalone_mode=False)
 
 
-LOCAL = (catalog, ledger, demo)
+@click.command("token")
+@click.argument("name")
+@click.option(
+    "--scope", "scopes", required=True, metavar="SCOPES", help="Of stage, remove and read, with commas between."
+)
+def token(name: str, scopes: str) -> None:
+    """Make a token.
+
+    The line for the file that --tokens names goes to standard output, the token itself to standard error: it is kept
+    nowhere.
+
+    \b
+    devserver token lab-harness --scope stage,read >> /etc/devserver/tokens
+    """  # noqa: D301
+    from commands.token import make
+
+    make(name, scopes)
+
+
+LOCAL = (catalog, ledger, demo, token)

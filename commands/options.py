@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import click
 
+if TYPE_CHECKING:
+    from web.client import Client
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Server(NamedTuple):
+    """The devserver to ask: its address, the token to send, and the file of the certificates to trust."""
+
+    url: str
+    token: str | None = None
+    ca_file: str | None = None
+
+    def client(self, patience: float | None = None) -> Client:
+        """A client that asks it, with the client's own patience or another."""
+        from web.client import Client
+
+        limit: dict[str, Any] = {} if patience is None else {"patience": patience}
+        return Client(self.url, token=self.token, ca=self.ca_file, **limit)
 
 
 def _address(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -26,15 +44,17 @@ def _address(_context: click.Context, _parameter: click.Parameter, value: str) -
 
 
 def asks_a_server(command: Command) -> Command:
-    """Give a command the option ``--server``, and its errors their exit statuses."""
+    """Give a command the options that say which server to ask, and how, and its errors their exit statuses."""
 
     @wraps(command)
-    def asking(*args: Any, **options: Any) -> Any:
+    def asking(*args: Any, server: str, token: str | None, ca_file: str | None, **options: Any) -> Any:
         from commands.failures import told  # the client takes a tenth of a second to import
 
         with told():
-            return command(*args, **options)
+            return command(*args, server=Server(server, token, ca_file), **options)
 
+    for option in (_CA_FILE, _TOKEN):
+        asking = option(asking)
     return click.option(
         "--server",
         callback=_address,
@@ -57,4 +77,19 @@ timeout = click.option(
     type=click.FloatRange(min=0, min_open=True, max=1e6),
     metavar="SECONDS",
     help="Wait no longer than that; the devserver goes on.",
+)
+
+_TOKEN = click.option(
+    "--token",
+    metavar="TOKEN",
+    envvar="DEVSERVER_TOKEN",
+    show_envvar=True,
+    help="The token to send. Other users of this machine see what a command line holds; the variable they do not.",
+)
+_CA_FILE = click.option(
+    "--ca-file",
+    type=click.Path(exists=True, dir_okay=False),
+    envvar="DEVSERVER_CA_FILE",
+    show_envvar=True,
+    help="The certificates to trust, where the server's is not of a usual authority.",
 )

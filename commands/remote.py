@@ -6,8 +6,8 @@ import sys
 
 import click
 
+from commands.options import Server, asks_a_server
 from commands.options import as_json as json_option
-from commands.options import asks_a_server
 from commands.options import timeout as timeout_option
 
 
@@ -48,7 +48,7 @@ def stage(
     to_the_end: bool,
     timeout: float | None,
     as_json: bool,
-    server: str,
+    server: Server,
 ) -> None:
     """Have a build staged, and show how it is doing.
 
@@ -74,7 +74,7 @@ def stage(
 @timeout_option
 @json_option("the build, instead of how it is doing,")
 @asks_a_server
-def wait(build: str, timeout: float | None, as_json: bool, server: str) -> None:
+def wait(build: str, timeout: float | None, as_json: bool, server: Server) -> None:
     """Wait until a build is staged.
 
     That is, until nothing of BUILD, a build path or an archive URL, is being staged any more.
@@ -95,7 +95,7 @@ def wait(build: str, timeout: float | None, as_json: bool, server: str) -> None:
 @click.argument("build", required=False)
 @json_option("it")
 @asks_a_server
-def status(build: str | None, as_json: bool, server: str) -> None:
+def status(build: str | None, as_json: bool, server: Server) -> None:
     """Show a build, or how the server is doing.
 
     Of BUILD, a build path or an archive URL, this shows the artifacts.
@@ -118,7 +118,7 @@ def status(build: str | None, as_json: bool, server: str) -> None:
 @click.argument("prefix", default="")
 @json_option("them")
 @asks_a_server
-def builds(prefix: str, as_json: bool, server: str) -> None:
+def builds(prefix: str, as_json: bool, server: Server) -> None:
     """List the builds on the server.
 
     With PREFIX, those whose paths begin with it.
@@ -135,7 +135,7 @@ def builds(prefix: str, as_json: bool, server: str) -> None:
 @click.argument("build")
 @click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can answer.")
 @asks_a_server
-def remove(build: str, yes: bool, server: str) -> None:
+def remove(build: str, yes: bool, server: Server) -> None:
     """Remove what is staged of a build.
 
     BUILD is a build path or an archive URL. At a terminal, you are asked first.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from commands.failures import left_alone
 from commands.following import check, follow
 from commands.naming import find
+from commands.options import Server
 from commands.printing import print_json, say
 from commands.progress import fitting_display
 from web.client import Client, StagingFailed, StillStaging
@@ -38,14 +39,14 @@ class Manner(NamedTuple):
     as_json: bool
 
 
-def stage(server: str, wish: Wish, to_the_end: bool, manner: Manner) -> None:
+def stage(server: Server, wish: Wish, to_the_end: bool, manner: Manner) -> None:
     """Have it staged; wait ``to_the_end``, or only for what devices need first.
 
     Raises:
         ClientError
 
     """
-    client = Client(server, _NO_PATIENCE)
+    client = server.client(_NO_PATIENCE)
     path = client.start(*wish)
     names = _awaited(client, wish, to_the_end)
     _follow(server, path, names, wish.names, manner)
@@ -54,14 +55,14 @@ def stage(server: str, wish: Wish, to_the_end: bool, manner: Manner) -> None:
         say(f"{path}: staged" if is_over else f"{path}: {_so_far(wish)}; `devserver wait {path}` waits for the rest")
 
 
-def wait(server: str, name: str, manner: Manner) -> None:
+def wait(server: Server, name: str, manner: Manner) -> None:
     """Wait until nothing of the build is being staged any more.
 
     Raises:
         ClientError
 
     """
-    path = find(Client(server, _NO_PATIENCE), name)["build"]
+    path = find(server.client(_NO_PATIENCE), name)["build"]
     _follow(server, path, None, (), manner)
     if not manner.as_json:
         say(f"{path}: staged")
@@ -79,17 +80,19 @@ def _so_far(wish: Wish) -> str:
     return "staging has begun" if wish.names else "what devices need first is staged"
 
 
-def _follow(server: str, path: str, names: Collection[str] | None, required: Collection[str], manner: Manner) -> None:
+def _follow(
+    server: Server, path: str, names: Collection[str] | None, required: Collection[str], manner: Manner
+) -> None:
     """Wait for artifacts and show how they are doing; as JSON, the build is shown however it ends."""
     failure: StagingFailed | StillStaging | None = None
     with left_alone(path):
         try:
             if names is None or names:
-                latest = follow(Client(server), path, names, fitting_display(manner.as_json), manner.timeout)
+                latest = follow(server.client(), path, names, fitting_display(manner.as_json), manner.timeout)
                 check(latest, names, required)
         except (StagingFailed, StillStaging) as error:
             failure = error
         if manner.as_json:
-            print_json(Client(server, _NO_PATIENCE).build(path))
+            print_json(server.client(_NO_PATIENCE).build(path))
     if failure:
         raise failure

@@ -4,6 +4,7 @@
     ├── ConfigurationError       an option or a catalogue that the server cannot start with
     ├── RequestError             the request itself is wrong; asking again changes nothing
     │   ├── InvalidArchiveUrl
+    │   ├── ArchiveNotAllowed    the operator lets this server stage from others only
     │   └── InvalidParameter
     ├── ArchiveError             the archive said no, or nothing
     │   ├── ObjectNotFound
@@ -29,6 +30,8 @@
     ├── Overloaded               as many downloads are under way as may; may pass
     ├── NotUnderWay              it is not being staged, and cannot be cancelled
     ├── OtherSite                the page of another site had a browser ask
+    ├── TokenNeeded              no token came along, or none that is known
+    ├── ScopeMissing             the token that came along does not allow it
     └── WaitTimedOut             the caller's own time ran out; the work goes on
 
 An error's fields are its ``args``, all of them JSON-safe, so that it crosses a process boundary whole, by pickle or by
@@ -87,6 +90,17 @@ class InvalidArchiveUrl(RequestError):
 
     def __str__(self) -> str:
         return f"{self.url!r} is not an archive URL: {self.reason}"
+
+
+class ArchiveNotAllowed(RequestError):
+    """The archive of ``url`` is none of those that this server may stage from."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
+
+    def __str__(self) -> str:
+        return f"this devserver may not stage from {self.url}: its operator allows other archives only"
 
 
 class InvalidParameter(RequestError):
@@ -339,6 +353,31 @@ class OtherSite(DevServerError):
         return (
             f"a browser may ask for {self.address} from this devserver's own pages only, and this came from elsewhere"
         )
+
+
+class TokenNeeded(DevServerError):
+    """It takes a token with the ``scope``; ``what_came`` says what there was in its place."""
+
+    def __init__(self, scope: str, what_came: str) -> None:
+        super().__init__(scope, what_came)
+        self.scope, self.what_came = scope, what_came
+
+    def __str__(self) -> str:
+        return (
+            f"this takes a token with the scope {self.scope!r}, and {self.what_came}; "
+            "send it as in Authorization: Bearer devserver_..."
+        )
+
+
+class ScopeMissing(DevServerError):
+    """The token ``name`` came along, and has not the ``scope`` that it takes."""
+
+    def __init__(self, name: str, scope: str) -> None:
+        super().__init__(name, scope)
+        self.name, self.scope = name, scope
+
+    def __str__(self) -> str:
+        return f"this takes a token with the scope {self.scope!r}, which the token {self.name!r} has not"
 
 
 class NoDownload(DevServerError):

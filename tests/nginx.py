@@ -63,10 +63,12 @@ def running_nginx(folder: Path, configuration: str, port: int) -> Iterator[str]:
 
 
 @contextmanager
-def in_front_of(server: DevServer, run_dir: Path) -> Iterator[str]:
-    """The address of an nginx in front of ``server``, as the command line sets it up."""
+def in_front_of(server: DevServer, run_dir: Path, *more: str) -> Iterator[str]:
+    """The address of an nginx in front of ``server``, as the command line sets it up; ``more`` are the server's own
+    options.
+    """
     port = free_port()
-    options = ["--port", str(server.port), "--static-dir", str(server.static_dir)]
+    options = ["--port", str(server.port), "--static-dir", str(server.static_dir), *more]
     command = [sys.executable, str(PROJECT / "devserver.py"), *options, "nginx-config"]
     command += ["--listen", f"127.0.0.1:{port}", "--run-dir", str(run_dir)]
     configuration = subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -63,8 +63,11 @@ class DevServer:
             "--retry-deadline",
             "3",
             *options,
+            # Coverage's own files, where that is measured.
+            *(("--worker-writes", str(PROJECT)) if "COVERAGE_PROCESS_CONFIG" in os.environ else ()),
         ]
         self._environment = {**os.environ, **(environment or {})}
+        self._scheme = "https" if "--tls-cert" in options else "http"
         self._pool = ThreadPoolExecutor(200)
         self.process = self._started()
 
@@ -85,7 +88,7 @@ class DevServer:
     @property
     def url(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     @property
     def log(self) -> str:

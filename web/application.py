@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import cherrypy
 
 from downloader import Downloader
 from web import errors, rendering, requests
+from web.access.tokens import TokenFile
 from web.api.application import Api
 from web.api.operations import PREFIX
 from web.files.application import StaticFiles
@@ -19,10 +22,28 @@ from web.rpcs.builds import BuildRpcs
 from web.rpcs.server import ServerRpcs
 from web.rpcs.staging import StagingRpcs
 from web.site.handlers import SiteHandlers
+from web.site.login import LoginHandlers
 from web.site.pages import Pages
 
+_INNER = re.compile(r"__\w+__")
 
-class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers):
+
+class Dispatcher(cherrypy.dispatch.Dispatcher):  # type: ignore[misc]
+    """CherryPy's dispatcher, but for the insides of Python's objects, which it takes for handlers: a class has the
+    attributes of its instances, and a method leads to both.
+    """
+
+    def find_handler(self, path: str) -> Any:
+        """The handler of a path, and what of it is left."""
+        found = super().find_handler(path)
+        is_inner = any(_INNER.fullmatch(part.translate(self.translate)) for part in path.split("/"))
+        if is_inner:
+            cherrypy.serving.request.is_index = None
+            return None, []
+        return found
+
+
+class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers, LoginHandlers):
     """The root of the web application: every RPC, and the pages."""
 
     def __init__(
@@ -33,7 +54,9 @@ class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers):
         static_dir: Path,
         pages: Pages,
         metrics: MetricsPage,
+        tokens: TokenFile | None = None,
     ) -> None:
+        LoginHandlers.__init__(self, tokens)
         SiteHandlers.__init__(self, pages)
         StagingRpcs.__init__(self, downloader, waiting_room, pages)
         BuildRpcs.__init__(self, downloader, static_dir)
@@ -44,7 +67,12 @@ def mount(root: Root, api: Api, files: StaticFiles, count: Count, is_proxied: bo
     """Put the RPCs and the static directory into CherryPy's tree; ``count`` is told of every answer but of files."""
     errors.install()
     requests.install(count)
-    settings = {"tools.devserver_errors.on": True, "tools.devserver_requests.on": True, "tools.proxy.on": is_proxied}
+    settings = {
+        "request.dispatch": Dispatcher(),
+        "tools.devserver_errors.on": True,
+        "tools.devserver_requests.on": True,
+        "tools.proxy.on": is_proxied,
+    }
     assets = {"tools.staticdir.on": True, "tools.staticdir.dir": str(rendering.ASSETS)}
     cherrypy.tree.mount(root, "/", {"/": settings, "/assets": assets})
     # Bodies are read by the operations that take one.

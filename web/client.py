@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
 
 _CONNECT_TIMEOUT = 10.0  # seconds
 _ANSWER_TIMEOUT = 60.0  # seconds, of what does not wait for anything
@@ -30,6 +31,7 @@ _STOPPING = "Cancelled: the devserver is stopping"
 _LAST_KINDS = ("outcome", "removed")
 _API = "/api/v1"
 _PAGE = 1000  # builds that are asked for at once
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 _CAUSE = re.compile(r"(?m)^(.*)\n\s*</pre>")
 
 
@@ -122,15 +124,25 @@ class CatalogueArtifact(TypedDict):
 class Client:
     """Asks one devserver. Any number of threads may use one client."""
 
-    def __init__(self, url: str, patience: float = 90.0, request_id: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        patience: float = 90.0,
+        request_id: str = "",
+        token: str | None = None,
+        ca: str | None = None,
+    ) -> None:
         """A client of the devserver at ``url``: ``http://devserver:8080``.
 
-        For ``patience`` seconds it may be away, or without room: it may be starting anew. The devserver's log has the
-        ``request_id`` in every line of what is asked for; without one, each call has an id of its own.
+        For ``patience`` seconds it may be away, or without room: it may be starting anew. ``token`` is sent along where
+        it asks for one. Of an ``https://`` URL, ``ca`` is the file of the certificates to trust, in place of those that
+        ``REQUESTS_CA_BUNDLE`` names, or the usual ones. The devserver's log has the ``request_id`` in every line of
+        what is asked for; without one, each call has an id of its own.
         """
         self._url = url.rstrip("/")
         self._patience = patience
         self._request_id = request_id
+        self._access = _Access(token, ca)
 
     def download(self, archive_url: str, timeout: float | None = None) -> None:
         """Stage a build; returns once what a device needs first is staged.
@@ -191,7 +203,7 @@ class Client:
         retry = _Retry(None, self._patience)
         while True:
             try:
-                for identity, event in _streamed(address, last_id, named):
+                for identity, event in _streamed(address, last_id, named, self._access):
                     last_id = identity or last_id
                     retry = _Retry(None, self._patience)
                     yield event
@@ -199,7 +211,7 @@ class Client:
                         return
                 cause: ClientError = ServerUnreachable(f"{self._url} ended the stream")
             except requests.RequestException as error:
-                cause = ServerUnreachable(f"{self._url} cannot be reached: {type(error).__name__}")
+                cause = _unreachable(self._url, error)
             except (ServerUnreachable, ServerBusy) as error:
                 cause = error
             retry.wait_after(cause)
@@ -285,15 +297,15 @@ class Client:
             connecting = _CONNECT_TIMEOUT if left is None else min(_CONNECT_TIMEOUT, left)
             try:
                 with _session() as session:
-                    address, longest = self._url + path, (connecting, left)
-                    answer = session.request(method, address, headers=named, timeout=longest, **request)
+                    options = {"timeout": (connecting, left), **self._access.of_a_request, **request}
+                    answer = session.request(method, self._url + path, headers=named, **options)
                 if 200 <= answer.status_code < 300:
                     return answer
                 error = _error_of(answer)
             except requests.ReadTimeout:
                 raise StillStaging(f"no answer after {timeout:g} s; the devserver goes on") from None
             except requests.RequestException as cause:
-                error = ServerUnreachable(f"{self._url} cannot be reached: {type(cause).__name__}")
+                error = _unreachable(self._url, cause)
             if not isinstance(error, ServerUnreachable | ServerBusy):
                 raise error
             retry.wait_after(error)
@@ -301,6 +313,31 @@ class Client:
     def _headers(self) -> dict[str, str]:
         """The header that names one call, however often it is tried."""
         return {"X-Request-ID": self._request_id or secrets.token_hex(6)}
+
+
+class _Access(NamedTuple):
+    """What goes along with every request: the token, and whose certificates are trusted."""
+
+    token: str | None
+    ca: str | None
+
+    @property
+    def of_a_request(self) -> dict[str, Any]:
+        """The options of a request; named with each, for requests' own environment comes before a session's."""
+        auth = {} if self.token is None else {"auth": _Bearer(self.token)}
+        return auth if self.ca is None else {**auth, "verify": self.ca}
+
+
+class _Bearer(AuthBase):
+    """Sends a token. A header alone would give way to what a .netrc file says."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """See requests' own class."""
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
 
 
 class _Retry:
@@ -340,6 +377,18 @@ class _Adapter(HTTPAdapter):
         super().init_poolmanager(*args, **options, socket_options=_KEEPALIVE)
 
 
+def _unreachable(url: str, error: requests.RequestException) -> ServerUnreachable:
+    """What it means that a request did not get as far as an answer.
+
+    Raises:
+        ServerUnreachable: itself, where it would be no better the next time.
+
+    """
+    if _UNTRUSTED in str(error):
+        raise ServerUnreachable(f"{url} has a certificate that is not trusted here; ca= names a file of those that are")
+    return ServerUnreachable(f"{url} cannot be reached: {type(error).__name__}")
+
+
 def _address_of(build_path: str) -> str:
     return f"/builds/{quote(build_path, safe='')}"
 
@@ -371,11 +420,14 @@ def _seconds(retry_after: str) -> float:
     return min(float(retry_after), _LONGEST_PAUSE) if retry_after.isascii() and retry_after.isdigit() else 0.0
 
 
-def _streamed(address: str, last_id: str, headers: dict[str, str]) -> Iterator[tuple[str, StatusEvent]]:
+def _streamed(
+    address: str, last_id: str, headers: dict[str, str], access: _Access
+) -> Iterator[tuple[str, StatusEvent]]:
     """The events of one connection, behind the one that ``last_id`` names."""
     headers = {**headers, "Last-Event-ID": last_id} if last_id else headers
     timeout = (_CONNECT_TIMEOUT, _STREAM_SILENCE)
-    with _session() as session, session.get(address, headers=headers, stream=True, timeout=timeout) as answer:
+    options = {"headers": headers, "stream": True, "timeout": timeout, **access.of_a_request}
+    with _session() as session, session.get(address, **options) as answer:
         if answer.status_code != 200:
             raise _error_of(answer)
         yield from _parsed_events(answer)

@@ -20,12 +20,18 @@ _OWN_WORDS = {
     HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: ("RangeNotSatisfiable", "the file has none of the bytes asked for"),
     HTTPStatus.INTERNAL_SERVER_ERROR: ("InternalFailure", "the devserver failed; its log says why"),
 }
-
+# Of the others that have no kind of their own, the names that are not the same in every version of Python.
+_KINDS = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "BodyTooLarge",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "UrlTooLong",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "HeadersTooLarge",
+}
 
 # What a person can do about it, by the kind of the cause.
 _ADVICE = {
     "InvalidArchiveUrl": "Copy the build's URL from where builds are published; it looks like "
     "gs://chromeos-image-archive/x86-mario-release/R17-1413.0.0-a1-b1346.",
+    "ArchiveNotAllowed": "Whoever runs this devserver chose which archives it stages from (--allow-archive).",
     "ObjectNotFound": "Compare the URL with what the archive lists. A build that is being made now may not have been "
     "published yet; try again once it is.",
     "AccessDenied": "Whoever runs this devserver can give it credentials that may read this bucket.",
@@ -40,6 +46,8 @@ _ADVICE = {
     "UnknownArtifact": "The names are those of the catalogue, at /api/v1/artifacts.",
     "WorkerDied": "Try again; if it stays so, this devserver's log says more.",
     "Overloaded": "Many builds are being staged now. Try again in a few seconds.",
+    "TokenNeeded": "Whoever runs this devserver gives tokens. With a browser, log in at /login.",
+    "ScopeMissing": "Ask whoever runs this devserver for a token that allows it.",
     "OtherSite": "Open this devserver's front page and start from there.",
 }
 _ADVICE_BY_STATUS = {
@@ -56,7 +64,7 @@ def error_answer(code: HTTPStatus, accept: str, kind: str = "", text: str = "") 
     Without ``kind``, it is told in words of the status' own.
     """
     if not kind:
-        kind, text = _OWN_WORDS.get(code, (code.phrase.replace(" ", ""), text or code.description))
+        kind, text = _OWN_WORDS.get(code, (_KINDS.get(code) or code.phrase.replace(" ", ""), text or code.description))
     if prefers_json(accept):
         return "application/problem+json", problem(code, kind, text)
     title = f"{int(code)} {code.phrase}"
@@ -69,7 +77,7 @@ def error_answer(code: HTTPStatus, accept: str, kind: str = "", text: str = "") 
 def problem(code: HTTPStatus, kind: str, text: str) -> bytes:
     """An error as problem details (RFC 9457), whose ``type`` is that of the kind for ever."""
     details = {"type": f"urn:devserver:error:{kind}", "title": kind, "status": int(code), "detail": text}
-    return json.dumps(details).encode()
+    return json.dumps(details).replace("<", "\\u003c").encode()  # it is no page, whatever a browser makes of it
 
 
 def prefers_json(accept: str) -> bool:

@@ -19,11 +19,15 @@ from staging.errors import (
     OtherSite,
     Overloaded,
     RequestError,
+    ScopeMissing,
+    TokenNeeded,
     WaitTimedOut,
 )
 from web import rendering
+from web.access.grants import challenge
 from web.error_pages import error_answer
 from web.http.clients import TooManyWaiting
+from web.parameters import check_count
 
 _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     RequestError: HTTPStatus.BAD_REQUEST,
@@ -32,6 +36,8 @@ _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     NotUnderWay: HTTPStatus.CONFLICT,
     OtherSite: HTTPStatus.FORBIDDEN,
     Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    TokenNeeded: HTTPStatus.UNAUTHORIZED,
+    ScopeMissing: HTTPStatus.FORBIDDEN,
     CallerGone: HTTPStatus.REQUEST_TIMEOUT,  # which nobody reads
     DevServerError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -59,6 +65,8 @@ def error_page(status: str, message: str, traceback: str, version: str) -> bytes
     accept = "application/json" if _is_for_programs(request) else request.headers.get("Accept", "")
     content_type, body = error_answer(code, accept, kind, str(error) if kind else message)
     response.headers.update({**rendering.HEADERS, "Content-Type": content_type})
+    if isinstance(error, DevServerError):
+        response.headers.update(challenge(error))
     if code is HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(RETRY_AFTER)
     return body
@@ -72,6 +80,7 @@ def _is_for_programs(request: Any) -> bool:
 
 def _raise_as_http_error(handler: Callable[..., Any], *args: Any, **parameters: Any) -> Any:
     try:
+        check_count(cherrypy.serving.request.params)
         return handler(*args, **parameters)
     except DevServerError as error:
         cherrypy.serving.request.devserver_error = error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from threading import TIMEOUT_MAX
 from typing import Any
 
@@ -10,6 +11,18 @@ from staging.archives import ArchiveUrl
 from staging.errors import InvalidArchiveUrl, InvalidParameter, NotStaged
 
 _TRUE = ("true", "1", "yes", "y")
+_MOST = 100  # parameters of one request
+
+
+def check_count(parameters: Mapping[str, Any]) -> None:
+    """Go on where no more parameters came than anybody needs.
+
+    Raises:
+        InvalidParameter
+
+    """
+    if len(parameters) > _MOST:
+        raise InvalidParameter(next(iter(parameters)), f"there are more than {_MOST} parameters")
 
 
 def text(name: str, value: Any, example: str = "") -> str:

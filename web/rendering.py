@@ -32,6 +32,11 @@ _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _AGES = ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 
 
+def offer_login() -> None:
+    """Have every page lead to where people log in."""
+    _ENVIRONMENT.globals["has_tokens"] = True
+
+
 def pieces(template: str, **values: Any) -> Iterator[bytes]:
     """The same in two pieces, cut at the mark: a browser shows the first while the second is made."""
     waiting: list[str] = []
@@ -99,6 +104,7 @@ _ENVIRONMENT = jinja2.Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
+_ENVIRONMENT.globals["has_tokens"] = False
 _ENVIRONMENT.filters.update(
     {"in_bytes": in_bytes, "in_time": in_time, "ago": ago, "utc": utc, "iso": iso, "address": address}
 )

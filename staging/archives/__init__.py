@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from staging.archives.allowed import EVERY_ARCHIVE, AllowedArchives
 from staging.archives.base import Archive, ArchiveObject, ObjectStream
 from staging.archives.url import UNPRINTABLE, ArchiveUrl
 
@@ -23,4 +24,14 @@ def open_archive(url: ArchiveUrl, stall_timeout: float) -> Archive:
     return archive
 
 
-__all__ = ["SCHEMES", "UNPRINTABLE", "Archive", "ArchiveObject", "ArchiveUrl", "ObjectStream", "open_archive"]
+__all__ = [
+    "EVERY_ARCHIVE",
+    "SCHEMES",
+    "UNPRINTABLE",
+    "AllowedArchives",
+    "Archive",
+    "ArchiveObject",
+    "ArchiveUrl",
+    "ObjectStream",
+    "open_archive",
+]

@@ -24,6 +24,7 @@ from typing import Any
 
 from staging.errors import STOPPING, Cancelled, WorkerDied, as_devserver_error, error_from_json
 from staging.executors.base import Job
+from staging.executors.confinement import NONE, Confinement
 from staging.locks import FileLock
 from staging.status import Event, Report
 
@@ -36,10 +37,12 @@ _TIME_TO_END = 3.0  # seconds that a worker is given to end in good order
 class ProcessExecutor:
     """See :class:`~staging.executors.base.Executor`."""
 
-    def __init__(self, preload: list[str], longest_silence: float) -> None:
+    def __init__(self, preload: list[str], longest_silence: float, confinement: Confinement = NONE) -> None:
         """``preload`` names the modules that workers need, to be imported once for all of them. A worker that gives no
-        sign of life for ``longest_silence`` seconds is taken for hung, and killed.
+        sign of life for ``longest_silence`` seconds is taken for hung, and killed. ``confinement`` bounds what it may
+        do.
         """
+        self._confinement = confinement
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(preload)
         self._longest_silence = longest_silence
@@ -66,9 +69,8 @@ class ProcessExecutor:
         receiver, sender = self._context.Pipe(duplex=False)
         with receiver:
             try:
-                worker = self._start(
-                    self._context.Process(target=_work, args=(job, request, sender, lock), daemon=True)
-                )
+                arguments = (job, request, sender, lock, self._confinement)
+                worker = self._start(self._context.Process(target=_work, args=arguments, daemon=True))
             finally:
                 sender.close()
             try:
@@ -169,7 +171,7 @@ class StatusQueue:
             os._exit(1)
 
 
-def _work(job: Job, request: dict[str, Any], connection: Connection, lock: FileLock) -> None:
+def _work(job: Job, request: dict[str, Any], connection: Connection, lock: FileLock, confinement: Confinement) -> None:
     """The worker's main function; ``lock`` is held by having been received.
 
     The job runs in a thread of its own, so that the main thread is free to take signals.
@@ -177,6 +179,7 @@ def _work(job: Job, request: dict[str, Any], connection: Connection, lock: FileL
     del lock
     os.setpgid(0, 0)
     os.nice(_NICENESS)
+    confinement.apply()  # of the main thread, and so of those that it starts
     cancelled = Flag()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the server decides what follows
     signal.signal(signal.SIGTERM, lambda *_: cancelled.set())

@@ -12,6 +12,7 @@ from typing import Any
 import cherrypy
 
 from staging.errors import (
+    ArchiveNotAllowed,
     BuildBusy,
     BuildConflict,
     Cancelled,
@@ -22,8 +23,11 @@ from staging.errors import (
     OtherSite,
     Overloaded,
     RequestError,
+    ScopeMissing,
+    TokenNeeded,
     UnknownArtifact,
 )
+from web.access import grants
 from web.api.events import EventStreams
 from web.api.openapi import document
 from web.api.operations import EVENT_STREAM, OPERATIONS, PREFIX, Answer, Handlers, Operation, parsed_body
@@ -35,16 +39,18 @@ from web.http.gateway import SOCKET_KEY
 from web.methods import refuse_other_sites
 from web.parameters import build_path_of
 
-_LARGEST_BODY = 1024 * 1024  # bytes
 _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     NotStaged: HTTPStatus.NOT_FOUND,
     UnknownArtifact: HTTPStatus.BAD_REQUEST,
+    ArchiveNotAllowed: HTTPStatus.FORBIDDEN,
     RequestError: HTTPStatus.BAD_REQUEST,
     BuildBusy: HTTPStatus.CONFLICT,
     NotUnderWay: HTTPStatus.CONFLICT,
     BuildConflict: HTTPStatus.CONFLICT,
     OtherSite: HTTPStatus.FORBIDDEN,
     Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    TokenNeeded: HTTPStatus.UNAUTHORIZED,
+    ScopeMissing: HTTPStatus.FORBIDDEN,
     Cancelled: HTTPStatus.SERVICE_UNAVAILABLE,
     DevServerError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -70,6 +76,7 @@ class Api:
             return self._answered(address, query)
         except DevServerError as error:
             status = next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
+            cherrypy.response.headers.update(grants.challenge(error))
             return _problem(status, error.kind, str(error))
 
     def _answered(self, address: str, query: dict[str, Any]) -> Any:
@@ -92,6 +99,8 @@ class Api:
 
     def _done(self, operation: Operation, in_path: dict[str, str], query: dict[str, Any]) -> Any:
         cherrypy.request.devserver_rpc = f"api.{operation.name}"
+        if operation.scope:
+            grants.require(operation.scope)
         known = {parameter.name for parameter in operation.parameters if not parameter.is_in_path}
         arguments: dict[str, Any] = {**in_path, **{name: value for name, value in query.items() if name in known}}
         for name, value in arguments.items():
@@ -142,10 +151,7 @@ class _Seated:
 
 
 def _body() -> bytes:
-    content = cherrypy.request.rfile.read(_LARGEST_BODY + 1)
-    if len(content) > _LARGEST_BODY:
-        raise InvalidParameter("body", f"it is larger than {_LARGEST_BODY} bytes")
-    return bytes(content)
+    return bytes(cherrypy.request.rfile.read())
 
 
 def _problem(status: HTTPStatus, kind: str, text: str) -> bytes:

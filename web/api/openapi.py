@@ -9,6 +9,8 @@ from web.api.operations import OPERATIONS, PREFIX, Operation, Parameter
 from web.api.schemas import SCHEMAS, Json, reference
 
 _OF_ANY_OPERATION = {
+    HTTPStatus.UNAUTHORIZED: "It takes a token, and none came that is known.",
+    HTTPStatus.FORBIDDEN: "The token does not allow it, or the page of another site had a browser ask.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The devserver failed.",
     HTTPStatus.SERVICE_UNAVAILABLE: "It is stopping, or as many clients are waiting as may.",
 }
@@ -24,7 +26,11 @@ def document(version: str) -> Json:
         "info": {"title": "devserver", "version": version, "description": "Stages builds, and serves them."},
         "servers": [{"url": PREFIX}],
         "paths": paths,
-        "components": {"schemas": dict(SCHEMAS)},
+        "components": {
+            "schemas": dict(SCHEMAS),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "Where there are any."}},
+        },
+        "security": [{}, {"token": []}],
     }
 
 

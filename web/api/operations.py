@@ -13,6 +13,7 @@ from artifacts.catalogue import Catalogue
 from downloader import Downloader, Wish
 from staging.errors import InvalidParameter
 from staging.status import State
+from web.access import grants
 from web.api.schemas import Json, build_json, entry_json
 from web.health import HealthSampler
 from web.http.clients import client_address
@@ -68,6 +69,11 @@ class Operation:
     body: str = ""
     media_type: str = "application/json"
 
+    @property
+    def scope(self) -> str:
+        """The scope that the token of who asks has to have, where there are tokens; reading is the gate's matter."""
+        return {"GET": "", "DELETE": "remove"}.get(self.method, "stage")
+
 
 _BUILD = Parameter(
     "build",
@@ -105,6 +111,8 @@ OPERATIONS = (
             HTTPStatus.CONFLICT: "Its place is another build's.",
             HTTPStatus.SERVICE_UNAVAILABLE: "As many downloads are under way as may, of all clients or of this one; "
             "or it is stopping. Retry-After says when to ask again.",
+            HTTPStatus.FORBIDDEN: "Nothing may be staged from that archive.",
+            HTTPStatus.CONFLICT: "Its place is another build's.",
         },
         body="NewBuild",
     ),
@@ -186,6 +194,8 @@ class Handlers:
 
     def stage_build(self, body: Json) -> Answer:
         """Start staging."""
+        if body.get("clean", False):
+            grants.require("remove")
         wish = Wish(tuple(body.get("artifacts", ())), tuple(body.get("files", ())))
         path = self._downloader.start_staging(body["archive_url"], wish, body.get("clean", False), client_address())
         location = f"{PREFIX}/builds/{quote(path, safe='')}"

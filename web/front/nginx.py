@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from staging.layout import RESERVED_NAME
+from web.http.tls import Certificate
 
 USE_LOG = "use.log"  # in nginx's own directory: a line for each file that was read
 # What a line of that log is: the status, bytes of the body, the moment of its end, the client's address, and the path
@@ -67,7 +68,7 @@ http {{
     }}
 
     server {{
-        listen {listen} backlog=4096 so_keepalive=10s:5s:3;
+        listen {listen}{tls} backlog=4096 so_keepalive=10s:5s:3;{certificate}
         server_tokens off;
 
         # The devserver's own records.
@@ -76,15 +77,15 @@ http {{
         }}
 
         # What nginx cannot give, the devserver answers: directories, links, what is not there.
-        location /static/ {{
+        location /static/ {{{guard}
             alias {static_dir}/;
             disable_symlinks on from={static_dir};
             add_header X-Content-Type-Options nosniff;
             add_header Content-Security-Policy $policy;
             access_log {use_log} use buffer=64k flush=2s;
-            error_page 403 404 = @devserver;
+            error_page {passed_on}403 404 = @devserver;
         }}
-
+{question}
         location / {{
             try_files /nothing-of-this-name @devserver;
         }}
@@ -96,6 +97,7 @@ http {{
             proxy_set_header Connection "";
             proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Proto $scheme;
             proxy_buffering off;
             proxy_request_buffering off;
             proxy_connect_timeout 10s;
@@ -107,8 +109,35 @@ http {{
 }}
 """
 
+_CERTIFICATE = """
+        ssl_certificate {};
+        ssl_certificate_key {};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_session_cache shared:devserver:10m;"""
+# Where reading takes a token, the devserver is asked of each file whether it came along.
+_GUARD = """
+            auth_request /may-read;"""
+_QUESTION = """
+        location = /may-read {
+            internal;
+            proxy_pass http://devserver/api/v1/version;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+        }
+"""
 
-def configuration(static_dir: Path, devserver: str, listen: str, run_dir: Path, owner: str) -> str:
+
+def configuration(
+    static_dir: Path,
+    devserver: str,
+    listen: str,
+    run_dir: Path,
+    owner: str,
+    reads_freely: bool = True,
+    certificate: Certificate | None = None,
+) -> str:
     """The text of the configuration.
 
     Args:
@@ -118,6 +147,8 @@ def configuration(static_dir: Path, devserver: str, listen: str, run_dir: Path, 
         run_dir: the directory of what nginx writes.
         owner: who nginx' workers are to be, a user and a group, where root starts it; empty otherwise. By default they
             are somebody who may read less.
+        reads_freely: whether reading takes no token.
+        certificate: what to speak TLS with; None for plain HTTP.
 
     """
     return _CONFIGURATION.format(
@@ -125,6 +156,11 @@ def configuration(static_dir: Path, devserver: str, listen: str, run_dir: Path, 
         devserver=devserver,
         listen=listen,
         run_dir=run_dir,
+        tls="" if certificate is None else " ssl",
+        certificate="" if certificate is None else _CERTIFICATE.format(*(path.absolute() for path in certificate)),
+        guard="" if reads_freely else _GUARD,
+        question="" if reads_freely else _QUESTION,
+        passed_on="" if reads_freely else "401 ",
         user=f"user {owner};\n" if owner else "",
         use_log=USE_LOG,
         line=_LINE,

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from cheroot.wsgi import Gateway_10
 
 from web.callers import REQUEST_ID_HEADER, REQUEST_ID_KEY, request_id_of
+from web.http.request import Body
 
 # Where a WSGI application finds the client's socket in its environment.
 SOCKET_KEY = "devserver.socket"
@@ -64,12 +65,24 @@ class FileBody:
             OSError: the client went away, or took nothing for a minute, or the file became shorter.
 
         """
+        if isinstance(client, ssl.SSLSocket):
+            self._send_encrypted_to(client)
+            return
         with _sending_in_the_kernel(client):
             for part in self._parts:
                 if isinstance(part, bytes):
                     self._send_bytes(client, part)
                 else:
                     self._send_range(client, part)
+
+    def _send_encrypted_to(self, client: ssl.SSLSocket) -> None:
+        timeout = client.gettimeout()
+        client.settimeout(_LOOK)
+        try:
+            for piece in self:
+                self._send_bytes(client, piece)
+        finally:
+            client.settimeout(timeout)
 
     def close(self) -> None:
         """Close the file."""
@@ -115,6 +128,7 @@ class SendfileGateway(Gateway_10):
         environment = super().get_environ()  # type: ignore[no-untyped-call]
         environment[SOCKET_KEY] = self.req.conn.socket
         environment[REQUEST_ID_KEY] = request_id_of(environment)
+        environment["wsgi.input"] = Body(self.req.rfile)
         return environment
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -127,7 +141,7 @@ class SendfileGateway(Gateway_10):
         response = self.req.server.wsgi_app(self.env, self.start_response)
         try:
             client = self.req.conn.socket
-            if isinstance(response, FileBody) and not isinstance(client, ssl.SSLSocket):
+            if isinstance(response, FileBody):
                 self.req.ensure_headers_sent()
                 response.send_to(client)
             else:
@@ -178,7 +192,7 @@ class _Sending:
             try:
                 self.position += self._send(self.position)
                 silent_since, unsent = monotonic(), -1
-            except BlockingIOError:
+            except (BlockingIOError, TimeoutError):  # the latter of an encrypted connection
                 before, unsent = unsent, _unsent(self._client)
                 if before == -1 or unsent < before:
                     silent_since = monotonic()

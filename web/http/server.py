@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 import socket
+from collections.abc import Callable
+from typing import Any
 
 import cherrypy
 from cherrypy._cpwsgi_server import CPWSGIServer
@@ -11,7 +13,9 @@ from cherrypy._cpwsgi_server import CPWSGIServer
 from web.errors import error_page
 from web.http.connection import LingeringConnection
 from web.http.gateway import SendfileGateway
+from web.http.request import LARGEST_BODY, BoundedRequest
 from web.http.thread_pool import ElasticThreadPool
+from web.http.tls import Certificate, TlsAdapter
 
 _BACKLOG = 1024  # connections that the kernel keeps until the server takes them
 _THREADS_AT_LEAST = 10
@@ -33,11 +37,14 @@ class WebServer(CPWSGIServer):  # type: ignore[misc]
         """``waiting`` threads at most are for clients that wait."""
         super().__init__(cherrypy.server)
         self.gateway = SendfileGateway
+        self.ConnectionClass.RequestHandlerClass = BoundedRequest  # in place of CherryPy's own
+        self.max_request_body_size = LARGEST_BODY
+        self.server_name = "devserver"
         self.requests = ElasticThreadPool(self, _THREADS_AT_LEAST, waiting + _THREADS_OF_OTHERS)
 
 
-def configure(host: str, port: int, waiting: int) -> None:
-    """Set up CherryPy's server for ``host`` and ``port``; port 0 picks a free one."""
+def configure(host: str, port: int, waiting: int, tls: Certificate | None = None) -> None:
+    """Set up CherryPy's server for ``host`` and ``port``, with TLS or without; port 0 picks a free one."""
     cherrypy.config.update(
         {
             "server.socket_host": host,
@@ -51,7 +58,15 @@ def configure(host: str, port: int, waiting: int) -> None:
         }
     )
     cherrypy.server.instance = WebServer(waiting)
+    if tls is not None:
+        cherrypy.server.instance.ssl_adapter = TlsAdapter(tls, lambda text: cherrypy.log(text, "DEVSERVER"))
+        cherrypy.server.ssl_certificate = str(tls.chain)  # for the log, which names the address
     _allow_open_files(waiting + _THREADS_OF_OTHERS + _IDLE_CONNECTIONS)
+
+
+def put_in_front(gate: Callable[[Any], Any]) -> None:
+    """Have every request pass what ``gate`` makes of the WSGI application."""
+    cherrypy.server.instance.wsgi_app = gate(cherrypy.server.instance.wsgi_app)
 
 
 def _allow_open_files(connections: int) -> None:

@@ -11,7 +11,7 @@ import cherrypy
 
 from devserver_util import build_directory, latest_build, latest_official
 from downloader import Downloader
-from staging.archives import open_archive
+from staging.archives import Archive, ArchiveUrl, open_archive
 from staging.control_files import AUTOTEST, ControlFiles
 from staging.errors import BuildConflict, InvalidParameter, NotStaged
 from staging.versions import milestone_of
@@ -142,7 +142,11 @@ class BuildRpcs:
         if len(path) != 3 or (path[0], path[2]) != ("remote", _LATEST_OFFICIAL):
             raise InvalidParameter("path", f"the one alias that is known is remote/BOARD/{_LATEST_OFFICIAL}")
         archive = optional_text("image_dir", image_dir) or _IMAGE_ARCHIVE
-        return as_text(latest_official(lambda url: open_archive(url, _PATIENCE), archive, path[1], _PATIENCE))
+        return as_text(latest_official(self._allowed_archive, archive, path[1], _PATIENCE))
+
+    def _allowed_archive(self, url: ArchiveUrl) -> Archive:
+        self._downloader.allowed_archives.check(url)
+        return open_archive(url, _PATIENCE)
 
     def _control_files(self, build: Any) -> ControlFiles:
         given = text("build", build, _EXAMPLE_BUILD)

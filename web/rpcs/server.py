@@ -12,7 +12,7 @@ from web.health import HealthSampler
 from web.methods import answers, documentation_page
 from web.metrics.page import MetricsPage
 
-_NO_RPCS = ("index", "builds", "favicon_ico")  # but pages, and what CherryPy adds
+_NO_RPCS = ("index", "builds", "login", "favicon_ico")  # but pages, and what CherryPy adds
 
 
 class ServerRpcs:

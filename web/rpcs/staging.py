@@ -10,6 +10,7 @@ import cherrypy
 
 from downloader import Downloader, Wish
 from staging.errors import InvalidParameter
+from web.access import grants
 from web.http.clients import WaitingRoom, client_address
 from web.http.gateway import SOCKET_KEY
 from web.methods import answers, as_text, documented, refuse_other_sites
@@ -46,6 +47,7 @@ class StagingRpcs:
         if is_person(cherrypy.request.headers):
             return self._pages.download(optional_text("archive_url", archive_url), token)
         refuse_other_sites()
+        grants.require("stage")
         url = text("archive_url", archive_url, EXAMPLE_URL)
         in_background = flag("background", background, default=True)
         with self._seat() as gone:
@@ -108,6 +110,9 @@ class StagingRpcs:
             "in_background": flag("async", others.get("async"), default=False),
             "deletes_source": flag("delete_source", delete_source, default=False),
         }
+        grants.require("stage")
+        if options["clean"] or options["deletes_source"]:
+            grants.require("remove")
         if options["deletes_source"] and not optional_text("local_path", local_path):
             raise InvalidParameter("delete_source", "it goes with local_path: nothing is deleted from an archive")
         with self._seat() as gone:

@@ -16,6 +16,7 @@ from downloader import Downloader, Wish
 from staging.errors import InvalidParameter, RequestError
 from staging.overview import ArtifactView, BuildView
 from web import rendering
+from web.access import grants
 from web.http.clients import client_address
 from web.site import forms
 
@@ -38,12 +39,15 @@ class Pages:
         self._of_a_download = {entry.name for entry in catalogue.of_a_download}
 
     def front(self) -> Iterator[bytes]:
-        """The builds on this server, the newest first, and what is being staged."""
+        """The builds on this server, the newest first, and what is being staged; or no more than a welcome."""
+        if not grants.may("read"):
+            return iter((show("welcome.html"),))
         disk = psutil.disk_usage(self._static_dir)
         cherrypy.response.headers.update(_HEADERS)
         return rendering.pieces(
             "front.html",
             token=forms.token(),
+            may=grants.may,
             newest_builds=self._newest_builds,
             readers=self._readers,
             used=disk.used,
@@ -52,12 +56,13 @@ class Pages:
 
     def download_form(self, archive_url: str = "", problem: str = "") -> bytes:
         """The page that asks which build to download."""
-        return _page("download.html", archive_url=archive_url, problem=problem)
+        return show("download.html", archive_url=archive_url, problem=problem)
 
     def download(self, archive_url: str, token: Any) -> bytes:
         """Start the download that the form asks for, and go to the build's page; or say what is wrong with it."""
         if not forms.is_ours(token):
             return self.download_form(archive_url)
+        grants.require("stage")
         try:
             path = self._downloader.start_staging(archive_url.strip(), Wish(), client=client_address())
         except RequestError as error:
@@ -76,7 +81,7 @@ class Pages:
         groups = {"synchronous": [], "background": [], "on_request": []}  # type: dict[str, list[ArtifactView]]
         for artifact in build.artifacts:
             groups[self._group_of(artifact.name)].append(artifact)
-        return _page(
+        return show(
             "build.html",
             build=build,
             **groups,
@@ -96,7 +101,7 @@ class Pages:
 
         """
         build = self._downloader.build(build_path)
-        return _page("remove.html", build=build, readers=self._readers(build.build_path))
+        return show("remove.html", build=build, readers=self._readers(build.build_path))
 
     def act(self, build_path: str, action: str, token: Any) -> bytes:
         """Do what a button of a build's page says, and show what there is then.
@@ -114,6 +119,7 @@ class Pages:
         if action not in actions:
             raise InvalidParameter("action", f"{action!r} is none of {', '.join(actions)}")
         if forms.is_ours(token):  # else it is asked for once more: the form was another's, or its cookie is gone
+            grants.require("remove" if action == "remove" else "stage")
             actions[action](build_path)
             if action == "remove":
                 raise cherrypy.HTTPRedirect("/", int(HTTPStatus.SEE_OTHER))
@@ -140,8 +146,9 @@ def html(content: bytes) -> bytes:
     return content
 
 
-def _page(template: str, **values: Any) -> bytes:
-    return html(rendering.page(template, token=forms.token(), **values))
+def show(template: str, **values: Any) -> bytes:
+    """The page that a template makes of ``values``, and of what the one who asks may do."""
+    return html(rendering.page(template, token=forms.token(), may=grants.may, **values))
 
 
 def _see(build_path: str) -> bytes:

@@ -1,0 +1,1 @@
+"""Who may do what: tokens, what each of them allows, and the gate that every request passes."""

@@ -1,0 +1,199 @@
+"""One request's head and body, within bounds: how long, how large, and how slow it may be."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Callable
+from http import HTTPStatus
+from time import monotonic
+from typing import Any
+
+import cherrypy
+from cheroot import server as cheroot_server
+from cheroot.errors import MaxSizeExceeded
+from cheroot.makefile import StreamReader
+from cheroot.server import SizeCheckWrapper
+from cherrypy._cpwsgi_server import CPWSGIHTTPRequest
+
+from web.error_pages import error_answer
+
+LONGEST_LINE = 32 * 1024  # bytes of the request line: a URL may name many artifacts and files
+LARGEST_HEAD = 32 * 1024  # bytes of the headers
+MOST_HEADERS = 100
+LARGEST_BODY = 256 * 1024  # bytes
+TIME_FOR_HEAD = 30.0  # seconds from its first byte to its last
+TIME_FOR_BODY = 60.0
+
+_TIMED_OUT = "timed out"  # what cheroot knows a timeout by
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_UNSEEN = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_LISTS = (*cheroot_server.comma_separated_headers, b"Cookie")  # type: ignore[attr-defined]
+# Who reads one of several may read another than a server in front did.
+_ONCE = (b"Host", b"Content-Length", b"Transfer-Encoding", b"Authorization", b"Range", b"Content-Type", b"Expect")
+
+
+class _TooMany(MaxSizeExceeded):
+    """There are more headers than may be."""
+
+
+class TimedReader(StreamReader):
+    """What a client sends, where each part of a request has its time, and no more."""
+
+    def __init__(self, client: socket.socket, size: int) -> None:
+        super(StreamReader, self).__init__(_TimedSocket(client), size)  # of the two sockets that there would be else
+        self.bytes_read = 0
+        self._client = client
+
+    def has_data(self) -> bool:
+        """Whether there are bytes that came already, of which the kernel knows nothing any more."""
+        client = self._client
+        is_buffered = bool(super().has_data())  # type: ignore[no-untyped-call]
+        return is_buffered or (isinstance(client, ssl.SSLSocket) and client.pending() > 0)
+
+    def allow(self, seconds: float) -> None:
+        """Give what comes next so much time, from when it is first read."""
+        raw: Any = self.raw
+        raw.seconds, raw.deadline = seconds, None
+
+
+class _TimedSocket(socket.SocketIO):
+    """A socket that is read until a moment, and not beyond, however many bytes come until then."""
+
+    def __init__(self, client: socket.socket) -> None:
+        super().__init__(client, "rb")
+        self.seconds = TIME_FOR_HEAD
+        self.deadline: float | None = None
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read what is there, as :class:`socket.SocketIO` does."""
+        client: socket.socket = self._sock  # type: ignore[attr-defined]
+        usual = client.gettimeout()
+        now = monotonic()
+        if self.deadline is None:
+            self.deadline = now + self.seconds
+        left = self.deadline - now
+        if left <= 0:
+            raise TimeoutError(_TIMED_OUT)
+        if usual is None or left >= usual:
+            return super().readinto(buffer)
+        client.settimeout(left)
+        try:
+            return super().readinto(buffer)
+        finally:
+            client.settimeout(usual)
+
+
+class BoundedRequest(CPWSGIHTTPRequest):  # type: ignore[misc]
+    """cheroot's request, which says no to what is too large, too slow, or means two things at once."""
+
+    def parse_request(self) -> None:
+        """Read the head."""
+        self.conn.rfile.allow(TIME_FOR_HEAD)
+        self.rfile = SizeCheckWrapper(self.conn.rfile, LONGEST_LINE)
+        try:
+            if not self.read_request_line():
+                return
+            self.rfile = SizeCheckWrapper(self.conn.rfile, LARGEST_HEAD)
+            self.ready = bool(self.read_request_headers())
+        except _TooMany:
+            self.simple_response("431", f"there are more than {MOST_HEADERS} headers")
+        except MaxSizeExceeded:
+            if self.rfile.maxlen == LONGEST_LINE and not self.inheaders:
+                self.simple_response("414", f"the request line is longer than {LONGEST_LINE} bytes")
+            else:
+                self.simple_response("431", f"the headers are larger than {LARGEST_HEAD} bytes")
+
+    def read_request_headers(self) -> bool:
+        """Read the headers, and find out how long the body is."""
+        if not super().read_request_headers():
+            return False
+        length, coding = self.inheaders.get(b"Content-Length"), self.inheaders.get(b"Transfer-Encoding")
+        if length is not None and coding is not None:
+            return self._refuse("400", "a body has a Content-Length or a Transfer-Encoding, and not both")
+        if coding is not None and (coding.lower() != b"chunked" or self.response_protocol != "HTTP/1.1"):
+            return self._refuse("400", "the one Transfer-Encoding is chunked, of HTTP/1.1")
+        if length is not None and not _LENGTH.fullmatch(length):
+            return self._refuse("400", "Content-Length should be a number of bytes")
+        return True
+
+    @staticmethod
+    def header_reader(rfile: Any, headers: dict[bytes, bytes]) -> None:
+        """Read headers as cheroot's own reader does, but for what a server in front may read in another way."""
+        for _ in range(MOST_HEADERS + 1):
+            line: bytes = rfile.readline()
+            if line == b"\r\n":
+                return
+            name, separator, value = line.removesuffix(b"\r\n").partition(b":")
+            if not (line.endswith(b"\r\n") and separator and _NAME.fullmatch(name)) or _UNSEEN.search(value):
+                raise ValueError("a header should look like 'Name: value', and end with CR LF")
+            name, value = name.title(), value.strip()
+            if name in headers and name in _ONCE:
+                raise ValueError(f"there is more than one {name.decode()}")
+            if b"_" in name:  # an application could not tell it from one with a dash; nginx drops them too
+                continue
+            if name in headers and name in _LISTS:
+                value = headers[name] + (b"; " if name == b"Cookie" else b", ") + value
+            headers[name] = value
+        raise _TooMany
+
+    def respond(self) -> None:
+        """Have the request answered; what it brings has its own time to arrive."""
+        self.conn.rfile.allow(TIME_FOR_BODY)
+        super().respond()
+
+    def send_headers(self) -> None:
+        """Send the head of the answer, and keep no connection on which there is a body that nobody read."""
+        if self.chunked_read or getattr(self.rfile, "remaining", 0) > 0:
+            self.close_connection = self.conn.drains = True
+        # The application would tell its version.
+        self.outheaders: list[tuple[bytes, bytes]] = [
+            header for header in self.outheaders if header[0].lower() != b"server"
+        ]
+        if not any(name.lower() == b"x-content-type-options" for name, _ in self.outheaders):
+            self.outheaders.append((b"X-Content-Type-Options", b"nosniff"))
+        super().send_headers()
+
+    def simple_response(self, status: str, msg: str = "") -> None:
+        """Answer a request that cannot be passed on, on a page as all errors have, and end the connection."""
+        code = HTTPStatus(int(status[:3]))
+        accept = self.inheaders.get(b"Accept", b"").decode("latin-1")
+        content_type, body = error_answer(code, accept, text=msg)
+        head = (
+            f"HTTP/1.1 {code.value} {code.phrase}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+            "X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
+        )
+        self.close_connection = self.conn.drains = True
+        self.sent_headers = True
+        self.conn.wfile.write(head.encode() + body)
+
+    def _refuse(self, status: str, text: str) -> bool:
+        self.simple_response(status, text)
+        return False
+
+
+class Body:
+    """A request's body, as a WSGI application reads it: what is wrong with it is told with a status."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def read(self, size: int | None = None) -> bytes:
+        """At most ``size`` bytes."""
+        return self._told(self._source.read, size)
+
+    def readline(self, size: int | None = None) -> bytes:
+        """A line, or ``size`` bytes of it."""
+        return self._told(self._source.readline, size)
+
+    def _told(self, read: Callable[[int | None], bytes], size: int | None) -> bytes:
+        try:
+            return read(size)
+        except TimeoutError:
+            raise cherrypy.HTTPError(408, "the body did not come in time") from None
+        except ValueError:
+            raise cherrypy.HTTPError(400, "the body is not chunked as it should be") from None
+        except (MaxSizeExceeded, OSError):
+            raise cherrypy.HTTPError(413, f"the body is larger than {LARGEST_BODY} bytes") from None
