@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -257,6 +259,38 @@ def test_a_server_whose_disk_is_nearly_full_says_so(tmp_path: Path, start_server
     assert answers_quickly(server)
     ballast.unlink()
     eventually(lambda: not overloaded(server))
+
+
+@contextmanager
+def slow_reader(server: DevServer) -> Iterator[None]:
+    """A client has asked for a large file, and takes none of it."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(b"GET /static/big HTTP/1.1\r\nHost: x\r\n\r\n")
+        yield
+
+
+def test_a_server_whose_threads_are_all_at_work_says_so(start_server: StartServer) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    server = start_server("--max-threads", "1", "--production")
+    _ = server.port
+    (server.static_dir / "big").write_bytes(bytes(20_000_000))
+    with ExitStack() as stack:
+        for _ in range(1000):
+            stack.enter_context(slow_reader(server))
+        eventually(lambda: health(server)["apache_client_count"] > 990, timeout=60)
+        assert not overloaded(server)
+        while not all(overloaded(server) for _ in range(3)):  # the last ones may be refused while it is so for a moment
+            stack.enter_context(slow_reader(server))
+        assert answers_quickly(server)
+        check_refused(server.get("/static/"), "all of the devserver's threads are at work")
+        check_refused(server.get("/"), "all of the devserver's threads are at work")
+        refused = requests.get(f"{server.url}/api/v1/builds", headers={"Accept": "application/json"}, timeout=10)
+        assert (refused.status_code, refused.json()["title"]) == (503, "Overloaded")
+    eventually(lambda: not overloaded(server), timeout=60)
+    assert server.get("/static/").status_code == 200
 
 
 def test_the_documentation_says_what_overloaded_means(server: DevServer) -> None:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from web import rendering
 
+RETRY_AFTER = 5  # seconds after which a client that found no room should try again
 _OWN_WORDS = {
     HTTPStatus.NOT_FOUND: ("NotFound", "there is nothing at this address"),
     HTTPStatus.FORBIDDEN: ("Forbidden", "this address is not served"),

@@ -25,7 +25,7 @@ from staging.errors import (
 )
 from web import rendering
 from web.access.grants import challenge
-from web.error_pages import error_answer
+from web.error_pages import RETRY_AFTER, error_answer
 from web.http.clients import TooManyWaiting
 from web.parameters import check_count
 
@@ -41,7 +41,6 @@ _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     CallerGone: HTTPStatus.REQUEST_TIMEOUT,  # which nobody reads
     DevServerError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-RETRY_AFTER = 5  # seconds after which a client that found no room should try again
 
 # What CherryPy says, with a 404, of a query string that is not UTF-8.
 _UNREADABLE_QUERY = "The given query string could not be processed"

@@ -32,8 +32,7 @@ from web.api.events import EventStreams
 from web.api.openapi import document
 from web.api.operations import EVENT_STREAM, OPERATIONS, PREFIX, Answer, Handlers, Operation, parsed_body
 from web.api.schemas import SCHEMAS
-from web.error_pages import problem
-from web.errors import RETRY_AFTER
+from web.error_pages import RETRY_AFTER, problem
 from web.http.clients import WaitingRoom
 from web.http.gateway import SOCKET_KEY
 from web.methods import refuse_other_sites

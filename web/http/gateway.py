@@ -9,16 +9,19 @@ import socket
 import ssl
 import struct
 import termios
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from time import monotonic
 from typing import Any, NamedTuple
 
 from cheroot.wsgi import Gateway_10
 
 from web.callers import REQUEST_ID_HEADER, REQUEST_ID_KEY, request_id_of
+from web.error_pages import RETRY_AFTER, error_answer
 from web.http.request import Body
 
+_ALWAYS_ANSWERED = "/check_health"  # also where no thread is left but the reserve
 # Where a WSGI application finds the client's socket in its environment.
 SOCKET_KEY = "devserver.socket"
 
@@ -138,7 +141,9 @@ class SendfileGateway(Gateway_10):
 
     def respond(self) -> None:
         """Have the application answer, and send that."""
-        response = self.req.server.wsgi_app(self.env, self.start_response)
+        is_refused = self.req.server.requests.is_crowded and self.env["PATH_INFO"] != _ALWAYS_ANSWERED
+        application = _refuse if is_refused else self.req.server.wsgi_app
+        response = application(self.env, self.start_response)
         try:
             client = self.req.conn.socket
             if isinstance(response, FileBody):
@@ -154,6 +159,17 @@ class SendfileGateway(Gateway_10):
         for chunk in filter(None, response):
             self.write(chunk)
         self.req.ensure_headers_sent()
+
+
+def _refuse(environment: Mapping[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    """The application that tells everybody to come back."""
+    code = HTTPStatus.SERVICE_UNAVAILABLE
+    text = f"{code.phrase}: all of the devserver's threads are at work; try again in a few seconds"
+    content_type, body = error_answer(code, environment.get("HTTP_ACCEPT", ""), "Overloaded", text)
+    length = str(len(body))
+    headers = {"Content-Type": content_type, "Content-Length": length, "Retry-After": str(RETRY_AFTER)}
+    start_response(f"{int(code)} {code.phrase}", [*headers.items(), ("Connection", "close")])
+    return [] if environment["REQUEST_METHOD"] == "HEAD" else [body]
 
 
 @contextmanager

@@ -22,6 +22,7 @@ _THREADS_AT_LEAST = 10
 # For whatever does not wait: files that are being read, among them by slow clients, and questions that are answered
 # at once. They never compete with those who wait.
 _THREADS_OF_OTHERS = 1024
+_RESERVE = 16  # threads more, that tell who asks for anything but how the server is doing to come back
 _IDLE_CONNECTIONS = 4096  # that are kept for their clients' next request
 _OTHER_FILES = 256  # that are open besides: logs, pipes, libraries, files that are being staged
 _SILENCE = 10.0  # seconds that a client may take between two pieces of its request
@@ -40,7 +41,8 @@ class WebServer(CPWSGIServer):  # type: ignore[misc]
         self.ConnectionClass.RequestHandlerClass = BoundedRequest  # in place of CherryPy's own
         self.max_request_body_size = LARGEST_BODY
         self.server_name = "devserver"
-        self.requests = ElasticThreadPool(self, _THREADS_AT_LEAST, waiting + _THREADS_OF_OTHERS)
+        most = waiting + _THREADS_OF_OTHERS + _RESERVE
+        self.requests = ElasticThreadPool(self, _THREADS_AT_LEAST, most, _RESERVE)
 
 
 def configure(host: str, port: int, waiting: int, tls: Certificate | None = None) -> None:
@@ -95,9 +97,9 @@ def busy_connections() -> list[socket.socket]:
 
 
 def is_crowded() -> bool:
-    """Whether all threads are at work, and no more may be started."""
+    """Whether all threads are at work but for the reserve."""
     pool: ElasticThreadPool = cherrypy.server.httpserver.requests
-    return pool.size >= pool.max and not pool.idle
+    return pool.is_crowded
 
 
 def clients_being_served() -> int:

@@ -16,9 +16,10 @@ _END: Any = threadpool._SHUTDOWNREQUEST  # type: ignore[attr-defined]  # what te
 
 
 class _Chair:
-    """Where one idle thread sits, until a connection is put into its hands."""
+    """Where the calling thread sits while it is idle, until a connection is put into its hands."""
 
     def __init__(self) -> None:
+        self.thread = threading.current_thread()
         self.connection: Any = None
         self.is_called = threading.Semaphore(0)
 
@@ -29,15 +30,19 @@ class ElasticThreadPool:
     The thread that became idle last gets the next connection, so that the ones that are not needed stay idle, and end.
     """
 
-    def __init__(self, server: Any, min: int, max: int) -> None:  # noqa: A002 - cheroot's names
-        """``min`` threads are always there, and never more than ``max``."""
+    def __init__(self, server: Any, min: int, max: int, reserve: int = 0) -> None:  # noqa: A002 - cheroot's names
+        """``min`` threads are always there, and never more than ``max``, the last ``reserve`` of which are for what
+        must be answered always.
+        """
         self.server = server
         self.min = min
         self.max = max
+        self._reserve = reserve
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._waiting: deque[Any] = deque()
         self._idle: dict[_Chair, None] = {}  # in the order in which they became so
+        self._at_work: set[threading.Thread] = set()  # those that were only just started are not
         self._is_stopping = False
 
     @property
@@ -49,6 +54,11 @@ class ElasticThreadPool:
     def size(self) -> int:
         """How many threads there are."""
         return len(self._threads)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether more threads are at work than there are without the reserve."""
+        return len(self._at_work) > self.max - self._reserve
 
     @property
     def qsize(self) -> int:
@@ -72,6 +82,7 @@ class ElasticThreadPool:
             if self._idle:
                 chair, _ = self._idle.popitem()
                 chair.connection = connection
+                self._at_work.add(chair.thread)
                 chair.is_called.release()
                 return
             self._waiting.append(connection)
@@ -83,9 +94,11 @@ class ElasticThreadPool:
         """The next connection for the calling thread, or the word that it shall end."""
         chair = _Chair()
         with self._lock:
+            self._at_work.discard(chair.thread)
             if self._is_stopping:
                 return _END
             if self._waiting:
+                self._at_work.add(chair.thread)
                 return self._waiting.popleft()
             self._idle[chair] = None
         while not chair.is_called.acquire(timeout=_IDLE_SECONDS):
