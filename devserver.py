@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from downloader import Downloader
     from staging.board import StatusBoard
     from staging.executors.base import Executor
+    from staging.room import Room
+    from staging.usage import LastUse
     from web.files.application import StaticFiles
 
 _FAILED = 1
@@ -53,7 +55,8 @@ def serve(options: dict[str, Any]) -> None:
     bus = cherrypy.engine
     configure_logs(options["logfile"], options["log_dir"], options["production"])
     server.configure(options["host"], options["port"], options["max_threads"])
-    _web(options, static_dir, _staging(options, static_dir, catalogue), bus)
+    files = _files(static_dir)
+    _web(options, static_dir, _staging(options, static_dir, catalogue, files), files, bus)
     end_was_asked_for = _end_on_signals(bus)
     cherrypy.log(f"devserver {_version()}, staging to and serving {static_dir}", "DEVSERVER")
     bus.start()
@@ -82,18 +85,38 @@ class _Staging(NamedTuple):
     catalogue: Catalogue
     board: StatusBoard
     executor: Executor
+    room: Room
     downloader: Downloader
 
 
-def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue) -> _Staging:
+class _Files(NamedTuple):
+    """What serves the files of builds, and knows when they were used."""
+
+    application: StaticFiles
+    last_use: LastUse
+
+
+def _files(static_dir: Path) -> _Files:
+    """Set up what serves files."""
+    from staging.usage import LastUse
+    from web.files.application import StaticFiles
+    from web.logs import log_file_request
+
+    last_use = LastUse(static_dir)
+    return _Files(StaticFiles(static_dir, log_file_request, last_use.note), last_use)
+
+
+def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue, files: _Files) -> _Staging:
     """Set up everything that stages builds."""
     from artifacts.job import StagingOptions
     from downloader import Downloader
     from staging.board import StatusBoard
+    from staging.eviction import Limits
     from staging.executors.process import ProcessExecutor
+    from staging.inventory import Stocktaker
     from staging.retry import Patience
+    from staging.room import Room, described
     from staging.tree import UnpackLimits
-    from staging.usage import LastUse
     from web.event_log import log_event, log_note
 
     board = StatusBoard()
@@ -109,46 +132,49 @@ def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue) ->
         run_packager=options["run_packager"],
         artifacts_at_once=options["max_artifacts"],
     )
-    last_use = LastUse(static_dir)
-    downloader = Downloader(catalogue, staging_options, executor, board, last_use, options["max_downloads"])
-    return _Staging(catalogue, board, executor, downloader)
+    readers = _readers(options, files.application)
+    limits = Limits(options["max_bytes"], options["min_free"], options["max_age"])
+    room = Room(static_dir, limits, files.last_use, Stocktaker(static_dir, files.last_use, readers, board))
+    room.subscribe(lambda build, reason, size: board.removed(build, described(reason, size)))
+    downloads_at_once = options["max_downloads"]
+    downloader = Downloader(catalogue, staging_options, executor, board, files.last_use, room, downloads_at_once)
+    return _Staging(catalogue, board, executor, room, downloader)
 
 
-def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any) -> None:
+def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, files: _Files, bus: Any) -> None:
     """Set up everything that answers requests, and what starts and stops with the server."""
     from cherrypy.process.plugins import PIDFile
 
-    from staging.usage import LastUse
+    from staging.holds import BuildHolds
     from web import application
     from web.api.application import Api
     from web.api.events import EventStreams
     from web.api.operations import Handlers
-    from web.files.application import StaticFiles
     from web.front.use_log import UseLog
     from web.health import HealthSampler
     from web.http import server
     from web.http.clients import WaitingRoom
-    from web.logs import log_file_request
-    from web.plugins import BEFORE_THE_SERVER, ConnectionsPlugin, DownloadsPlugin, PortFile
+    from web.plugins import BEFORE_THE_SERVER, ConnectionsPlugin, DownloadsPlugin, EvictorPlugin, PortFile
     from web.site.pages import Pages
 
     downloader = staging.downloader
-    files = StaticFiles(static_dir, log_file_request, LastUse(static_dir).note)
+    holds = BuildHolds(static_dir, downloader.build)
     health = HealthSampler(bus, static_dir, lambda: downloader.active_count, server.clients_being_served)
     waiting_room = WaitingRoom(options["max_threads"])
-    pages = Pages(downloader, staging.catalogue, _readers(options, files), str(static_dir))
+    pages = Pages(downloader, holds, staging.catalogue, _readers(options, files.application), str(static_dir))
     root = application.Root(downloader, health, waiting_room, static_dir, pages)
     streams = EventStreams(downloader.build, downloader.is_under_way, downloader.builds_under_way)
     staging.board.subscribe(streams.listen)
     staging.board.subscribe_to_removals(streams.listen_to_removals)
     bus.subscribe("stop", streams.close, priority=BEFORE_THE_SERVER)
-    api = Api(Handlers(downloader, staging.catalogue, health, _version()), streams, waiting_room, _version())
-    application.mount(root, api, files, is_proxied=bool(options["front"]))
+    api = Api(Handlers(downloader, holds, staging.catalogue, health, _version()), streams, waiting_room, _version())
+    application.mount(root, api, files.application, is_proxied=bool(options["front"]))
     health.subscribe()
     DownloadsPlugin(bus, downloader, staging.executor).subscribe()
+    EvictorPlugin(bus, staging.room).subscribe()
     ConnectionsPlugin(bus, server.busy_connections).subscribe()
     if options["front"]:
-        UseLog(bus, options["front_log"], files.note_use).subscribe()
+        UseLog(bus, options["front_log"], files.application.note_use).subscribe()
     if options["portfile"]:
         PortFile(bus, options["portfile"], server.bound_port).subscribe()
     if options["pidfile"]:

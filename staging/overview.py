@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from time import time
 from typing import NamedTuple
 
 from staging.errors import DevServerError
+from staging.holds import Holds, holds_of
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
 from staging.status import BuildStatus, Event, State, derived_state
@@ -54,6 +55,7 @@ class BuildView:
         artifacts: in the order of their names.
         began_at: when the oldest of its downloads that are under way began, in seconds since the epoch; 0 for none.
         last_used: the same of its last use; None where it is not known.
+        holds: for whom it is kept.
 
     """
 
@@ -62,6 +64,7 @@ class BuildView:
     artifacts: Sequence[ArtifactView]
     began_at: float = 0.0
     last_used: float | None = None
+    holds: Holds = field(default_factory=Holds)
 
     @property
     def state(self) -> State:
@@ -120,6 +123,7 @@ def overview(places: BuildPlaces, downloads: Sequence[BuildStatus], last_used: f
         artifacts=[artifacts[name] for name in sorted(artifacts)],
         began_at=min(under_way, default=0.0),
         last_used=last_used,
+        holds=holds_of(places),
     )
 
 

@@ -13,8 +13,10 @@ import cherrypy
 
 from staging.errors import (
     BuildBusy,
+    BuildHeld,
     CallerGone,
     DevServerError,
+    NoRoom,
     NotUnderWay,
     OtherSite,
     RequestError,
@@ -27,7 +29,9 @@ from web.http.clients import TooManyWaiting
 _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     RequestError: HTTPStatus.BAD_REQUEST,
     WaitTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
+    NoRoom: HTTPStatus.INSUFFICIENT_STORAGE,
     BuildBusy: HTTPStatus.CONFLICT,
+    BuildHeld: HTTPStatus.CONFLICT,
     NotUnderWay: HTTPStatus.CONFLICT,
     OtherSite: HTTPStatus.FORBIDDEN,
     CallerGone: HTTPStatus.REQUEST_TIMEOUT,  # which nobody reads

@@ -14,9 +14,12 @@ import cherrypy
 from staging.errors import (
     BuildBusy,
     BuildConflict,
+    BuildHeld,
     Cancelled,
     DevServerError,
     InvalidParameter,
+    NoRoom,
+    NoSuchLease,
     NotStaged,
     NotUnderWay,
     OtherSite,
@@ -36,9 +39,12 @@ from web.parameters import build_path_of
 _LARGEST_BODY = 1024 * 1024  # bytes
 _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     NotStaged: HTTPStatus.NOT_FOUND,
+    NoSuchLease: HTTPStatus.NOT_FOUND,
+    NoRoom: HTTPStatus.INSUFFICIENT_STORAGE,
     UnknownArtifact: HTTPStatus.BAD_REQUEST,
     RequestError: HTTPStatus.BAD_REQUEST,
     BuildBusy: HTTPStatus.CONFLICT,
+    BuildHeld: HTTPStatus.CONFLICT,
     NotUnderWay: HTTPStatus.CONFLICT,
     BuildConflict: HTTPStatus.CONFLICT,
     OtherSite: HTTPStatus.FORBIDDEN,

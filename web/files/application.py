@@ -59,7 +59,7 @@ class StaticFiles:
         self._directory = str(directory.resolve())
         self._log = log
         self._on_use = on_use
-        self.readers = Readers()
+        self.readers = Readers(directory.resolve())
 
     def note_use(self, url_path: str) -> None:
         """Take note that somebody else served the file at ``url_path``."""

@@ -13,6 +13,7 @@ import psutil
 from artifacts.catalogue import Catalogue
 from downloader import Downloader, Wish
 from staging.errors import InvalidParameter, RequestError
+from staging.holds import BuildHolds
 from staging.overview import ArtifactView, BuildView
 from web import rendering
 from web.site import forms
@@ -26,9 +27,12 @@ Readers = Callable[[str], int | None]
 class Pages:
     """The pages about builds."""
 
-    def __init__(self, downloader: Downloader, catalogue: Catalogue, readers: Readers, static_dir: str) -> None:
+    def __init__(
+        self, downloader: Downloader, holds: BuildHolds, catalogue: Catalogue, readers: Readers, static_dir: str
+    ) -> None:
         """``readers`` tells how many clients are reading files of the build at a path; None where that is not known."""
         self._downloader = downloader
+        self._holds = holds
         self._catalogue = catalogue
         self._readers = readers
         self._static_dir = static_dir
@@ -105,6 +109,7 @@ class Pages:
         """
         downloader = self._downloader
         actions = {"cancel": downloader.cancel, "retry": downloader.retry, "remove": downloader.remove}
+        actions |= {"pin": self._holds.pin, "unpin": self._holds.unpin}
         if action not in actions:
             raise InvalidParameter("action", f"{action!r} is none of {', '.join(actions)}")
         if forms.is_ours(token):  # else it is asked for once more: the form was another's, or its cookie is gone
