@@ -8,7 +8,7 @@ BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils
 SCREENSHOT_PACKAGES := chromium fonts-dejavu-core lbzip2
 GSUTIL := .venv-gsutil
 
-.PHONY: help demo test fuzz bench paint screenshots check format clean
+.PHONY: help demo test fuzz bench paint evictionbench screenshots check format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -51,6 +51,9 @@ screenshots: $(VENV)/ready ## take pictures of every page, for the documents; SC
 paint: $(VENV)/ready ## measure how soon a browser shows the front page with a thousand builds
 	./debian-packages $(SCREENSHOT_PACKAGES)
 	$(BIN)/python -m bench.first_paint $(PAINT_ARGS)
+
+evictionbench: $(VENV)/ready ## measure how long it takes to decide which of ten thousand builds go
+	$(BIN)/python -m bench.eviction
 
 check: $(VENV)/ready ## lint, types, format
 	$(BIN)/ruff check .
