@@ -12,7 +12,7 @@ from commands.printing import columns, print_json, say
 from staging.errors import ConfigurationError
 from staging.eviction import Decision, Limits, Record, Victim
 from staging.inventory import Stocktaker, nobody, unknown
-from staging.room import Room
+from staging.room import Collected, Room
 from staging.units import in_utc
 from staging.usage import LastUse
 
@@ -35,17 +35,21 @@ def collect(options: Mapping[str, Any], dry_run: bool, as_json: bool) -> None:
     # Whoever reads through a devserver is known by a lock; who reads through nginx is not.
     readers = unknown if options["front"] else nobody
     room = Room(static_dir, limits, last_use, Stocktaker(static_dir, last_use, readers, None))
-    if dry_run:
-        decision = room.decision()
-        gone: Sequence[Victim] = decision.goes
-    else:
-        gone, decision = room.collect()
+    try:
+        gone, decision = _foreseen(room) if dry_run else room.collect()
+    except OSError as error:
+        raise CommandFailed(f"{options['static_dir']} cannot be worked on: {error.strerror}") from error
     if as_json:
         print_json(_as_json(gone, decision, dry_run))
     else:
         _show(gone, decision, limits, dry_run)
     if decision.missing:
         raise CommandFailed(f"{decimal(decision.missing)} more are used than may be, and all that could go is held")
+
+
+def _foreseen(room: Room) -> Collected:
+    decision = room.decision()
+    return Collected(decision.goes, decision)
 
 
 def _show(gone: Sequence[Victim], decision: Decision, limits: Limits, dry_run: bool) -> None:

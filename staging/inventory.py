@@ -99,9 +99,9 @@ class Stocktaker:
     def _holds(self, places: BuildPlaces, facts: _Facts, marks: _Marks, last_used: float) -> Iterator[str]:
         if facts.is_own_source:
             yield "staged from where it lies"
-        if places.holds.name in marks.holds:
+        if marks.holds and places.holds.name in marks.holds:
             yield from holds_of(places).described()
-        if self.is_under_way(places.build_path) or (places.lock.name in marks.locks and is_locked(places.lock)):
+        if self.is_under_way(places.build_path) or (places.key in marks.locks and is_locked(places.lock)):
             yield BEING_STAGED
         readers = self._readers(places.build_path)
         if readers:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -66,55 +67,57 @@ class BuildPlaces:
     @property
     def records(self) -> Path:
         """The directory of the manifest and the lists of files."""
-        return self.published / RESERVED_NAME
+        return self.static_dir.joinpath(self.build_path, RESERVED_NAME)
 
     @property
     def manifest(self) -> Path:
         """The manifest."""
-        return self.records / "manifest.json"
+        return self.static_dir.joinpath(self.build_path, RESERVED_NAME, "manifest.json")
 
     @property
     def last_use(self) -> Path:
         """The empty file whose time of change is when the build was last used."""
-        return self.records / "last-use"
+        return self.static_dir.joinpath(self.build_path, RESERVED_NAME, "last-use")
 
     @property
     def staging(self) -> Path:
         """The directory that holds the build's staging areas."""
-        return self.static_dir / RESERVED_NAME / "staging" / self._key
+        return self.static_dir / RESERVED_NAME / "staging" / self.key
 
     @property
     def lock(self) -> Path:
         """The lock file of the build's download."""
-        return self.static_dir / RESERVED_NAME / "locks" / self._key
+        return self.static_dir / RESERVED_NAME / "locks" / self.key
 
     @property
     def publishing_lock(self) -> Path:
         """The lock file of those who change what is published."""
-        return self.lock.with_name(f"{self._key}{_PUBLISHING}")
+        return self.lock.with_name(f"{self.key}{_PUBLISHING}")
 
     @property
     def holds(self) -> Path:
         """The record of the build's pin and its leases. Not in the build's directory: a lease may come before that, and
         outlives that it is staged anew.
         """
-        return holds_directory(self.static_dir) / f"{self._key}.json"
+        return holds_directory(self.static_dir) / f"{self.key}.json"
 
     @property
     def holds_lock(self) -> Path:
         """The lock file of those who change that, or rely on it."""
-        return self.lock.with_name(f"{self._key}{_HOLDS}")
+        return self.lock.with_name(f"{self.key}{_HOLDS}")
 
     @property
     def promises(self) -> Path:
         """The directory of what is promised to those who stage the build."""
-        return promises_directory(self.static_dir) / self._key
+        return promises_directory(self.static_dir) / self.key
 
     @property
-    def _key(self) -> str:
+    def key(self) -> str:
+        """The build path as a file name: what the build's own places are called by."""
         return as_file_name(self.build_path) if self.build_path else _BUCKET_KEY
 
 
+@lru_cache(maxsize=16_384)
 def as_file_name(text: str) -> str:
     """Any text as one file name; a long one is cut, and told apart by its digest."""
     name = quote(text, safe="")

@@ -101,10 +101,18 @@ def test_what_is_held_stays_and_a_refusal_says_why(
         assert f"{path_of(held_back)} (97.7 KiB: being staged)" in cause
         assert not (server.static_dir / path_of(refused)).exists()
         assert requests.get(api(server, refused), timeout=10).json()["artifacts"][0]["cause"]["kind"] == "NoRoom"
+        assert held_for_others(server)[path_of("large")] == ["being read"]
+        assert held_for_others(server)[path_of(held_back)] == ["being staged"]
         assert rest_of(reader) == large
     check_success(staging.result(10))
     eventually(lambda: stage(server, refused).status_code == 200)
     assert here(server) == sorted([pinned, leased, held_back, refused])
+
+
+def held_for_others(server: DevServer) -> dict[str, list[str]]:
+    """What another process knows of the builds' holds."""
+    told = in_a_pipe("--static-dir", str(server.static_dir), "--max-bytes", "1", "gc", "--dry-run", "--json")
+    return {one["build"]: one["holds"] for one in json.loads(told.stdout)["stays"]}
 
 
 class slow_reader:  # noqa: N801 - it is used like a function
