@@ -45,7 +45,8 @@ class LastUse:
             on_disk = self._places(build_path).last_use.stat().st_mtime
         except OSError:
             return None  # what is in memory is of a build that was removed
-        return max(on_disk, self._used.get(build_path, 0.0))
+        used = self._used.get(build_path, 0.0)
+        return on_disk if used == self._written.get(build_path) else max(on_disk, used)
 
     def flush(self) -> None:
         """Write what is known in memory alone."""
