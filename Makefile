@@ -9,7 +9,7 @@ SCREENSHOT_PACKAGES := chromium fonts-dejavu-core lbzip2
 GSUTIL := .venv-gsutil
 PROMTOOL := $(BIN)/promtool
 
-.PHONY: help demo test fuzz chaos soak bench paint screenshots dashboard check format clean
+.PHONY: help demo test fuzz chaos soak bench paint evictionbench screenshots dashboard check format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -66,6 +66,9 @@ paint: $(VENV)/ready ## measure how soon a browser shows the front page with a t
 
 dashboard: $(VENV)/ready ## write docs/grafana-dashboard.json, after a change of dashboard/
 	$(BIN)/python -m dashboard
+
+evictionbench: $(VENV)/ready ## measure how long it takes to decide which of ten thousand builds go
+	$(BIN)/python -m bench.eviction
 
 check: $(VENV)/ready ## lint, types, format
 	$(BIN)/ruff check .

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from staging.board import StatusBoard
     from staging.executors.base import Executor
     from staging.executors.confinement import Confinement
+    from staging.room import Room
+    from staging.usage import LastUse
     from web.access.tokens import TokenFile
     from web.answers import Observer, Read, Served
     from web.files.application import StaticFiles
@@ -69,7 +71,8 @@ def serve(options: dict[str, Any]) -> None:
     configure_logs(options["logfile"], options["log_dir"], options["production"], options["log_format"])
     server.configure(options["host"], options["port"], options["max_threads"], _certificate(options))
     metrics = Metrics()
-    _web(options, static_dir, _staging(options, static_dir, catalogue, metrics), metrics, bus)
+    files = _files(options, static_dir, metrics, bus)
+    _web(options, static_dir, _staging(options, static_dir, catalogue, metrics, files), metrics, files, bus)
     end_was_asked_for = _end_on_signals(bus)
     cherrypy.log(f"devserver {_version()}, staging to and serving {static_dir}", "DEVSERVER")
     bus.start()
@@ -98,19 +101,42 @@ class _Staging(NamedTuple):
     catalogue: Catalogue
     board: StatusBoard
     executor: Executor
+    room: Room
     downloader: Downloader
 
 
-def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue, metrics: Metrics) -> _Staging:
+class _Files(NamedTuple):
+    """What serves the files of builds, and knows when they were used."""
+
+    application: StaticFiles
+    last_use: LastUse
+    ledger: LedgerWriter | None
+
+
+def _files(options: dict[str, Any], static_dir: Path, metrics: Metrics, bus: Any) -> _Files:
+    """Set up what serves files."""
+    from staging.usage import LastUse
+    from web.files.application import StaticFiles
+
+    last_use = LastUse(static_dir)
+    ledger = _ledger(options, metrics, bus)
+    return _Files(StaticFiles(static_dir, _observers(options, metrics, ledger), last_use.note), last_use, ledger)
+
+
+def _staging(
+    options: dict[str, Any], static_dir: Path, catalogue: Catalogue, metrics: Metrics, files: _Files
+) -> _Staging:
     """Set up everything that stages builds."""
     from artifacts.job import StagingOptions
     from downloader import Downloader
     from staging.admission import Admission
     from staging.board import StatusBoard
+    from staging.eviction import Limits
     from staging.executors.process import ProcessExecutor
+    from staging.inventory import Stocktaker
     from staging.retry import Patience
+    from staging.room import Room, described
     from staging.tree import UnpackLimits
-    from staging.usage import LastUse
     from web.event_log import log_event, log_note
 
     board = StatusBoard()
@@ -130,11 +156,15 @@ def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue, me
         artifacts_at_once=options["max_artifacts"],
         log_format=options["log_format"],
     )
-    last_use = LastUse(static_dir)
+    readers = _readers(options, files.application)
+    limits = Limits(options["max_bytes"], options["min_free"], options["max_age"])
+    room = Room(static_dir, limits, files.last_use, Stocktaker(static_dir, files.last_use, readers, board))
+    room.subscribe(lambda build, reason, size: board.removed(build, described(reason, size)))
+    room.subscribe(metrics.keeping.count_eviction)
     admission = Admission(options["max_downloads"], options["max_queue"], options["max_downloads_per_client"])
     allowed = _allowed_archives(options["allow_archive"])
-    downloader = Downloader(catalogue, staging_options, executor, board, last_use, admission, allowed)
-    return _Staging(catalogue, board, executor, downloader)
+    downloader = Downloader(catalogue, staging_options, executor, board, files.last_use, room, admission, allowed)
+    return _Staging(catalogue, board, executor, room, downloader)
 
 
 def _confinement(options: dict[str, Any], static_dir: Path) -> Confinement:
@@ -160,32 +190,32 @@ def _allowed_archives(prefixes: Sequence[str]) -> AllowedArchives:
         raise ConfigurationError("--allow-archive", str(error)) from error
 
 
-def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, metrics: Metrics, bus: Any) -> None:
+def _web(
+    options: dict[str, Any], static_dir: Path, staging: _Staging, metrics: Metrics, files: _Files, bus: Any
+) -> None:
     """Set up everything that answers requests, and what starts and stops with the server."""
     from cherrypy.process.plugins import PIDFile
 
-    from staging.usage import LastUse
+    from staging.holds import BuildHolds
     from web import application
     from web.api.application import Api
     from web.api.events import EventStreams
     from web.api.operations import Handlers
-    from web.files.application import StaticFiles
     from web.front.use_log import UseLog
     from web.health import HealthSampler
     from web.http import server
     from web.http.clients import WaitingRoom
     from web.metrics.page import MetricsPage
-    from web.plugins import BEFORE_THE_SERVER, ConnectionsPlugin, DownloadsPlugin, PortFile
+    from web.plugins import BEFORE_THE_SERVER, ConnectionsPlugin, DownloadsPlugin, EvictorPlugin, PortFile
     from web.site.pages import Pages
 
     downloader = staging.downloader
-    ledger = _ledger(options, metrics, bus)
-    files = StaticFiles(static_dir, _observers(options, metrics, ledger), LastUse(static_dir).note)
+    holds = BuildHolds(static_dir, downloader.build)
     waiting_room = WaitingRoom(options["max_threads"])
     health = HealthSampler(
         bus, static_dir, lambda: downloader.active_count, server.clients_being_served, _load(downloader, waiting_room)
     )
-    pages = Pages(downloader, staging.catalogue, _readers(options, files), str(static_dir))
+    pages = Pages(downloader, holds, staging.catalogue, _readers(options, files.application), str(static_dir))
     tokens = _tokens(options)
     metrics_page = MetricsPage(metrics.registry, _sources(static_dir, staging, waiting_room))
     root = application.Root(downloader, health, waiting_room, static_dir, pages, metrics_page, tokens)
@@ -193,15 +223,18 @@ def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, metrics: 
     staging.board.subscribe(streams.listen)
     staging.board.subscribe_to_removals(streams.listen_to_removals)
     bus.subscribe("stop", streams.close, priority=BEFORE_THE_SERVER)
-    api = Api(Handlers(downloader, staging.catalogue, health, _version()), streams, waiting_room, _version())
-    application.mount(root, api, files, metrics.serving.count_request, is_proxied=bool(options["front"]))
+    api = Api(Handlers(downloader, holds, staging.catalogue, health, _version()), streams, waiting_room, _version())
+    application.mount(root, api, files.application, metrics.serving.count_request, is_proxied=bool(options["front"]))
     if tokens is not None:
         _put_a_gate_in_front(options, tokens, metrics)
     health.subscribe()
     DownloadsPlugin(bus, downloader, staging.executor).subscribe()
+    EvictorPlugin(bus, staging.room).subscribe()
     ConnectionsPlugin(bus, server.busy_connections).subscribe()
     if options["front"]:
-        UseLog(bus, options["front_log"], files.note_use, _front_listener(metrics, ledger)).subscribe()
+        UseLog(
+            bus, options["front_log"], files.application.note_use, _front_listener(metrics, files.ledger)
+        ).subscribe()
     if options["portfile"]:
         PortFile(bus, options["portfile"], server.bound_port).subscribe()
     if options["pidfile"]:

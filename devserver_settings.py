@@ -11,6 +11,7 @@ import click
 
 from staging.log_lines import LINE_FORMATS, TEXT
 from staging.tree import UnpackLimits
+from staging.units import DURATIONS, SIZES, parsed_duration, parsed_size
 
 _BESIDE_US = Path(__file__).resolve().parent / "static"
 
@@ -71,6 +72,27 @@ class Setting:
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 _EXISTING_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class _Written(click.ParamType[Any]):
+    """A number that people write with a unit."""
+
+    def __init__(self, name: str, parsed: Callable[[str], float | None], right: str) -> None:
+        """``parsed`` reads it, and ``right`` says what it can."""
+        self.name = name
+        self._parsed = parsed
+        self._right = right
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click's own."""
+        number = self._parsed(value) if isinstance(value, str) else value
+        if not number:
+            self.fail(f"{value!r} is not what it should be: {self._right}", param, ctx)
+        return number
+
+
+_SIZE = _Written("size", parsed_size, SIZES)
+_DURATION = _Written("time", parsed_duration, DURATIONS)
 _COUNT = click.IntRange(min=1)
 _SECONDS = click.FloatRange(min=0, min_open=True, max=1e6)
 
@@ -135,6 +157,14 @@ SETTINGS = (
         "Clients that may wait at once, in /download, /wait_for_status, /stage and event streams; more of them are "
         "told to come back (503).",
     ),
+    Setting(
+        "max-bytes",
+        _SIZE,
+        None,
+        "Bytes that all builds may have, such as 500G; those that were not used for longest go, before new ones come.",
+    ),
+    Setting("min-free", _SIZE, None, "Bytes of the disk that stay free, such as 50G; builds go in the same way."),
+    Setting("max-age", _DURATION, None, "Time without use after which a build goes, such as 14d."),
     Setting("front", click.Choice(["nginx"]), None, "What stands in front of this server, and passes requests on."),
     Setting(
         "front-log", _FILE, Path("nginx/use.log"), "Log of the files that nginx served; `devserver nginx-config` says."

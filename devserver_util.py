@@ -27,6 +27,7 @@ from staging.errors import (
 from staging.layout import RESERVED_NAME, BuildPlaces, places_in_use
 from staging.locks import FileLock
 from staging.manifest import Manifest
+from staging.promises import forget_promises
 from staging.publishing import make_build_directory, publish_empty_file, published_files, recover, update_manifest
 from staging.retry import retrying
 from staging.versions import milestone_of, version_key
@@ -45,6 +46,7 @@ def acquire_lock(places: BuildPlaces, cancelled: Flag, while_waiting: Callable[[
     """
     lock = FileLock.acquire(places.lock, cancelled, while_waiting)
     try:
+        forget_promises(places)
         recover(places)
     except BaseException:
         lock.release()

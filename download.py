@@ -10,6 +10,7 @@ from threading import Event as Flag
 
 from artifacts.catalogue import CatalogueEntry
 from artifacts.job import GatheredArtifact, StageRequest, StagingOptions, run_stage_request, stage_artifacts
+from artifacts.sizes import coming
 from devserver_util import Gathered, gather_artifact_downloads, prepare_build_directory, staged_manifest
 from staging import request_ids
 from staging.archives import ArchiveUrl, open_archive
@@ -17,12 +18,15 @@ from staging.board import StatusBoard
 from staging.build_locks import BuildLocks
 from staging.errors import STOPPING, Cancelled, DevServerError, WorkerDied, as_devserver_error
 from staging.executors.base import Executor
+from staging.holds import not_held
 from staging.layout import BuildPlaces, synchronous_lock
 from staging.locks import FileLock
 from staging.manifest import ArtifactRecord
 from staging.priority import synchronous_work
+from staging.promises import Promise
 from staging.publishing import recover_artifacts, remove_build, update_manifest
 from staging.retry import retrying
+from staging.room import Room
 from staging.slots import Slots
 from staging.status import BuildStatus, Event, State
 from staging.tally import BytesMoved
@@ -38,6 +42,7 @@ class Order:
         clean: whether all that is staged of the build is removed first.
         is_whole: whether it is a whole build, whose background artifacts nobody wants without the synchronous ones.
         client: the address of who asks; empty where nobody does.
+        holder: who wants it; his own leases do not keep it from being cleaned.
 
     """
 
@@ -46,6 +51,7 @@ class Order:
     clean: bool = False
     is_whole: bool = False
     client: str = ""
+    holder: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Means:
         executor: runs background work.
         board: is told of everything.
         locks: of the builds.
+        room: on the disk.
         synchronous, background: places for downloads; apart, so that no harness waits for another build's background.
         moved: how much each build has had of them.
 
@@ -66,6 +73,7 @@ class Means:
     executor: Executor
     board: StatusBoard
     locks: BuildLocks
+    room: Room
     synchronous: Slots
     background: Slots
     moved: BytesMoved
@@ -81,6 +89,7 @@ class Download:
         self._means = means
         self._places = BuildPlaces(means.options.static_dir, order.url.build_path)
         self._cancelled = Flag()
+        self._promise: Promise | None = None
         wanted = {entry.name: entry.synchronous for entry in order.artifacts}
         self.status = BuildStatus(str(order.url), order.url.build_path, wanted, request_ids.current())
         means.board.show(self.status)
@@ -92,13 +101,15 @@ class Download:
             while_waiting = _nothing if self._order.clean else self._tell_what_is_staged
             with self._means.locks.held(self._places, self._cancelled, while_waiting, self._order.clean) as lock:
                 if self._order.clean:
-                    remove_build(self._places)
+                    with not_held(self._places, self._order.holder):
+                        remove_build(self._places)
                     self._means.board.forget_failures(self.url.build_path)
                 self._clear_up()
                 try:
                     self._stage_with(lock)
                 finally:
                     self._clear_up()
+                    self._give_up_room()
         except BaseException as error:
             self.fail(as_devserver_error(error, self.url.build_path or str(self.url)))
 
@@ -156,17 +167,23 @@ class Download:
         if not missing:
             self.status.begin()
             return
-        artifacts = self._gathered(missing)
+        gathered = self._gathered(missing)
+        artifacts = gathered.artifacts
+        if not artifacts:
+            self._prepare(gathered)
         synchronous = [artifact for artifact in artifacts if artifact.entry.synchronous]
         background = [artifact for artifact in artifacts if not artifact.entry.synchronous]
         if synchronous:
-            with self._place(self._means.synchronous), self._urgent():
-                stage_artifacts(self._request(synchronous), self._report_synchronous, self._cancelled)
+            with self._place(self._means.synchronous):
+                self._prepare(gathered)
+                with self._urgent():
+                    stage_artifacts(self._request(synchronous), self._report_synchronous, self._cancelled)
         for artifact in synchronous if self._order.is_whole else ():
             if not self._state_of(artifact.entry.name).is_good:
                 raise self.status.artifacts[artifact.entry.name].cause or Cancelled(STOPPING)
         if background:
             with self._place(self._means.background):
+                self._prepare(gathered)
                 self._stage_in_background(background, lock)
 
     def _place(self, slots: Slots) -> AbstractContextManager[None]:
@@ -183,8 +200,8 @@ class Download:
             if event.state is State.PENDING:
                 self._report(Event(self.url.build_path, name, State.PENDING, note=note))
 
-    def _gathered(self, missing: Sequence[CatalogueEntry]) -> list[GatheredArtifact]:
-        """Ask the archive once, and settle the artifacts that it does not have."""
+    def _gathered(self, missing: Sequence[CatalogueEntry]) -> Gathered:
+        """Ask the archive once, and fail the artifacts that it does not have."""
         archive = open_archive(self.url, self._means.options.patience.stall_timeout)
         gather = partial(gather_artifact_downloads, missing, archive)
         gathered: Gathered = retrying(
@@ -196,16 +213,27 @@ class Download:
             ),
         )
         self._fail_for_missing(gathered.errors)
-        if not gathered.artifacts and not gathered.absent:
-            return []
-        prepare_build_directory(self._places, self.url, any(not entry.is_file for entry in missing))
+        return gathered
+
+    def _prepare(self, gathered: Gathered) -> None:
+        """Make room for what will come and the build's directory, once, when the turn of this download has come; and
+        settle what is absent.
+        """
+        if self._promise is not None or not (gathered.artifacts or gathered.absent):
+            return
+        self._promise = self._means.room.make(self._places, coming(gathered.artifacts), self._cancelled)
+        names = [*(artifact.entry for artifact in gathered.artifacts), *gathered.absent]
+        prepare_build_directory(self._places, self.url, any(not entry.is_file for entry in names))
         if gathered.absent:
             records = {entry.name: ArtifactRecord("absent") for entry in gathered.absent}
             update_manifest(self._places, str(self.url), records)
         for entry in gathered.absent:
             self._tell(entry.name, State.ABSENT)
         self.status.begin()
-        return gathered.artifacts
+
+    def _give_up_room(self) -> None:
+        if self._promise is not None:
+            self._promise.close()
 
     def _stage_in_background(self, artifacts: Sequence[GatheredArtifact], lock: FileLock) -> None:
         request = self._request(artifacts).to_json()
@@ -249,6 +277,8 @@ class Download:
         self._report(*given_up, event)
 
     def _report(self, *events: Event) -> None:
+        if self._promise is not None:
+            self._promise.note(events)
         self._means.board.report(self.status, *events)
 
 

@@ -22,6 +22,7 @@ from staging.errors import (
     STOPPING,
     BuildBusy,
     BuildConflict,
+    BuildHeld,
     CallerGone,
     Cancelled,
     DevServerError,
@@ -35,10 +36,12 @@ from staging.errors import (
     as_devserver_error,
 )
 from staging.executors.base import Executor
+from staging.holds import Term, holds_of, lease_for, not_held
 from staging.layout import BuildPlaces
 from staging.locks import FileLock
 from staging.overview import BuildView, builds_below, overview
 from staging.publishing import remove_build
+from staging.room import Room
 from staging.slots import Slots
 from staging.status import BuildStatus, State
 from staging.tally import BytesMoved
@@ -102,6 +105,7 @@ class Downloader:
         executor: Executor,
         board: StatusBoard,
         last_use: LastUse,
+        room: Room,
         admission: Admission,
         allowed_archives: AllowedArchives = EVERY_ARCHIVE,
     ) -> None:
@@ -118,7 +122,7 @@ class Downloader:
         slots = (Slots(admission.places), Slots(admission.places))
         moved = BytesMoved()
         board.subscribe(moved.listen)
-        self._means = Means(options, executor, board, BuildLocks(acquire_lock, release_lock), *slots, moved)
+        self._means = Means(options, executor, board, BuildLocks(acquire_lock, release_lock), room, *slots, moved)
         self._changed = Condition()
         self._running: set[Download] = set()
         self._stopped = False
@@ -150,14 +154,19 @@ class Downloader:
         return clear_up(self._options.static_dir)
 
     def download(
-        self, archive_url: str, background: bool = False, gone: Future[None] | None = None, client: str = ""
+        self,
+        archive_url: str,
+        background: bool = False,
+        gone: Future[None] | None = None,
+        client: str = "",
+        lease: Term | None = None,
     ) -> None:
         """Stage the build of ``archive_url``, and return once it is staged; with ``background``, as soon as its
         synchronous artifacts are.
 
         Whoever asks for a build that is being staged joins that download; a build that is staged is left as it is;
         after a failure, only what is missing is staged. A caller for whom ``gone`` is done need not be told. What is
-        started counts as started by ``client``.
+        started counts as started by ``client``. A ``lease`` keeps the build from being removed, from this moment on.
 
         Raises:
             RequestError: the URL is wrong; nothing was touched.
@@ -167,6 +176,7 @@ class Downloader:
 
         """
         order = Order(self._to_stage(archive_url), self._catalogue.of_a_download, is_whole=True, client=client)
+        self._use(order.url, lease)
         self._wait(order, self._ordered(order), gone, for_synchronous=background)
 
     def get_status_of_background_downloads(
@@ -182,6 +192,7 @@ class Downloader:
 
         """
         url = self._parsed(archive_url)
+        self._use(url)
         deadline = None if timeout is None else monotonic() + timeout
         for share in self._known(url, _GRACE):
             try:
@@ -198,6 +209,8 @@ class Downloader:
         deletes_source: bool = False,
         gone: Future[None] | None = None,
         client: str = "",
+        lease: Term | None = None,
+        holder: str = "",
     ) -> None:
         """Stage what is wished for of a build, with what comes along with it, and return once it is staged.
 
@@ -209,16 +222,20 @@ class Downloader:
             deletes_source: delete the objects once they are staged; of builds in a directory alone.
             gone: as for a download.
             client: as for a download.
+            lease: the same.
+            holder: who asks: to clean what others hold is refused.
 
         Raises:
-            RequestError, UnknownArtifact, Overloaded: nothing was touched.
+            RequestError, UnknownArtifact, Overloaded, BuildHeld: nothing was touched.
             ArchiveError, StagingError, Cancelled: why it cannot be staged.
             CallerGone: the staging goes on.
 
         """
         url = self._to_stage(archive_url, any_depth=True)
         entries = self._wished(wish)
-        order = Order(url, [*entries, *self._catalogue.brought_by(entries)], clean, client=client)
+        order = Order(url, [*entries, *self._catalogue.brought_by(entries)], clean, client=client, holder=holder)
+        self._check_removable(order)
+        self._use(url, lease, clean)
         shares = self._ordered(order)
 
         def wait() -> None:
@@ -244,7 +261,10 @@ class Downloader:
             raise InvalidArchiveUrl(
                 archive_url, "it should name a build in the bucket, as in gs://bucket/target/version"
             )
-        self._ordered(Order(url, entries, clean, is_whole=not has_wish, client=client))
+        order = Order(url, entries, clean, is_whole=not has_wish, client=client)
+        self._check_removable(order)
+        self._use(url)
+        self._ordered(order)
         return url.build_path
 
     def is_staged(self, archive_url: str, wish: Wish) -> bool:
@@ -257,6 +277,7 @@ class Downloader:
         """
         url = self._parsed(archive_url, any_depth=True)
         entries = self._wished(wish)
+        self._use(url)
         with self._changed:
             downloads = self._downloads(url)
             missing = self._missing(url, entries)
@@ -281,6 +302,7 @@ class Downloader:
         """
         url = self._parsed(archive_url, any_depth=True)
         self._catalogue.named(artifacts)
+        self._use(url)
         places = BuildPlaces(self._options.static_dir, url.build_path)
         staged_manifest(places, url)
         return places, staged_files(places, artifacts or None)
@@ -335,6 +357,7 @@ class Downloader:
         Raises:
             NotStaged: nothing is known of it.
             BuildBusy: it is being staged.
+            BuildHeld: somebody pinned or leased it.
 
         """
         places = BuildPlaces(self._options.static_dir, build_path)
@@ -348,7 +371,8 @@ class Downloader:
         if lock is None:
             raise BuildBusy(build_path)
         try:
-            remove_build(places)
+            with not_held(places):
+                remove_build(places)
         finally:
             lock.release()
         self._board.removed(build_path)
@@ -388,6 +412,36 @@ class Downloader:
             download.stop()
         with self._changed:
             self._changed.wait_for(lambda: not self._running, timeout)
+
+    def note_use(self, build_path: str) -> None:
+        """Take note that somebody used a build, which need not be there."""
+        self._last_use.note(build_path)
+
+    def _use(self, url: ArchiveUrl, lease: Term | None = None, clean: bool = False) -> None:
+        """Take note that a build is used, before anybody looks at it, and keep it for the caller.
+
+        Raises:
+            BuildConflict: what is here is of another archive URL, and is not to be removed.
+
+        """
+        if lease is not None:
+            places = BuildPlaces(self._options.static_dir, url.build_path)
+            if not clean:
+                staged_manifest(places, url)
+            lease_for(places, lease)
+        self._last_use.note(url.build_path)
+
+    def _check_removable(self, order: Order) -> None:
+        """Find out at once whether an order would remove what somebody else holds; the download looks again.
+
+        Raises:
+            BuildHeld
+
+        """
+        places = BuildPlaces(self._options.static_dir, order.url.build_path)
+        reasons = holds_of(places).described(order.holder) if order.clean else []
+        if reasons:
+            raise BuildHeld(places.build_path, reasons)
 
     def _view(self, build_path: str) -> BuildView | None:
         places = BuildPlaces(self._options.static_dir, build_path)

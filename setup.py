@@ -25,6 +25,7 @@ TEST = [
     "pytest>=8",
     "pytest-cov>=5",
     "pytest-xdist>=3.6",
+    "hypothesis>=6.100",
     "pexpect>=4.9",
     "schemathesis>=4",
     "playwright>=1.50",

@@ -31,7 +31,7 @@ _FIGURES = """() => {
 def command_line(builds: int, rounds: int) -> None:
     """Visit the front page, and say when its first content was painted and when all of it was there."""
     with tempfile.TemporaryDirectory() as directory:
-        _write_builds(Path(directory) / "static", builds)
+        write_builds(Path(directory) / "static", builds)
         server = DevServer(Path(directory))
         try:
             figures = _visits(server.url, rounds)
@@ -42,7 +42,8 @@ def command_line(builds: int, rounds: int) -> None:
         click.echo(f"{name}: {median(values):.0f} ({min(values):.0f} to {max(values):.0f})")
 
 
-def _write_builds(static_dir: Path, count: int) -> None:
+def write_builds(static_dir: Path, count: int) -> None:
+    """Write the manifests of so many builds."""
     for number in range(count):
         path = f"board{number % 40}-release/R{17 + number // 50}-{number}.0.0"
         objects = (ArchiveObject(f"object-of-{path}", 1_000_000, "AAAAAA==", "1"),)

@@ -31,6 +31,8 @@ def show_build(server: Server, name: str, as_json: bool) -> None:
         print_json(build)
         return
     say(f"{build['build']}: {_state(build)}, {_amount(build)}, from {build['archive_url']}")
+    for hold in _holds(build):
+        say(f"  {hold}")
     for line in columns([(one["name"], one["state"], _amount(one), _cause(one)) for one in build["artifacts"]]):
         say(f"  {line}")
 
@@ -56,6 +58,21 @@ def remove(server: Server, name: str, confirm: Callable[[str], None]) -> None:
     say(f"{build['build']}: removed")
 
 
+def pin(server: Server, name: str) -> None:
+    """Keep a build until it is unpinned."""
+    client = server.client(_NO_PATIENCE)
+    path = client.pin(find(client, name)["build"])["build"]
+    say(f"{path}: pinned")
+
+
+def unpin(server: Server, name: str) -> None:
+    """Keep it no longer than its leases say."""
+    client = server.client(_NO_PATIENCE)
+    build = client.unpin(find(client, name)["build"])
+    leases = len(build["leases"])
+    say(f"{build['build']}: not pinned{f', but leased by {leases}' if leases else ''}")
+
+
 def _state(build: Build) -> str:
     left = build["seconds_left"]
     return build["state"] if left is None else f"{build['state']} ({left:.0f} s left)"
@@ -68,6 +85,11 @@ def _amount(one: Build | Artifact) -> str:
 
 def _last_use(build: Build) -> str:
     return f"used {build['last_used'][:16]}" if build["last_used"] else ""
+
+
+def _holds(build: Build) -> list[str]:
+    leases = [f"leased until {one['until'][:19]} by {one['holder'] or 'somebody'}" for one in build["leases"]]
+    return ["pinned", *leases] if build["pinned"] else leases
 
 
 def _cause(artifact: Artifact) -> str:

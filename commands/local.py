@@ -1,4 +1,4 @@
-"""The commands that need no devserver: `catalog`, `ledger` and `demo`."""
+"""The commands that need no devserver: `catalog`, `gc`, `ledger`, `token` and `demo`."""
 
 from __future__ import annotations
 
@@ -72,6 +72,26 @@ def ledger(options: dict[str, Any], build: str, client: str, since: float, as_js
     show(options["ledger"], build, client, since, as_json)
 
 
+@click.command("gc")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@json_option("what goes and what stays")
+@click.pass_obj
+def gc(options: dict[str, Any], dry_run: bool, as_json: bool) -> None:
+    """Remove the builds that the disk has no room for.
+
+    This works on the static directory, with the options of the server (--max-bytes, --min-free, --max-age), which stand
+    before this command; also while a server runs there.
+
+    \b
+    devserver --static-dir /srv/builds --max-bytes 500G gc --dry-run
+
+    Exit status: 1 too much is held for the limits, 2 usage.
+    """  # noqa: D301
+    from commands.disk import collect
+
+    collect(options, dry_run, as_json)
+
+
 @click.command("demo", add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def demo(arguments: tuple[str, ...]) -> None:
@@ -104,4 +124,4 @@ def token(name: str, scopes: str) -> None:
     make(name, scopes)
 
 
-LOCAL = (catalog, ledger, demo, token)
+LOCAL = (catalog, gc, ledger, demo, token)

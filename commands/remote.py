@@ -152,6 +152,42 @@ def remove(build: str, yes: bool, server: Server) -> None:
     do(server, build, _nothing if yes else _confirm)
 
 
+@click.command("pin")
+@click.argument("build")
+@asks_a_server
+def pin(build: str, server: Server) -> None:
+    """Keep a build, whatever room is needed.
+
+    BUILD is a build path or an archive URL. It stays until `devserver unpin`.
+
+    \b
+    devserver pin x86-mario-release/R17-1413.0.0-a1-b1346
+
+    Exit status: 1 nothing is known of the build, 2 usage, 3 the server cannot be reached.
+    """  # noqa: D301
+    from commands.listing import pin as do
+
+    do(server, build)
+
+
+@click.command("unpin")
+@click.argument("build")
+@asks_a_server
+def unpin(build: str, server: Server) -> None:
+    """Keep a build no longer than its leases say.
+
+    BUILD is a build path or an archive URL.
+
+    \b
+    devserver unpin x86-mario-release/R17-1413.0.0-a1-b1346
+
+    Exit status: 1 nothing is known of the build, 2 usage, 3 the server cannot be reached.
+    """  # noqa: D301
+    from commands.listing import unpin as do
+
+    do(server, build)
+
+
 def _nothing(_question: str) -> None:
     """Ask nothing."""
 
@@ -169,4 +205,4 @@ def _confirm(question: str) -> None:
         raise CommandFailed("nothing was removed")
 
 
-REMOTE = (stage, status, wait, builds, remove)
+REMOTE = (stage, status, wait, builds, remove, pin, unpin)

@@ -97,10 +97,10 @@ class StatusBoard:
         with self._lock:
             self._keep(build, [one for one in self._builds.get(build, ()) if not one.is_over])
 
-    def removed(self, build: str) -> None:
-        """Tell that the build was removed."""
+    def removed(self, build: str, how: str = "removed") -> None:
+        """Tell that the build was removed, and how."""
         self.forget_failures(build)
-        self.note(build, "removed")
+        self.note(build, how)
         for listener in self._removal_listeners:
             listener(build)
 

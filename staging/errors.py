@@ -18,6 +18,7 @@
     │   ├── ChecksumMismatch
     │   ├── BadTarball
     │   ├── DiskFull
+    │   ├── NoRoom               nothing that may go makes enough room for it
     │   ├── PackagerFailed
     │   ├── WorkerDied
     │   └── InternalFailure
@@ -28,6 +29,8 @@
     ├── NoDownload               nobody asked for this build
     ├── BuildBusy                it is being staged, and cannot be removed
     ├── Overloaded               as many downloads are under way as may; may pass
+    ├── BuildHeld                somebody pinned or leased it, and it cannot be removed
+    ├── NoSuchLease              the build has no such lease, or not any more
     ├── NotUnderWay              it is not being staged, and cannot be cancelled
     ├── OtherSite                the page of another site had a browser ask
     ├── TokenNeeded              no token came along, or none that is known
@@ -232,6 +235,18 @@ class DiskFull(StagingError):
         return f"No space left on the devserver's disk while staging {self.what}"
 
 
+class NoRoom(StagingError):
+    """There is no room for the build at ``build_path``: for this ``reason``, and because of these ``holders``."""
+
+    def __init__(self, build_path: str, reason: str, holders: list[str]) -> None:
+        super().__init__(build_path, reason, holders)
+        self.build_path, self.reason, self.holders = build_path, reason, holders
+
+    def __str__(self) -> str:
+        held = f"; the room is held by {', '.join(self.holders)}" if self.holders else ""
+        return f"there is no room for {self.build_path}: {self.reason}{held}"
+
+
 class PackagerFailed(StagingError):
     """The build's own packager, run on request, did not make the packages of the artifact ``name``."""
 
@@ -318,6 +333,28 @@ class BuildBusy(DevServerError):
 
     def __str__(self) -> str:
         return f"{self.build_path} is being staged; cancel that first, or wait for its end"
+
+
+class BuildHeld(DevServerError):
+    """The build at ``build_path`` is kept for somebody, as ``holds`` say, and cannot be removed before that is over."""
+
+    def __init__(self, build_path: str, holds: list[str]) -> None:
+        super().__init__(build_path, holds)
+        self.build_path, self.holds = build_path, holds
+
+    def __str__(self) -> str:
+        return f"{self.build_path} is {' and '.join(self.holds)}; unpin it, and give leases back or let them end, first"
+
+
+class NoSuchLease(DevServerError):
+    """The build at ``build_path`` has no lease ``lease``: it ended, or was given back, or never was."""
+
+    def __init__(self, build_path: str, lease: str) -> None:
+        super().__init__(build_path, lease)
+        self.build_path, self.lease = build_path, lease
+
+    def __str__(self) -> str:
+        return f"{self.build_path} has no lease {self.lease!r}; it may have ended"
 
 
 class Overloaded(DevServerError):

@@ -8,6 +8,10 @@
     <static>/.devserver/synchronous                  held by all who stage what a harness waits for
     <static>/.devserver/locks/<key>                  who is staging the build
     <static>/.devserver/locks/<key>+publishing       who is changing what is published of it
+    <static>/.devserver/locks/<key>+holds            who is changing its pin and its leases, or relies on them
+    <static>/.devserver/locks/+room                  who is making room
+    <static>/.devserver/holds/<key>.json             the build's pin and its leases
+    <static>/.devserver/on-its-way/<key>/            what is promised to those who stage it, and not there yet
 
 Staging areas lie inside the static directory, so that publishing is a rename within one file system. The name
 ``.devserver`` is reserved everywhere: no build, object or tarball may use it, and nothing below it is served.
@@ -17,18 +21,35 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 RESERVED_NAME = ".devserver"
 _LONGEST_KEY = 200
 _PUBLISHING = "+publishing"  # a key has no plus sign but before its digest
+_HOLDS = "+holds"
 _BUCKET_KEY = "%"  # of the build that is a whole bucket; no other key has a percent sign without two digits
 
 
 def synchronous_lock(static_dir: Path) -> Path:
     """The file whose lock says that somebody stages synchronous artifacts, of whichever build."""
     return static_dir / RESERVED_NAME / "synchronous"
+
+
+def room_lock(static_dir: Path) -> Path:
+    """The lock file of those who make room; the name is no build's."""
+    return static_dir / RESERVED_NAME / "locks" / "+room"
+
+
+def holds_directory(static_dir: Path) -> Path:
+    """The directory of all pins and leases."""
+    return static_dir / RESERVED_NAME / "holds"
+
+
+def promises_directory(static_dir: Path) -> Path:
+    """The directory of what is on its way, with a directory for each build."""
+    return static_dir / RESERVED_NAME / "on-its-way"
 
 
 @dataclass(frozen=True)
@@ -46,38 +67,57 @@ class BuildPlaces:
     @property
     def records(self) -> Path:
         """The directory of the manifest and the lists of files."""
-        return self.published / RESERVED_NAME
+        return self.static_dir.joinpath(self.build_path, RESERVED_NAME)
 
     @property
     def manifest(self) -> Path:
         """The manifest."""
-        return self.records / "manifest.json"
+        return self.static_dir.joinpath(self.build_path, RESERVED_NAME, "manifest.json")
 
     @property
     def last_use(self) -> Path:
         """The empty file whose time of change is when the build was last used."""
-        return self.records / "last-use"
+        return self.static_dir.joinpath(self.build_path, RESERVED_NAME, "last-use")
 
     @property
     def staging(self) -> Path:
         """The directory that holds the build's staging areas."""
-        return self.static_dir / RESERVED_NAME / "staging" / self._key
+        return self.static_dir / RESERVED_NAME / "staging" / self.key
 
     @property
     def lock(self) -> Path:
         """The lock file of the build's download."""
-        return self.static_dir / RESERVED_NAME / "locks" / self._key
+        return self.static_dir / RESERVED_NAME / "locks" / self.key
 
     @property
     def publishing_lock(self) -> Path:
         """The lock file of those who change what is published."""
-        return self.lock.with_name(f"{self._key}{_PUBLISHING}")
+        return self.lock.with_name(f"{self.key}{_PUBLISHING}")
 
     @property
-    def _key(self) -> str:
+    def holds(self) -> Path:
+        """The record of the build's pin and its leases. Not in the build's directory: a lease may come before that, and
+        outlives that it is staged anew.
+        """
+        return holds_directory(self.static_dir) / f"{self.key}.json"
+
+    @property
+    def holds_lock(self) -> Path:
+        """The lock file of those who change that, or rely on it."""
+        return self.lock.with_name(f"{self.key}{_HOLDS}")
+
+    @property
+    def promises(self) -> Path:
+        """The directory of what is promised to those who stage the build."""
+        return promises_directory(self.static_dir) / self.key
+
+    @property
+    def key(self) -> str:
+        """The build path as a file name: what the build's own places are called by."""
         return as_file_name(self.build_path) if self.build_path else _BUCKET_KEY
 
 
+@lru_cache(maxsize=16_384)
 def as_file_name(text: str) -> str:
     """Any text as one file name; a long one is cut, and told apart by its digest."""
     name = quote(text, safe="")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 from collections.abc import Callable
 from multiprocessing import reduction
 from pathlib import Path
@@ -66,6 +67,38 @@ class FileLock:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _received, (reduction.DupFd(self._descriptor), self._path)
+
+
+# struct flock of fcntl(2): the kind of lock; then whence, start, length and holder, all zeros for the whole file.
+_LOCK = "hhqqi4x"
+
+
+def whole_file(kind: int) -> bytes:
+    """What ``fcntl`` takes for a lock of that ``kind`` on a whole file."""
+    return struct.pack(_LOCK, kind, os.SEEK_SET, 0, 0, 0)
+
+
+def is_held(descriptor: int) -> bool:
+    """Whether somebody has an ``fcntl`` lock on the file: asks for the holder without taking it, so that those who ask
+    do not get in each other's way.
+    """
+    answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, whole_file(fcntl.F_WRLCK))
+    return bool(struct.unpack(_LOCK, answer)[0] != fcntl.F_UNLCK)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds a :class:`FileLock` on ``path``; for a moment, nobody else can take one that is free."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _received(descriptor: Any, path: Path) -> FileLock:

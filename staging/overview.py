@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from time import time
 from typing import NamedTuple
 
 from staging.errors import DevServerError
+from staging.holds import Holds, holds_of
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
 from staging.status import BuildStatus, Event, State, derived_state
@@ -56,6 +57,7 @@ class BuildView:
         began_at: when the oldest of its downloads that are under way began, in seconds since the epoch; 0 for none.
         last_used: the same of its last use; None where it is not known.
         asked_at: the same of when the newest of its downloads that are shown began; 0 for none.
+        holds: for whom it is kept.
 
     """
 
@@ -65,6 +67,7 @@ class BuildView:
     began_at: float = 0.0
     last_used: float | None = None
     asked_at: float = 0.0
+    holds: Holds = field(default_factory=Holds)
 
     @property
     def state(self) -> State:
@@ -124,6 +127,7 @@ def overview(places: BuildPlaces, downloads: Sequence[BuildStatus], last_used: f
         began_at=min(under_way, default=0.0),
         last_used=last_used,
         asked_at=max((status.began_at for status in downloads), default=0.0),
+        holds=holds_of(places),
     )
 
 

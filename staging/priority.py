@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event as Flag
 from time import monotonic
 
+from staging.locks import is_held, whole_file
+
 _PAUSE = 0.02  # seconds between two looks
 # Seconds after which a piece is let through all the same: a lab that is never idle still gets its background work done.
 _LONGEST_WAIT = 1.0
-
-
-# struct flock of fcntl(2): the kind of lock; then whence, start, length and holder, all zeros for the whole file.
-_LOCK = "hhqqi4x"
 
 
 @contextmanager
@@ -29,7 +26,7 @@ def synchronous_work(path: Path) -> Iterator[None]:
     """Make the background work of all builds give way, for as long as the context lasts."""
     descriptor = _open(path)
     try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW, _lock(fcntl.F_RDLCK))
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW, whole_file(fcntl.F_RDLCK))
         yield
     finally:
         os.close(descriptor)
@@ -43,25 +40,18 @@ class GiveWay:
         self._cancelled = cancelled
 
     def is_needed(self) -> bool:
-        """Whether somebody stages synchronous artifacts now: asks for the lock's holder without taking it, so that
-        those who ask do not get in each other's way.
-        """
+        """Whether somebody stages synchronous artifacts now."""
         descriptor = _open(self._path)
         try:
-            answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _lock(fcntl.F_WRLCK))
+            return is_held(descriptor)
         finally:
             os.close(descriptor)
-        return bool(struct.unpack(_LOCK, answer)[0] != fcntl.F_UNLCK)
 
     def wait(self) -> None:
         """Return when nobody does, or after a second."""
         deadline = monotonic() + _LONGEST_WAIT
         while self.is_needed() and monotonic() < deadline and not self._cancelled.is_set():
             self._cancelled.wait(_PAUSE)
-
-
-def _lock(kind: int) -> bytes:
-    return struct.pack(_LOCK, kind, os.SEEK_SET, 0, 0, 0)
 
 
 def _open(path: Path) -> int:

@@ -206,9 +206,14 @@ def _remove_empty_directories(folder: Path) -> None:
             Path(path).rmdir()
 
 
+def is_its_own_source(places: BuildPlaces, archive_url: str) -> bool:
+    """Whether the build is staged in the directory that it lies in."""
+    return archive_url == f"file://{places.published}"
+
+
 def _files_of_its_own(places: BuildPlaces, archive_url: str, record: ArtifactRecord) -> set[str]:
     """The build's files that are their own source: of a build that is staged in the directory that it lies in."""
-    if archive_url != f"file://{places.published}":
+    if not is_its_own_source(places, archive_url):
         return set()
     return {path for path, name in record.whole_files.items() if path == name}
 

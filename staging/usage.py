@@ -1,48 +1,134 @@
-"""When a build was last used: kept on disk beside it, so that it is known after a restart."""
+"""When a build was last used: kept on disk beside it, so that it is known after a restart; and who is reading it now.
+
+A file that is being read is held by a shared lock on the build's record of its last use, which every devserver that
+shares the directory sees, and which dies with its holder.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from time import monotonic
+from time import time
 
 from staging.layout import BuildPlaces
+from staging.locks import is_held, whole_file
 
-_EXACT_TO = 60.0  # seconds
+_WRITTEN_EVERY = 1.0  # seconds, of a build that is used all the time; what was used later is known in memory
 _MOST_IN_MIND = 10_000  # builds
 
 
 class LastUse:
-    """The moments at which builds were last used, exact to a minute."""
+    """The moments at which builds were last used."""
 
     def __init__(self, static_dir: Path) -> None:
         self._static_dir = static_dir
         self._lock = Lock()
-        self._noted_at: dict[str, float] = {}
+        self._used: dict[str, float] = {}
+        self._written: dict[str, float] = {}
 
     def note(self, build_path: str) -> None:
         """Take note that the build is used now; a build that is not there has nothing to be noted."""
+        now = time()
         with self._lock:
-            if monotonic() < self._noted_at.get(build_path, -_EXACT_TO) + _EXACT_TO:
-                return
-            if len(self._noted_at) >= _MOST_IN_MIND:
-                self._noted_at.clear()
-            self._noted_at[build_path] = monotonic()
-        with suppress(OSError):
-            descriptor = os.open(self._file(build_path), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                os.utime(descriptor)
-            finally:
-                os.close(descriptor)
+            self._used[build_path] = now
+            is_due = abs(now - self._written.get(build_path, 0.0)) >= _WRITTEN_EVERY
+        if is_due:
+            self._write(build_path, now)
 
     def of(self, build_path: str) -> float | None:
         """When the build was last used, in seconds since the epoch; None where it never was."""
         try:
-            return self._file(build_path).stat().st_mtime
+            on_disk = self._places(build_path).last_use.stat().st_mtime
         except OSError:
-            return None
+            return None  # what is in memory is of a build that was removed
+        used = self._used.get(build_path, 0.0)
+        return on_disk if used == self._written.get(build_path) else max(on_disk, used)
 
-    def _file(self, build_path: str) -> Path:
-        return BuildPlaces(self._static_dir, build_path).last_use
+    def flush(self) -> None:
+        """Write what is known in memory alone."""
+        with self._lock:
+            late = {path: used for path, used in self._used.items() if used != self._written.get(path)}
+        for build_path, used in late.items():
+            self._write(build_path, used)
+        with self._lock:
+            if len(self._used) > _MOST_IN_MIND:
+                self._used.clear()
+                self._written.clear()
+
+    def _write(self, build_path: str, moment: float) -> None:
+        is_written = _touched(self._places(build_path), moment)
+        with self._lock:
+            if is_written:
+                self._written[build_path] = moment
+            else:
+                self._used.pop(build_path, None)
+                self._written.pop(build_path, None)
+
+    def _places(self, build_path: str) -> BuildPlaces:
+        return BuildPlaces(self._static_dir, build_path)
+
+
+def _touched(places: BuildPlaces, moment: float) -> bool:
+    """Whether it could be written down that the build was used at that moment."""
+    try:
+        os.stat(places.manifest)  # noqa: PTH116 - asked for with every file; nothing is made of a build that goes
+        descriptor = os.open(places.last_use, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.utime(descriptor, (moment, moment))
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def hold_as_read(places: BuildPlaces) -> int | None:
+    """Hold the build as one that is being read; the descriptor that does so until it is closed.
+
+    None where that cannot be: somebody is removing it, and who has a file of it open reads that to its end.
+    """
+    try:
+        descriptor = os.open(places.last_use, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, whole_file(fcntl.F_RDLCK))
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def is_being_read(places: BuildPlaces) -> bool:
+    """Whether somebody reads the build, through whichever devserver; nobody notices that it was asked for."""
+    try:
+        descriptor = os.open(places.last_use, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return is_held(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def keeping_readers_away(places: BuildPlaces) -> Iterator[bool]:
+    """Whether nobody is reading the build; if so, nobody begins to meanwhile."""
+    try:
+        descriptor = os.open(places.last_use, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        yield True  # it was never read
+        return
+    try:
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, whole_file(fcntl.F_WRLCK))
+            is_ours = True
+        except OSError:
+            is_ours = False
+        yield is_ours
+    finally:
+        os.close(descriptor)

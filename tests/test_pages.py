@@ -158,6 +158,22 @@ def test_removing_asks_first(visitor: Visitor, server: DevServer, build: Build) 
     assert not (server.static_dir / build.path).exists()
 
 
+def test_a_build_is_pinned_and_unpinned(visitor: Visitor, server: DevServer, build: Build) -> None:
+    check_success(server.get("/stage", archive_url=build.url, artifacts="stateful", lease="2h", holder="dut-7"))
+    page = visitor.open(f"/builds/{build.path}")
+    expect(page.locator("[data-held]")).to_contain_text("by dut-7")
+    page.get_by_role("button", name="Pin", exact=True).click()
+    expect(page.locator("[data-held]")).to_contain_text("pinned")
+    page.get_by_role("link", name="Remove…").click()
+    page.get_by_role("button", name="Remove").click()
+    expect(page.get_by_text("BuildHeld")).to_be_visible()
+    assert visitor.complaints.pop().endswith("409 (Conflict)")
+    page = visitor.open(f"/builds/{build.path}")
+    page.get_by_role("button", name="Unpin").click()
+    expect(page.locator("[data-held]")).not_to_contain_text("pinned")
+    assert (server.static_dir / build.path / "stateful.tgz").exists()
+
+
 def test_builds_are_filtered_as_one_types(visitor: Visitor, server: DevServer, archive: FakeArchive) -> None:
     builds = [make_build(version=f"R17-{number}.0.0").upload(archive) for number in range(3)]
     for build in builds:

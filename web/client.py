@@ -96,6 +96,14 @@ class Artifact(TypedDict):
     cause: Cause | None
 
 
+class Lease(TypedDict):
+    """A time for which a build is kept."""
+
+    id: str
+    holder: str
+    until: str
+
+
 class Build(TypedDict):
     """One build; ``build`` is its path, as in ``target/version``."""
 
@@ -107,6 +115,9 @@ class Build(TypedDict):
     bytes_total: int
     seconds_left: float | None
     last_used: str | None
+    size: int
+    pinned: bool
+    leases: list[Lease]
     artifacts: list[Artifact]
 
 
@@ -144,15 +155,20 @@ class Client:
         self._request_id = request_id
         self._access = _Access(token, ca)
 
-    def download(self, archive_url: str, timeout: float | None = None) -> None:
+    def download(
+        self, archive_url: str, timeout: float | None = None, lease: str | float | None = None, holder: str = ""
+    ) -> None:
         """Stage a build; returns once what a device needs first is staged.
+
+        A ``lease``, seconds or ``2h``, keeps it from being removed for so long from now on, for the ``holder``, who is
+        this machine unless he is named; to ask again makes it longer.
 
         Raises:
             StagingFailed, RequestRefused, ServerUnreachable, ServerBusy
             StillStaging: ``timeout`` seconds were not enough.
 
         """
-        self._ask("/download", {"archive_url": archive_url}, timeout)
+        self._ask("/download", {"archive_url": archive_url, **_leased(lease, holder)}, timeout)
 
     def wait_for_status(self, archive_url: str, timeout: float | None = None) -> None:
         """Return once all of a build is staged; raises like :meth:`download`."""
@@ -168,12 +184,16 @@ class Client:
         clean: bool = False,
         in_background: bool = False,
         timeout: float | None = None,
+        lease: str | float | None = None,
+        holder: str = "",
     ) -> None:
         """Stage what is named of a build; returns once it is, or at once with ``in_background``.
 
+        ``lease`` and ``holder`` are those of :meth:`download`; ``clean`` is refused where others hold the build.
+
         Raises like :meth:`download`.
         """
-        options = {"clean": str(clean), "async": str(in_background)}
+        options = {"clean": str(clean), "async": str(in_background), **_leased(lease, holder)}
         longest = _ANSWER_TIMEOUT if in_background and timeout is None else timeout
         self._ask("/stage", {**_named(archive_url, artifacts, files), **options}, longest)
 
@@ -247,8 +267,37 @@ class Client:
         return build
 
     def remove(self, build_path: str) -> None:
-        """Remove what is staged of a build; raises like :meth:`start`, where it is being staged too."""
+        """Remove what is staged of a build.
+
+        Raises like :meth:`start`, where it is being staged, pinned or leased too.
+        """
         self._json("DELETE", _address_of(build_path))
+
+    def pin(self, build_path: str) -> Build:
+        """Keep a build until it is unpinned; raises like :meth:`build`."""
+        build: Build = self._json("POST", f"{_address_of(build_path)}/pin", "build")
+        return build
+
+    def unpin(self, build_path: str) -> Build:
+        """Keep it no longer than its leases say; raises like :meth:`build`."""
+        build: Build = self._json("DELETE", f"{_address_of(build_path)}/pin", "build")
+        return build
+
+    def lease(self, build_path: str, seconds: float, holder: str = "") -> Lease:
+        """Keep a build for so many seconds, for ``holder``; raises like :meth:`build`."""
+        term = {"seconds": seconds, "holder": holder}
+        lease: Lease = self._json("POST", f"{_address_of(build_path)}/leases", "id", json=term)
+        return lease
+
+    def renew(self, build_path: str, lease: str, seconds: float) -> Lease:
+        """Have the lease of that id end so many seconds from now; raises like :meth:`release`."""
+        address = f"{_address_of(build_path)}/leases/{quote(lease, safe='')}"
+        renewed: Lease = self._json("PUT", address, "id", json={"seconds": seconds})
+        return renewed
+
+    def release(self, build_path: str, lease: str) -> None:
+        """Give the lease of that id back; raises like :meth:`build`, where it has ended too."""
+        self._json("DELETE", f"{_address_of(build_path)}/leases/{quote(lease, safe='')}")
 
     def cancel(self, build_path: str) -> Build:
         """Stop what is being staged of a build; returns once it has stopped.
@@ -395,6 +444,10 @@ def _address_of(build_path: str) -> str:
 
 def _named(archive_url: str, artifacts: Sequence[str], files: Sequence[str]) -> dict[str, str]:
     return {"archive_url": archive_url, "artifacts": ",".join(artifacts), "files": ",".join(files)}
+
+
+def _leased(lease: str | float | None, holder: str) -> dict[str, str]:
+    return {} if lease is None else {"lease": str(lease), "holder": holder}
 
 
 def _error_of(answer: requests.Response) -> ClientError:

@@ -42,6 +42,8 @@ _ADVICE = {
     "BadTarball": "The archive holds it like that: the build has to be published anew.",
     "NotStaged": "The builds that are on this devserver are on its front page.",
     "DiskFull": "Remove builds that nobody needs on the front page, or ask whoever runs this devserver for room.",
+    "NoRoom": "Unpin or remove builds that nobody needs, or try again when their leases have ended.",
+    "BuildHeld": "The build's page says who keeps it, and can unpin it.",
     "BuildConflict": "The same target and version was staged from another bucket. Remove that build first.",
     "NoDownload": "The front page can start it, too.",
     "UnknownArtifact": "The names are those of the catalogue, at /api/v1/artifacts.",

@@ -13,8 +13,10 @@ import cherrypy
 
 from staging.errors import (
     BuildBusy,
+    BuildHeld,
     CallerGone,
     DevServerError,
+    NoRoom,
     NotUnderWay,
     OtherSite,
     Overloaded,
@@ -32,7 +34,9 @@ from web.parameters import check_count
 _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     RequestError: HTTPStatus.BAD_REQUEST,
     WaitTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
+    NoRoom: HTTPStatus.INSUFFICIENT_STORAGE,
     BuildBusy: HTTPStatus.CONFLICT,
+    BuildHeld: HTTPStatus.CONFLICT,
     NotUnderWay: HTTPStatus.CONFLICT,
     OtherSite: HTTPStatus.FORBIDDEN,
     Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -9,6 +9,8 @@ from typing import Any
 
 from staging.archives import ArchiveUrl
 from staging.errors import InvalidArchiveUrl, InvalidParameter, NotStaged
+from staging.holds import LONGEST_HOLDER, LONGEST_LEASE, SHORTEST_LEASE, Term
+from staging.units import DURATIONS, parsed_duration
 
 _TRUE = ("true", "1", "yes", "y")
 _MOST = 100  # parameters of one request
@@ -65,6 +67,32 @@ def seconds(name: str, value: Any) -> float | None:
     if not 0 <= number < math.inf:
         raise InvalidParameter(name, f"{given!r} is not a number of seconds; write for example {name}=60")
     return min(number, TIMEOUT_MAX)
+
+
+def lease(name: str, value: Any, holder: str) -> Term | None:
+    """The parameter ``name`` as the time for which the ``holder`` wants a build kept; None where it was not given."""
+    given = optional_text(name, value)
+    if not given:
+        return None
+    number = parsed_duration(given)
+    if number is None:
+        raise InvalidParameter(name, f"{given!r} is no time; give {DURATIONS}, as in {name}=2h")
+    return Term(checked_lease(name, number), holder)
+
+
+def checked_lease(name: str, number: float) -> float:
+    """A number of seconds for which a build can be leased."""
+    if not SHORTEST_LEASE <= number <= LONGEST_LEASE:
+        days = LONGEST_LEASE / 86400
+        raise InvalidParameter(name, f"a build is leased for a second at least, and {days:.0f} days at most; or pin it")
+    return number
+
+
+def checked_holder(name: str, holder: str) -> str:
+    """A word for who holds a lease; it is shown to everybody."""
+    if len(holder) > LONGEST_HOLDER or not (holder.isascii() and holder.isprintable()):
+        raise InvalidParameter(name, f"it should be at most {LONGEST_HOLDER} printable characters of ASCII")
+    return holder
 
 
 def build_path_of(build: str) -> str:

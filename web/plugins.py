@@ -9,15 +9,19 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
-from cherrypy.process.plugins import SimplePlugin
+from cherrypy.process.plugins import Monitor, SimplePlugin
 from cherrypy.process.wspbus import Bus
 
 from downloader import Downloader
 from staging.executors.base import Executor
+from staging.room import Room
+from staging.units import in_bytes
 
 BEFORE_THE_SERVER = 10  # the place, among what stops, of what frees the server's threads
 
 _TIME_TO_STOP = 3.0  # seconds
+_SECONDS_BETWEEN_LOOKS = 2.0  # at the room on the disk; more, where a look takes long
+_SHARE = 0.02  # of a processor's time, for that
 
 
 class DownloadsPlugin(SimplePlugin):  # type: ignore[misc]
@@ -43,6 +47,42 @@ class DownloadsPlugin(SimplePlugin):  # type: ignore[misc]
         self._downloader.stop(_TIME_TO_STOP)
 
     stop.priority = BEFORE_THE_SERVER  # type: ignore[attr-defined]
+
+
+class EvictorPlugin(Monitor):  # type: ignore[misc]
+    """Removes what the limits do not allow, between downloads too; and has the last uses of builds written down."""
+
+    def __init__(self, bus: Bus, room: Room) -> None:
+        super().__init__(bus, self._look, _SECONDS_BETWEEN_LOOKS, name="evictor")
+        self._room = room
+        self._next_look = 0.0
+        self._missing = 0
+
+    def stop(self) -> None:
+        """Write down what was used last."""
+        super().stop()
+        self._room.write_last_use()
+
+    stop.priority = 90  # type: ignore[attr-defined]  # when nobody is being served any more
+
+    def _look(self) -> None:
+        self._room.write_last_use()
+        began = monotonic()
+        if began < self._next_look:
+            return
+        try:
+            self._tell_what_is_missing(self._room.tend().left.missing)
+        except Exception as error:  # a monitor whose function raises ends for good
+            self.bus.log(f"making room on the disk failed: {error}", traceback=not isinstance(error, OSError))
+        self._next_look = monotonic() + (monotonic() - began) / _SHARE
+
+    def _tell_what_is_missing(self, missing: int) -> None:
+        """Log it when it begins, and when it is over."""
+        if missing and not self._missing:
+            self.bus.log(f"{in_bytes(missing)} more are used than may be, and all that could go is held")
+        if self._missing and not missing:
+            self.bus.log("no more is used than may be")
+        self._missing = missing
 
 
 class ConnectionsPlugin(SimplePlugin):  # type: ignore[misc]

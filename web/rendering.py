@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import jinja2
 
+from staging import units
+
 ASSETS = Path(__file__).with_name("assets")
 HTML = "text/html;charset=utf-8"
 # Nothing comes from elsewhere, nothing is inline, and nobody frames a page.
@@ -28,13 +30,16 @@ HEADERS = {
 
 _CUT = "<!-- -->\n"
 _IN_MIND = 10_000  # results of each filter, for lists of a thousand builds that are shown again and again
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _AGES = ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 
 
 def offer_login() -> None:
     """Have every page lead to where people log in."""
     _ENVIRONMENT.globals["has_tokens"] = True
+
+
+in_bytes = lru_cache(maxsize=_IN_MIND)(units.in_bytes)
+utc = lru_cache(maxsize=_IN_MIND)(units.in_utc)
 
 
 def pieces(template: str, **values: Any) -> Iterator[bytes]:
@@ -53,16 +58,6 @@ def page(template: str, **values: Any) -> bytes:
     return _ENVIRONMENT.get_template(template).render(values).encode()
 
 
-@lru_cache(maxsize=_IN_MIND)
-def in_bytes(count: float) -> str:
-    """A number of bytes as people say it: ``1.5 GiB``."""
-    unit = 0
-    while count >= 1024 and unit < len(_UNITS) - 1:
-        count /= 1024
-        unit += 1
-    return f"{count:.0f} {_UNITS[unit]}" if unit == 0 or count >= 100 else f"{count:.1f} {_UNITS[unit]}"
-
-
 def in_time(seconds: float) -> str:
     """A time as people say it, in its largest unit: ``3 minutes``."""
     for length, unit in _AGES:
@@ -76,12 +71,6 @@ def ago(moment: float) -> str:
     """How long a moment, in seconds since the epoch, is past: ``3 minutes ago``."""
     seconds = time() - moment
     return "just now" if seconds < 1 else f"{in_time(seconds)} ago"
-
-
-@lru_cache(maxsize=_IN_MIND)
-def utc(moment: float) -> str:
-    """A moment, in seconds since the epoch, as a date and a time."""
-    return datetime.fromtimestamp(int(moment), timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 @lru_cache(maxsize=_IN_MIND)

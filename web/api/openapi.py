@@ -49,10 +49,11 @@ def _described(operation: Operation) -> Json:
         "parameters": _parameters(operation.parameters),
         "responses": {**answers, **problems},
     }
-    if HTTPStatus.ACCEPTED in operation.answers:
-        answers[str(HTTPStatus.ACCEPTED.value)]["headers"] = {
-            "Location": {"description": "The build's address.", "schema": {"type": "string"}}
-        }
+    for status in (HTTPStatus.ACCEPTED, HTTPStatus.CREATED):
+        if status in operation.answers:
+            answers[str(status.value)]["headers"] = {
+                "Location": {"description": "The address of what was made.", "schema": {"type": "string"}}
+            }
     if operation.body:
         described["requestBody"] = {"required": True, **_content("application/json", operation.body)}
     return described

@@ -12,12 +12,13 @@ from urllib.parse import quote
 from artifacts.catalogue import Catalogue
 from downloader import Downloader, Wish
 from staging.errors import InvalidParameter
+from staging.holds import BuildHolds, Term
 from staging.status import State
 from web.access import grants
-from web.api.schemas import Json, build_json, entry_json
+from web.api.schemas import Json, build_json, entry_json, lease_json
 from web.health import HealthSampler
 from web.http.clients import client_address
-from web.parameters import build_path_of
+from web.parameters import build_path_of, checked_holder, checked_lease
 
 PREFIX = "/api/v1"
 EVENT_STREAM = "text/event-stream"
@@ -72,7 +73,9 @@ class Operation:
     @property
     def scope(self) -> str:
         """The scope that the token of who asks has to have, where there are tokens; reading is the gate's matter."""
-        return {"GET": "", "DELETE": "remove"}.get(self.method, "stage")
+        if self.method == "GET":
+            return ""
+        return "remove" if self.name == "remove_build" else "stage"
 
 
 _BUILD = Parameter(
@@ -81,8 +84,11 @@ _BUILD = Parameter(
     "The build path, as in target/version.",
     is_in_path=True,
 )
+_LEASE = Parameter("lease", {"type": "string", "pattern": "^[0-9a-f]+$"}, "The lease's id.", is_in_path=True)
 _UNKNOWN = "Nothing is known of such a build."
+_NO_LEASE = "There is no such build, or lease."
 _BAD = "A parameter cannot be used."
+_TAKEN = "Its place is another build's; or it is to be cleaned, and pinned or leased."
 OPERATIONS = (
     Operation(
         "GET",
@@ -108,11 +114,10 @@ OPERATIONS = (
         {HTTPStatus.ACCEPTED: "Build"},
         {
             HTTPStatus.BAD_REQUEST: "What is asked for cannot be.",
-            HTTPStatus.CONFLICT: "Its place is another build's.",
             HTTPStatus.SERVICE_UNAVAILABLE: "As many downloads are under way as may, of all clients or of this one; "
             "or it is stopping. Retry-After says when to ask again.",
             HTTPStatus.FORBIDDEN: "Nothing may be staged from that archive.",
-            HTTPStatus.CONFLICT: "Its place is another build's.",
+            HTTPStatus.CONFLICT: _TAKEN,
         },
         body="NewBuild",
     ),
@@ -142,8 +147,68 @@ OPERATIONS = (
         "remove_build",
         "Remove what is staged of a build; who is reading a file reads it to its end.",
         {HTTPStatus.NO_CONTENT: None},
-        {HTTPStatus.BAD_REQUEST: _BAD, HTTPStatus.NOT_FOUND: _UNKNOWN, HTTPStatus.CONFLICT: "It is being staged."},
+        {
+            HTTPStatus.BAD_REQUEST: _BAD,
+            HTTPStatus.NOT_FOUND: _UNKNOWN,
+            HTTPStatus.CONFLICT: "It is being staged, pinned or leased.",
+        },
         (_BUILD,),
+    ),
+    Operation(
+        "POST",
+        "/builds/{build}/pin",
+        "pin_build",
+        "Keep a build until it is unpinned, whatever room is needed.",
+        {HTTPStatus.OK: "Build"},
+        {HTTPStatus.BAD_REQUEST: _BAD, HTTPStatus.NOT_FOUND: _UNKNOWN},
+        (_BUILD,),
+    ),
+    Operation(
+        "DELETE",
+        "/builds/{build}/pin",
+        "unpin_build",
+        "Keep a build no longer than its leases say.",
+        {HTTPStatus.OK: "Build"},
+        {HTTPStatus.BAD_REQUEST: _BAD, HTTPStatus.NOT_FOUND: _UNKNOWN},
+        (_BUILD,),
+    ),
+    Operation(
+        "GET",
+        "/builds/{build}/leases",
+        "list_leases",
+        "For whom a build is kept.",
+        {HTTPStatus.OK: "Leases"},
+        {HTTPStatus.BAD_REQUEST: _BAD, HTTPStatus.NOT_FOUND: _UNKNOWN},
+        (_BUILD,),
+    ),
+    Operation(
+        "POST",
+        "/builds/{build}/leases",
+        "lease_build",
+        "Keep a build for some time, whatever room is needed.",
+        {HTTPStatus.CREATED: "Lease"},
+        {HTTPStatus.BAD_REQUEST: _BAD, HTTPStatus.NOT_FOUND: _UNKNOWN},
+        (_BUILD,),
+        body="NewLease",
+    ),
+    Operation(
+        "PUT",
+        "/builds/{build}/leases/{lease}",
+        "renew_lease",
+        "Have a lease end so many seconds from now.",
+        {HTTPStatus.OK: "Lease"},
+        {HTTPStatus.BAD_REQUEST: _BAD, HTTPStatus.NOT_FOUND: _NO_LEASE},
+        (_BUILD, _LEASE),
+        body="LeaseTerm",
+    ),
+    Operation(
+        "DELETE",
+        "/builds/{build}/leases/{lease}",
+        "release_lease",
+        "Give a lease back.",
+        {HTTPStatus.NO_CONTENT: None},
+        {HTTPStatus.BAD_REQUEST: _BAD, HTTPStatus.NOT_FOUND: _NO_LEASE},
+        (_BUILD, _LEASE),
     ),
     Operation(
         "POST",
@@ -172,8 +237,16 @@ OPERATIONS = (
 class Handlers:
     """What the operations do; a method for each, named like it."""
 
-    def __init__(self, downloader: Downloader, catalogue: Catalogue, health: HealthSampler, version: str) -> None:
+    def __init__(
+        self,
+        downloader: Downloader,
+        holds: BuildHolds,
+        catalogue: Catalogue,
+        health: HealthSampler,
+        version: str,
+    ) -> None:
         self._downloader = downloader
+        self._holds = holds
         self._catalogue = catalogue
         self._health = health
         self._version = version
@@ -216,6 +289,39 @@ class Handlers:
         self._downloader.cancel(path)
         return Answer(HTTPStatus.OK, build_json(self._downloader.build(path)))
 
+    def pin_build(self, build: str) -> Answer:
+        """Pin one."""
+        self._holds.pin(build_path_of(build))
+        return self.get_build(build)
+
+    def unpin_build(self, build: str) -> Answer:
+        """Unpin it."""
+        self._holds.unpin(build_path_of(build))
+        return self.get_build(build)
+
+    def list_leases(self, build: str) -> Answer:
+        """The leases of one."""
+        leases = self._holds.of(build_path_of(build)).leases
+        return Answer(HTTPStatus.OK, {"leases": [lease_json(lease) for lease in leases]})
+
+    def lease_build(self, build: str, body: Json) -> Answer:
+        """Lease one."""
+        holder = checked_holder("holder", body.get("holder", ""))
+        path = build_path_of(build)
+        lease = self._holds.lease(path, Term(checked_lease("seconds", body["seconds"]), holder))
+        location = f"{PREFIX}/builds/{quote(path, safe='')}/leases/{lease.id}"
+        return Answer(HTTPStatus.CREATED, lease_json(lease), {"Location": location})
+
+    def renew_lease(self, build: str, lease: str, body: Json) -> Answer:
+        """Renew a lease."""
+        seconds = checked_lease("seconds", body["seconds"])
+        return Answer(HTTPStatus.OK, lease_json(self._holds.renew(build_path_of(build), lease, seconds)))
+
+    def release_lease(self, build: str, lease: str) -> Answer:
+        """Give one back."""
+        self._holds.release(build_path_of(build), lease)
+        return Answer(HTTPStatus.NO_CONTENT)
+
     def list_artifacts(self) -> Answer:
         """The catalogue."""
         return Answer(HTTPStatus.OK, {"artifacts": [entry_json(entry) for entry in self._catalogue.entries]})
@@ -230,7 +336,8 @@ class Handlers:
 
 
 def parsed_body(schema: Json, content: bytes) -> Json:
-    """The body of a request, which has to be of ``schema``: an object of strings, booleans and lists of strings.
+    """The body of a request, which has to be of ``schema``: an object of strings, numbers, booleans and lists of
+    strings.
 
     Raises:
         InvalidParameter: says what is wrong with it.
@@ -253,12 +360,14 @@ def parsed_body(schema: Json, content: bytes) -> Json:
     return body
 
 
-_TYPES = {"string": "a string", "boolean": "true or false", "array": "a list of strings"}
+_TYPES = {"string": "a string", "boolean": "true or false", "array": "a list of strings", "number": "a number"}
 
 
 def _is_of_type(value: Any, name: str) -> bool:
     if name == "array":
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if name == "number":
+        return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, {"string": str, "boolean": bool}[name])
 
 

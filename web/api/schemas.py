@@ -8,6 +8,7 @@ from typing import Any
 
 from artifacts.catalogue import CatalogueEntry
 from staging.errors import DevServerError
+from staging.holds import LONGEST_HOLDER, LONGEST_LEASE, SHORTEST_LEASE, Lease
 from staging.overview import ArtifactView, BuildView
 from staging.status import State
 
@@ -17,6 +18,8 @@ _STRING: Json = {"type": "string"}
 _BYTES: Json = {"type": "integer", "minimum": 0}
 _TIME: Json = {"type": ["string", "null"], "format": "date-time"}
 _STATE: Json = {"type": "string", "enum": [state.value for state in State]}
+
+_LEASE_SECONDS: Json = {"type": "number", "minimum": SHORTEST_LEASE, "maximum": LONGEST_LEASE}
 
 
 def _object(description: str, **properties: Json) -> Json:
@@ -72,8 +75,35 @@ SCHEMAS: Mapping[str, Json] = {
         bytes_total=_BYTES,
         seconds_left={"type": ["number", "null"], "description": "What is under way will take so long; null: unknown."},
         last_used=_TIME,
+        size={**_BYTES, "description": "Bytes of the files that are staged of it."},
+        pinned={"type": "boolean", "description": "Whether it stays until it is unpinned."},
+        leases=_list_of("Lease"),
         artifacts=_list_of("Artifact"),
     ),
+    "Lease": _object(
+        "A time for which a build is kept.",
+        id=_STRING,
+        holder={"type": "string", "description": "Who has it, in a word."},
+        until={"type": "string", "format": "date-time"},
+    ),
+    "Leases": _object("The leases of a build that have not ended.", leases=_list_of("Lease")),
+    "NewLease": {
+        "type": "object",
+        "description": "How long to keep a build, and for whom.",
+        "properties": {
+            "seconds": _LEASE_SECONDS,
+            "holder": {"type": "string", "maxLength": LONGEST_HOLDER, "pattern": r"^[ -~]*$"},
+        },
+        "required": ["seconds"],
+        "additionalProperties": False,
+    },
+    "LeaseTerm": {
+        "type": "object",
+        "description": "How long to keep a build from now on.",
+        "properties": {"seconds": _LEASE_SECONDS},
+        "required": ["seconds"],
+        "additionalProperties": False,
+    },
     "Builds": _object(
         "A page of builds.",
         builds=_list_of("Build"),
@@ -135,8 +165,16 @@ def build_json(view: BuildView) -> Json:
         "bytes_total": view.bytes_total,
         "seconds_left": view.seconds_left,
         "last_used": _time(view.last_used),
+        "size": view.size,
+        "pinned": view.holds.is_pinned,
+        "leases": [lease_json(lease) for lease in view.holds.leases],
         "artifacts": [artifact_json(artifact) for artifact in view.artifacts],
     }
+
+
+def lease_json(lease: Lease) -> Json:
+    """A lease, as ``Lease`` has it."""
+    return {"id": lease.id, "holder": lease.holder, "until": _time(lease.until)}
 
 
 def artifact_json(view: ArtifactView) -> Json:

@@ -63,7 +63,7 @@ class StaticFiles:
         self._directory = str(directory.resolve())
         self._observers = observers
         self._on_use = on_use
-        self.readers = Readers()
+        self.readers = Readers(directory.resolve())
 
     def note_use(self, url_path: str) -> Read | None:
         """Take note that somebody else served the file at ``url_path``; what that is, if it is of a build."""

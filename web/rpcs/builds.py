@@ -150,7 +150,9 @@ class BuildRpcs:
 
     def _control_files(self, build: Any) -> ControlFiles:
         given = text("build", build, _EXAMPLE_BUILD)
-        return ControlFiles(build_directory(self._static_dir, "build", given), given.strip("/"))
+        directory = build_directory(self._static_dir, "build", given)
+        self._downloader.note_use(directory.relative_to(self._static_dir).as_posix())
+        return ControlFiles(directory, given.strip("/"))
 
 
 def _milestone(given: str) -> int | None:

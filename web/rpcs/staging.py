@@ -14,7 +14,8 @@ from web.access import grants
 from web.http.clients import WaitingRoom, client_address
 from web.http.gateway import SOCKET_KEY
 from web.methods import answers, as_text, documented, refuse_other_sites
-from web.parameters import flag, names, optional_text, seconds, text
+from web.parameters import checked_holder, flag, names, optional_text, seconds, text
+from web.parameters import lease as lease_of
 from web.site.pages import Pages
 from web.visitors import is_person
 
@@ -32,7 +33,15 @@ class StagingRpcs:
 
     @answers("GET", "POST")
     def download(
-        self, /, *, archive_url: Any = None, background: Any = None, token: Any = None, **_ignored: Any
+        self,
+        /,
+        *,
+        archive_url: Any = None,
+        background: Any = None,
+        lease: Any = None,
+        holder: Any = None,
+        token: Any = None,
+        **_ignored: Any,
     ) -> bytes:
         """Stage a build: what a device needs first before this answers, the rest in the background.
 
@@ -40,6 +49,10 @@ class StagingRpcs:
             The build: gs://bucket/target/version.
         background
             With false, the answer comes when all of it is staged.
+        lease
+            Keep the build from being removed for so long from now on: 90s, 30m, 2h, 1d, or a number of seconds.
+        holder
+            Who keeps it; the client's address, if it is left out. To ask once more makes the holder's lease longer.
 
         Answers Success, or 500 with the cause. Who asks for a build that is being staged joins in; of one that is
         staged, nothing is fetched again. See also wait_for_status.
@@ -50,8 +63,9 @@ class StagingRpcs:
         grants.require("stage")
         url = text("archive_url", archive_url, EXAMPLE_URL)
         in_background = flag("background", background, default=True)
+        term = lease_of("lease", lease, _holder(holder))
         with self._seat() as gone:
-            self._downloader.download(url, in_background, gone, client_address())
+            self._downloader.download(url, in_background, gone, client_address(), term)
         return _success()
 
     @answers("GET", "POST")
@@ -83,6 +97,8 @@ class StagingRpcs:
         clean: Any = None,
         local_path: Any = None,
         delete_source: Any = None,
+        lease: Any = None,
+        holder: Any = None,
         **others: Any,
     ) -> bytes:
         """Stage what is named of a build.
@@ -98,17 +114,21 @@ class StagingRpcs:
         async
             With true, the answer comes at once; is_staged tells of the outcome.
         clean
-            With true, all that is staged of the build is removed first.
+            With true, all that is staged of the build is removed first; 409 where it is pinned, or another holder's.
         delete_source
             With true, what was staged from a local_path is deleted there.
+        lease, holder
+            Keep the build from being removed, as in download.
 
         Answers Success when everything is staged, or 500 with the cause.
         """
         url, wish = _url(archive_url, local_path), _wish(artifacts, files)
-        options = {
+        options: dict[str, Any] = {
             "clean": flag("clean", clean, default=False),
             "in_background": flag("async", others.get("async"), default=False),
             "deletes_source": flag("delete_source", delete_source, default=False),
+            "lease": lease_of("lease", lease, _holder(holder)),
+            "holder": _holder(holder),
         }
         grants.require("stage")
         if options["clean"] or options["deletes_source"]:
@@ -158,6 +178,11 @@ def _wish(artifacts: Any, files: Any) -> Wish:
     if not any(wish):
         raise InvalidParameter("artifacts", "name artifacts or files, as in artifacts=full_payload,stateful")
     return wish
+
+
+def _holder(given: Any) -> str:
+    """Who asks, as leases name him."""
+    return checked_holder("holder", optional_text("holder", given)) or str(cherrypy.request.remote.ip)
 
 
 def _success() -> bytes:

@@ -27,7 +27,7 @@ class SiteHandlers:
 
     @answers("GET", "HEAD", "POST")
     def builds(self, /, *path: str, ask: Any = None, action: Any = None, token: Any = None, **_ignored: Any) -> bytes:
-        """The page of one build; a POST has it cancelled, retried or removed."""
+        """The page of one build; a POST has it cancelled, retried, pinned, unpinned or removed."""
         try:
             build_path = build_path_of("/".join(path))
             if cherrypy.request.method == "POST":

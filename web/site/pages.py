@@ -14,6 +14,7 @@ import psutil
 from artifacts.catalogue import Catalogue
 from downloader import Downloader, Wish
 from staging.errors import InvalidParameter, RequestError
+from staging.holds import BuildHolds
 from staging.overview import ArtifactView, BuildView
 from web import rendering
 from web.access import grants
@@ -29,9 +30,12 @@ Readers = Callable[[str], int | None]
 class Pages:
     """The pages about builds."""
 
-    def __init__(self, downloader: Downloader, catalogue: Catalogue, readers: Readers, static_dir: str) -> None:
+    def __init__(
+        self, downloader: Downloader, holds: BuildHolds, catalogue: Catalogue, readers: Readers, static_dir: str
+    ) -> None:
         """``readers`` tells how many clients are reading files of the build at a path; None where that is not known."""
         self._downloader = downloader
+        self._holds = holds
         self._catalogue = catalogue
         self._readers = readers
         self._static_dir = static_dir
@@ -115,6 +119,8 @@ class Pages:
             "cancel": downloader.cancel,
             "retry": partial(downloader.retry, client=client_address()),
             "remove": downloader.remove,
+            "pin": self._holds.pin,
+            "unpin": self._holds.unpin,
         }
         if action not in actions:
             raise InvalidParameter("action", f"{action!r} is none of {', '.join(actions)}")

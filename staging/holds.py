@@ -1,0 +1,199 @@
+"""Pins and leases: builds that are kept for somebody. They are on disk, for all devservers that share the directory.
+
+A pin stays until it is taken away; a lease ends by itself. Whoever removes a build holds this lock all the while: a
+lease that was given before is seen, and one that comes later finds the build gone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from secrets import token_hex
+from threading import Event as Flag
+from time import time
+from typing import Any, NamedTuple
+
+from staging.errors import BuildHeld, NoSuchLease
+from staging.layout import BuildPlaces, holds_directory
+from staging.locks import FileLock
+from staging.manifest import write_json
+from staging.units import in_utc
+
+LONGEST_LEASE = 30 * 86400.0  # seconds; what has to stay for longer is pinned
+SHORTEST_LEASE = 1.0
+LONGEST_HOLDER = 100  # characters
+
+
+class Lease(NamedTuple):
+    """One lease.
+
+    Attributes:
+        id: by which it is renewed and given back.
+        holder: who has it, in a word.
+        until: when it ends, in seconds since the epoch.
+
+    """
+
+    id: str
+    holder: str
+    until: float
+
+
+class Term(NamedTuple):
+    """How long somebody wants to have a build kept; one who asks again has his lease made longer."""
+
+    seconds: float
+    holder: str
+
+
+@dataclass(frozen=True)
+class Holds:
+    """For whom a build is kept: those leases alone that have not ended."""
+
+    is_pinned: bool = False
+    leases: tuple[Lease, ...] = ()
+
+    def described(self, but: str = "") -> list[str]:
+        """A few words for each hold; leases of the holder ``but`` are left out, where one is named."""
+        leases = [lease for lease in self.leases if not but or lease.holder != but]
+        words = [f"leased until {in_utc(lease.until)} by {lease.holder or 'somebody'}" for lease in leases]
+        return ["pinned", *words] if self.is_pinned else words
+
+
+def holds_of(places: BuildPlaces) -> Holds:
+    """For whom the build is kept now."""
+    try:
+        data = json.loads(places.holds.read_bytes())
+        leases = [Lease(str(one["id"]), str(one["holder"]), float(one["until"])) for one in data["leases"]]
+        is_pinned = bool(data["pinned"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return Holds()
+    now = time()
+    return Holds(is_pinned, tuple(lease for lease in leases if lease.until > now))
+
+
+@contextmanager
+def holding_still(places: BuildPlaces) -> Iterator[Holds]:
+    """For whom the build is kept: nobody comes, for as long as the context lasts."""
+    lock = FileLock.acquire(places.holds_lock, Flag())
+    try:
+        yield holds_of(places)
+    finally:
+        lock.release()
+
+
+@contextmanager
+def not_held(places: BuildPlaces, but: str = "") -> Iterator[None]:
+    """The right to remove the build, as far as pins and leases go, but for those of the holder ``but``.
+
+    Raises:
+        BuildHeld
+
+    """
+    with holding_still(places) as holds:
+        reasons = holds.described(but)
+        if reasons:
+            raise BuildHeld(places.build_path, reasons)
+        yield
+
+
+def lease_for(places: BuildPlaces, term: Term) -> None:
+    """Keep the build for so long, from now on, whether it is here already or will be."""
+    with holding_still(places) as holds:
+        mine = [lease for lease in holds.leases if lease.holder == term.holder]
+        until = max(time() + term.seconds, *(lease.until for lease in mine), 0.0)
+        kept = mine[0] if mine else Lease(token_hex(8), term.holder, until)
+        others = (lease for lease in holds.leases if lease.id != kept.id)
+        _write(places, replace(holds, leases=(*others, kept._replace(until=until))))
+
+
+def tidy(static_dir: Path) -> None:
+    """Remove the records of leases that have all ended."""
+    for path in holds_directory(static_dir).glob("*.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            places = BuildPlaces(static_dir, json.loads(path.read_bytes())["build"])
+            if places.holds == path and holds_of(places) == Holds():
+                with holding_still(places) as holds:
+                    _write(places, holds)
+
+
+class BuildHolds:
+    """Pins and leases, as people and harnesses ask for them."""
+
+    def __init__(self, static_dir: Path, check_known: Callable[[str], Any]) -> None:
+        """``check_known`` raises where nothing is known of the build at a path."""
+        self._static_dir = static_dir
+        self._check_known = check_known
+
+    def of(self, build_path: str) -> Holds:
+        """For whom the build is kept; like the others, it raises what ``check_known`` does."""
+        self._check_known(build_path)
+        return holds_of(BuildPlaces(self._static_dir, build_path))
+
+    def pin(self, build_path: str) -> None:
+        """Keep the build until it is unpinned."""
+        with self._changing(build_path) as (places, holds):
+            _write(places, replace(holds, is_pinned=True))
+
+    def unpin(self, build_path: str) -> None:
+        """Keep it no more than its leases say."""
+        with self._changing(build_path) as (places, holds):
+            _write(places, replace(holds, is_pinned=False))
+
+    def lease(self, build_path: str, term: Term) -> Lease:
+        """Keep the build for so long."""
+        with self._changing(build_path) as (places, holds):
+            lease = Lease(token_hex(8), term.holder, time() + term.seconds)
+            _write(places, replace(holds, leases=(*holds.leases, lease)))
+        return lease
+
+    def renew(self, build_path: str, lease_id: str, seconds: float) -> Lease:
+        """Have a lease end so many seconds from now.
+
+        Raises:
+            NoSuchLease
+
+        """
+        with self._changing(build_path) as (places, holds):
+            lease, others = _found(places, holds, lease_id)
+            renewed = lease._replace(until=time() + seconds)
+            _write(places, replace(holds, leases=(*others, renewed)))
+        return renewed
+
+    def release(self, build_path: str, lease_id: str) -> None:
+        """Give a lease back.
+
+        Raises:
+            NoSuchLease
+
+        """
+        with self._changing(build_path) as (places, holds):
+            _write(places, replace(holds, leases=tuple(_found(places, holds, lease_id)[1])))
+
+    @contextmanager
+    def _changing(self, build_path: str) -> Iterator[tuple[BuildPlaces, Holds]]:
+        self._check_known(build_path)  # before a lock file is made for it
+        places = BuildPlaces(self._static_dir, build_path)
+        with holding_still(places) as holds:
+            self._check_known(build_path)
+            yield places, holds
+
+
+def _found(places: BuildPlaces, holds: Holds, lease_id: str) -> tuple[Lease, list[Lease]]:
+    """The lease of that name, and the others."""
+    others = [lease for lease in holds.leases if lease.id != lease_id]
+    for lease in holds.leases:
+        if lease.id == lease_id:
+            return lease, others
+    raise NoSuchLease(places.build_path, lease_id)
+
+
+def _write(places: BuildPlaces, holds: Holds) -> None:
+    if holds == Holds():
+        places.holds.unlink(missing_ok=True)
+        return
+    leases = [lease._asdict() for lease in holds.leases]
+    write_json(places.holds, {"build": places.build_path, "pinned": holds.is_pinned, "leases": leases})
