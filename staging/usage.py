@@ -78,7 +78,8 @@ def _touched(places: BuildPlaces, moment: float) -> bool:
         os.stat(places.manifest)  # noqa: PTH116 - asked for with every file; nothing is made of a build that goes
         descriptor = os.open(places.last_use, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            os.utime(descriptor, (moment, moment))
+            if os.fstat(descriptor).st_mtime < moment:  # another devserver may know of a later use
+                os.utime(descriptor, (moment, moment))
         finally:
             os.close(descriptor)
     except OSError:
