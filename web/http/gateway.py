@@ -143,6 +143,7 @@ class SendfileGateway(Gateway_10):
         """Have the application answer, and send that."""
         is_refused = self.req.server.requests.is_crowded and self.env["PATH_INFO"] != _ALWAYS_ANSWERED
         application = _refuse if is_refused else self.req.server.wsgi_app
+        self.req.close_connection = self.req.close_connection or is_refused
         response = application(self.env, self.start_response)
         try:
             client = self.req.conn.socket
@@ -168,7 +169,7 @@ def _refuse(environment: Mapping[str, Any], start_response: Callable[..., Any]) 
     content_type, body = error_answer(code, environment.get("HTTP_ACCEPT", ""), "Overloaded", text)
     length = str(len(body))
     headers = {"Content-Type": content_type, "Content-Length": length, "Retry-After": str(RETRY_AFTER)}
-    start_response(f"{int(code)} {code.phrase}", [*headers.items(), ("Connection", "close")])
+    start_response(f"{int(code)} {code.phrase}", list(headers.items()))
     return [] if environment["REQUEST_METHOD"] == "HEAD" else [body]
 
 
