@@ -24,10 +24,11 @@ from staging.errors import (
     NotStaged,
     ObjectNotFound,
 )
+from staging.file_lists import published_files
 from staging.layout import RESERVED_NAME, BuildPlaces, places_in_use
 from staging.locks import FileLock
 from staging.manifest import Manifest
-from staging.publishing import make_build_directory, publish_empty_file, published_files, recover, update_manifest
+from staging.publishing import make_build_directory, publish_empty_file, recover, update_manifest
 from staging.retry import retrying
 from staging.versions import milestone_of, version_key
 

@@ -21,13 +21,23 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
 
+from staging.checksums import as_text
 from staging.errors import PathTaken
+from staging.file_lists import (
+    SUFFIX,
+    FileRecord,
+    describe_tree,
+    list_of,
+    lost_list,
+    published_files,
+    read_list,
+    set_list_aside,
+    write_list,
+)
 from staging.layout import RESERVED_NAME, BuildPlaces, as_file_name
 from staging.locks import FileLock
 from staging.manifest import ArtifactRecord, Manifest, write_json
 from staging.transfer import has_marks
-
-_FILES_SUFFIX = ".files.json"
 
 
 class StagingArea:
@@ -56,16 +66,18 @@ class StagingArea:
         if not (self._path / "ready.json").exists():
             self.remove()
 
-    def publish(self, archive_url: str, record: ArtifactRecord) -> None:
+    def publish(self, archive_url: str, record: ArtifactRecord, checksums: Mapping[str, str]) -> None:
         """Move the tree into the build's directory, and put the record, with its files counted, into the manifest.
+
+        ``checksums`` are those of its files that are known, by their paths in the tree.
 
         Raises:
             PathTaken: a file lies in the way that no artifact of this build published. Nothing was moved.
 
         """
-        files = dict(_files_below(str(self.tree)))
-        record = replace(record, files=len(files), size=sum(files.values()))
-        write_json(self.tree / RESERVED_NAME / f"{self._path.name}{_FILES_SUFFIX}", files, indent=None)
+        files = describe_tree(self.tree, checksums)
+        record = replace(record, files=len(files), size=sum(file.size for file in files.values()))
+        write_list(self.tree / RESERVED_NAME / f"{self._path.name}{SUFFIX}", files)
         # One at a time: two artifacts may bring the same new directory, or get in each other's way.
         with _publishing(self._places):
             self._refuse_to_replace(_files_of_its_own(self._places, archive_url, record))
@@ -83,6 +95,7 @@ class StagingArea:
     def _merge(self, archive_url: str, record: ArtifactRecord) -> None:
         _merge(self.tree, self._places.published)
         _record(self._places, archive_url, {self._name: record})
+        lost_list(list_of(self._places, self._name)).unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove the area, however far it came."""
@@ -91,11 +104,17 @@ class StagingArea:
 
     def _refuse_to_replace(self, but: set[str]) -> None:
         ours: set[str] | None = None
+        is_list_lost = self._is_list_lost()
         for path, is_same_kind in _in_the_way(self.tree, self._places.published):
             if ours is None:
                 ours = published_files(self._places) | but
-            if not is_same_kind or path not in ours:
+            if not is_same_kind or not (is_list_lost or path in ours):
                 raise PathTaken(self._name, f"{self._places.build_path}/{path}")
+
+    def _is_list_lost(self) -> bool:
+        """Whether this artifact was published before, and nobody can tell any more which files it was."""
+        index = list_of(self._places, self._name)
+        return lost_list(index).exists() or (index.exists() and read_list(index) is None)
 
 
 def recover(places: BuildPlaces) -> None:
@@ -171,7 +190,7 @@ def publish_empty_file(places: BuildPlaces, name: str) -> None:
     if os.path.lexists(path):
         return
     # First its record: a file that a crash left without one would be somebody else's for ever.
-    write_json(places.records / f"empty{_FILES_SUFFIX}", {name: 0})
+    write_list(list_of(places, "empty"), {name: FileRecord(0, as_text(0))})
     with suppress(FileExistsError):
         path.open("xb").close()
 
@@ -190,8 +209,12 @@ def remove_build(places: BuildPlaces) -> None:
         places.manifest.unlink(missing_ok=True)
         for path in files:
             (places.published / path).unlink(missing_ok=True)
-        for record in (*places.records.glob(f"*{_FILES_SUFFIX}"), places.last_use):
-            record.unlink(missing_ok=True)
+        for index in places.records.glob(f"*{SUFFIX}"):
+            # What a list that cannot be read named stays: that it was there has to be known.
+            if read_list(index) is None:
+                set_list_aside(index)
+            index.unlink(missing_ok=True)
+        places.last_use.unlink(missing_ok=True)
         for folder in {path.partition("/")[0] for path in files if "/" in path}:
             _remove_empty_directories(places.published / folder)
         for directory in (places.records, places.published):
@@ -213,17 +236,6 @@ def _files_of_its_own(places: BuildPlaces, archive_url: str, record: ArtifactRec
     return {path for path, name in record.whole_files.items() if path == name}
 
 
-def _files_below(directory: str, below: str = "") -> Iterator[tuple[str, int]]:
-    """Every file and link below ``directory``: its path from there, and its size."""
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            path = f"{below}{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files_below(entry.path, f"{path}/")
-            else:
-                yield path, entry.stat(follow_symlinks=False).st_size
-
-
 def _in_the_way(tree: Path, published: Path, below: str = "") -> Iterator[tuple[str, bool]]:
     """What the tree would replace: its path, and whether it is a file to be replaced by a file."""
     for entry in tree.iterdir():
@@ -236,19 +248,6 @@ def _in_the_way(tree: Path, published: Path, below: str = "") -> Iterator[tuple[
             yield from _in_the_way(entry, target, f"{path}/")
         else:
             yield path, not any(kinds)
-
-
-def published_files(places: BuildPlaces, artifacts: Iterable[str] | None = None) -> set[str]:
-    """Every path that an artifact of the build published, or some artifacts, as their lists of files have it."""
-    paths: set[str] = set()
-    if artifacts is None:
-        indexes = list(places.records.glob(f"*{_FILES_SUFFIX}"))
-    else:
-        indexes = [places.records / f"{as_file_name(name)}{_FILES_SUFFIX}" for name in artifacts]
-    for index in indexes:
-        with suppress(FileNotFoundError, ValueError):  # cut off by a power loss: what it named is nobody's now
-            paths.update(json.loads(index.read_bytes()))
-    return paths
 
 
 def _merge(source: Path, target: Path) -> None:

@@ -13,7 +13,14 @@ PROJECT = Path(__file__).resolve().parent.parent
 # From the ground up. A package is one line where its modules may import each other, and a line for each where not.
 LAYERS = (
     ("staging.errors",),
-    ("staging.layout", "staging.retry", "staging.tar_headers", "staging.writing", "staging.versions"),
+    (
+        "staging.layout",
+        "staging.retry",
+        "staging.tar_headers",
+        "staging.writing",
+        "staging.versions",
+        "staging.checksums",
+    ),
     ("staging.archives.url", "staging.archives.base"),
     ("staging.archives.gcs", "staging.archives.directory"),
     ("staging.archives",),
@@ -21,7 +28,7 @@ LAYERS = (
     ("staging.board",),
     ("staging.priority", "staging.slots", "staging.build_locks", "staging.control_files"),
     ("staging.manifest", "staging.fetching", "staging.tree"),
-    ("staging.reading",),
+    ("staging.reading", "staging.file_lists"),
     ("staging.transfer", "staging.decompression"),
     ("staging.extraction",),
     ("staging.publishing",),
