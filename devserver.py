@@ -7,7 +7,8 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Event as Flag
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from commands.local import LOCAL
+from commands.local import LOCAL, MACHINERY
 from commands.printing import printable
 from commands.remote import REMOTE
 from devserver_settings import SETTINGS
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _FAILED = 1
 _USAGE_ERROR = 2
+_TIME_TO_STOP = 3.0  # seconds
 
 
 def serve(options: dict[str, Any]) -> None:
@@ -114,6 +116,24 @@ def _staging(options: dict[str, Any], static_dir: Path, catalogue: Catalogue) ->
     return _Staging(catalogue, board, executor, downloader)
 
 
+@contextmanager
+def _without_a_server(options: dict[str, Any]) -> Iterator[Downloader]:
+    """What stages builds, for a command that needs no server; it says nothing of its own."""
+    import cherrypy
+
+    from artifacts.catalogue import DEFAULT_CATALOGUE, read_catalogue
+
+    cherrypy.log.screen = False
+    static_dir = _usable_directory("--static-dir", options["static_dir"])
+    staging = _staging(options, static_dir, read_catalogue(options["catalog"] or DEFAULT_CATALOGUE))
+    try:
+        yield staging.downloader
+    finally:
+        staging.downloader.stop(0)
+        staging.executor.stop()
+        staging.downloader.stop(_TIME_TO_STOP)
+
+
 def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any) -> None:
     """Set up everything that answers requests, and what starts and stops with the server."""
     from cherrypy.process.plugins import PIDFile
@@ -131,6 +151,7 @@ def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any)
     from web.logs import log_file_request
     from web.plugins import BEFORE_THE_SERVER, ConnectionsPlugin, DownloadsPlugin, PortFile
     from web.site.pages import Pages
+    from web.verification import VerificationPlugin
 
     downloader = staging.downloader
     files = StaticFiles(static_dir, log_file_request, LastUse(static_dir).note)
@@ -145,7 +166,9 @@ def _web(options: dict[str, Any], static_dir: Path, staging: _Staging, bus: Any)
     api = Api(Handlers(downloader, staging.catalogue, health, _version()), streams, waiting_room, _version())
     application.mount(root, api, files, is_proxied=bool(options["front"]))
     health.subscribe()
-    DownloadsPlugin(bus, downloader, staging.executor).subscribe()
+    DownloadsPlugin(bus, downloader, staging.executor, options["resume"]).subscribe()
+    if options["verify_every"]:
+        VerificationPlugin(bus, static_dir, options["verify_every"], staging.board.note).subscribe()
     ConnectionsPlugin(bus, server.busy_connections).subscribe()
     if options["front"]:
         UseLog(bus, options["front_log"], files.note_use).subscribe()
@@ -245,6 +268,7 @@ def command_line(context: click.Context, /, **options: Any) -> None:
         serve(options)
     else:
         context.obj = options
+        context.meta[MACHINERY] = lambda: _without_a_server(options)
 
 
 @command_line.command("serve")

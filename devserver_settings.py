@@ -48,11 +48,16 @@ class Setting:
         """The variable that gives the value where the command line does not."""
         return f"DEVSERVER_{self.key.upper()}"
 
+    @property
+    def is_on_by_default(self) -> bool:
+        """Whether it is a switch that is on unless somebody turns it off."""
+        return self.type is click.BOOL and self.default is True
+
     def as_option(self) -> Callable[[Any], Any]:
         """The decorator that gives a click command this option, in both spellings of a name of several words."""
-        spellings = [f"--{self.name}"]
-        if self.key != self.name:
-            spellings.append(f"--{self.key}")
+        names = dict.fromkeys((self.name, self.key))
+        # What is on by default needs a way to say no.
+        spellings = [f"--{name}/--no-{name}" if self.is_on_by_default else f"--{name}" for name in names]
         return click.option(
             *spellings,
             self.key,
@@ -71,6 +76,7 @@ _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 _EXISTING_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _COUNT = click.IntRange(min=1)
+_DAYS = click.FloatRange(min=0, min_open=True, max=36500)
 _SECONDS = click.FloatRange(min=0, min_open=True, max=1e6)
 
 SETTINGS = (
@@ -98,6 +104,13 @@ SETTINGS = (
     ),
     Setting("catalog", _FILE, None, "Catalogue of artifacts to use, a TOML file, instead of the built-in one."),
     Setting("run-packager", click.BOOL, False, "Run a build's own packager.py where its autotest lacks packages."),
+    Setting("resume", click.BOOL, True, "Go on by itself with what an earlier devserver was staging when it ended."),
+    Setting(
+        "verify-every",
+        _DAYS,
+        None,
+        "Days in which every build is read again and checked, gently; never by default.",
+    ),
     Setting("max-downloads", _COUNT, 8, "Builds that may be staged at once; more of them queue."),
     Setting("max-artifacts", _COUNT, 6, "Artifacts of one build that may be staged at once."),
     Setting(

@@ -19,6 +19,7 @@ from staging.executors.base import Executor
 from staging.layout import BuildPlaces, synchronous_lock
 from staging.locks import FileLock
 from staging.manifest import ArtifactRecord
+from staging.orders import OrderBook, OrderRecord, WrittenOrder
 from staging.priority import synchronous_work
 from staging.publishing import recover_artifacts, remove_build, update_manifest
 from staging.retry import retrying
@@ -35,6 +36,7 @@ class Order:
         artifacts: what of it to stage.
         clean: whether all that is staged of the build is removed first.
         is_whole: whether it is a whole build, whose background artifacts nobody wants without the synchronous ones.
+        resumed: how often in a row a devserver took it up and died; see :mod:`comeback`.
 
     """
 
@@ -42,6 +44,7 @@ class Order:
     artifacts: Sequence[CatalogueEntry]
     clean: bool = False
     is_whole: bool = False
+    resumed: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Means:
         executor: runs background work.
         board: is told of everything.
         locks: of the builds.
+        orders: on the disk, of what is under way.
         synchronous, background: places for downloads; apart, so that no harness waits for another build's background.
 
     """
@@ -61,6 +65,7 @@ class Means:
     executor: Executor
     board: StatusBoard
     locks: BuildLocks
+    orders: OrderBook
     synchronous: Slots
     background: Slots
 
@@ -74,9 +79,33 @@ class Download:
         self._means = means
         self._places = BuildPlaces(means.options.static_dir, order.url.build_path)
         self._cancelled = Flag()
+        self._written: WrittenOrder | None = None
+        self._is_cut_off = False
         wanted = {entry.name: entry.synchronous for entry in order.artifacts}
         self.status = BuildStatus(str(order.url), order.url.build_path, wanted)
         means.board.show(self.status)
+
+    def write_order(self) -> None:
+        """Put the order on the disk: whatever becomes of this devserver, the next one goes on with it."""
+        order = self._order
+        required = {entry.name: entry.required for entry in order.artifacts}
+        record = OrderRecord(str(self.url), self.url.build_path, required, order.clean, order.is_whole, order.resumed)
+        try:
+            self._written = self._means.orders.write(record)
+        except OSError as error:
+            self._means.board.note(
+                self.url.build_path,
+                f"there is no room to write the order down: it would not outlive a crash ({error.strerror})",
+            )
+
+    def settle_order(self) -> None:
+        """Forget the order on the disk, unless the devserver's end is all that stands between it and its outcome."""
+        if self._written is None:
+            return
+        if self._is_cut_off:
+            self._written.change(resumed=0)  # this devserver ends well
+        else:
+            self._written.remove()
 
     def run(self) -> None:
         """Stage what is missing. The outcome, whatever it is, is told through the status."""
@@ -86,6 +115,7 @@ class Download:
             with self._means.locks.held(self._places, self._cancelled, while_waiting, self._order.clean) as lock:
                 if self._order.clean:
                     remove_build(self._places)
+                    self._order_is_clean()
                     self._means.board.forget_failures(self.url.build_path)
                 self._clear_up()
                 try:
@@ -101,6 +131,9 @@ class Download:
 
     def stop(self) -> None:
         """Tell everybody that the download is stopped, and have it stop."""
+        is_known = self.status.is_over or (self._order.is_whole and self.status.state is State.FAILED)
+        if not (is_known or self._cancelled.is_set()):
+            self._is_cut_off = True
         self._cancelled.set()
         self.fail(Cancelled(STOPPING))
 
@@ -133,6 +166,11 @@ class Download:
         )
         if self._order.is_whole:
             raise cause
+
+    def _order_is_clean(self) -> None:
+        """Take note that what was to be removed first is: who goes on with the order keeps what is staged from now."""
+        if self._written is not None:
+            self._written.change(clean=False)
 
     def _clear_up(self) -> None:
         """Finish or remove what was left half-done of this download's own artifacts."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from threading import Condition, Thread
+from threading import Event as Flag
 from time import monotonic
 from typing import NamedTuple
 
 from artifacts.catalogue import FILE, Catalogue, CatalogueEntry, file_artifact
 from artifacts.job import StagingOptions
+from comeback import take_up
 from devserver_util import acquire_lock, clear_up, delete_source, release_lock, staged_files, staged_manifest
 from download import Download, Means, Order
 from staging.archives import ArchiveUrl
@@ -34,9 +37,11 @@ from staging.errors import (
 from staging.executors.base import Executor
 from staging.layout import BuildPlaces
 from staging.locks import FileLock
+from staging.orders import OrderBook, OrderRecord
 from staging.overview import BuildView, builds_below, overview
 from staging.publishing import remove_build
 from staging.slots import Slots
+from staging.soundness import Soundness
 from staging.status import BuildStatus, State
 from staging.usage import LastUse
 
@@ -102,19 +107,34 @@ class Downloader:
         self._options = options
         self._board = board
         slots = (Slots(downloads_at_once), Slots(downloads_at_once))
-        self._means = Means(options, executor, board, BuildLocks(acquire_lock, release_lock), *slots)
+        locks, orders = BuildLocks(acquire_lock, release_lock), OrderBook(options.static_dir)
+        self._means = Means(options, executor, board, locks, orders, *slots)
         self._changed = Condition()
         self._running: set[Download] = set()
+        self._soundness = Soundness(options.static_dir, board.note)
+        self._has_come_back = False
         self._stopped = False
+        self._end = Flag()
 
     @property
     def active_count(self) -> int:
         """How many downloads are running."""
         return len(self._running)
 
-    def start(self) -> dict[str, OSError]:
-        """Clear up what an earlier run left, if it did not end well; where that was not possible, and why."""
-        return clear_up(self._options.static_dir)
+    def start(self, resumes: bool = True) -> dict[str, OSError]:
+        """Clear up what an earlier run left, if it did not end well; where that was not possible, and why.
+
+        What it was staging goes on by itself, if this devserver ``resumes``. Every build is looked at behind this.
+        """
+        try:
+            take_up(self._means.orders, self._board, self._again, resumes)
+        finally:
+            with self._changed:
+                self._has_come_back = True
+                self._changed.notify_all()
+        problems = clear_up(self._options.static_dir)
+        Thread(target=self._soundness.sweep, args=(self._end,), name="look at builds", daemon=True).start()
+        return problems
 
     def download(self, archive_url: str, background: bool = False, gone: Future[None] | None = None) -> None:
         """Stage the build of ``archive_url``, and return once it is staged; with ``background``, as soon as its
@@ -217,6 +237,7 @@ class Downloader:
         """
         url = self._parsed(archive_url, any_depth=True)
         entries = self._wished(wish)
+        self._soundness.make_sure(url.build_path)
         with self._changed:
             downloads = self._downloads(url)
             missing = self._missing(url, entries)
@@ -333,12 +354,47 @@ class Downloader:
             return usual[name]
         return file_artifact(name.removeprefix(FILE)) if name.startswith(FILE) else self._catalogue.named([name])[0]
 
+    def stage_anew(self, build_path: str, archive_url: str, artifact: str) -> None:
+        """Stage an artifact that is not as it was staged, and return once it is; Ctrl-C gives it up.
+
+        Raises:
+            RequestError, UnknownArtifact: it cannot be asked for any more.
+            ArchiveError, StagingError: why it cannot be staged.
+
+        """
+        usual = {entry.name: entry for entry in self._catalogue.of_a_download}
+        order = Order(self._parsed(archive_url, any_depth=True), [self._entry(artifact, usual)])
+        try:
+            self._wait(order, self._ordered(order), None)
+        except KeyboardInterrupt:
+            with suppress(NotUnderWay):
+                self.cancel(build_path)
+            raise
+
+    def _again(self, record: OrderRecord) -> None:
+        """Order once more what an earlier devserver was at work on.
+
+        Raises:
+            RequestError, UnknownArtifact, BuildConflict: it cannot be asked for any more.
+
+        """
+        url = self._parsed(record.archive_url, any_depth=True)
+        if url.build_path != record.build_path:
+            raise InvalidArchiveUrl(str(url), f"it is another build than {record.build_path} by now")
+        usual = {entry.name: entry for entry in self._catalogue.of_a_download} if record.is_whole else {}
+        entries = [
+            self._entry(name, usual) if record.is_whole else replace(self._entry(name, usual), required=required)
+            for name, required in record.artifacts.items()
+        ]
+        self._ordered(Order(url, entries, record.clean, record.is_whole, record.resumed + 1))
+
     def files_of(self, build_path: str, artifact: str) -> list[str]:
         """The paths in the build of the files that an artifact published."""
         return staged_files(BuildPlaces(self._options.static_dir, build_path), [artifact])
 
     def stop(self, timeout: float) -> None:
         """End every download, telling those who wait; returns when they have ended, or after ``timeout`` seconds."""
+        self._end.set()
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -346,7 +402,8 @@ class Downloader:
         for download in running:
             download.stop()
         with self._changed:
-            self._changed.wait_for(lambda: not self._running, timeout)
+            if self._changed.wait_for(lambda: not self._running, timeout):
+                self._means.orders.close()
 
     def _view(self, build_path: str) -> BuildView | None:
         places = BuildPlaces(self._options.static_dir, build_path)
@@ -374,6 +431,7 @@ class Downloader:
 
     def _ordered(self, order: Order) -> list[_Share]:
         """The downloads to wait for: those that are under way, and one that is started for what is left."""
+        self._soundness.make_sure(order.url.build_path)
         with self._changed:
             downloads = self._downloads(order.url)
             required = {entry.name for entry in order.artifacts if entry.required}
@@ -393,6 +451,7 @@ class Downloader:
             download = Download(replace(order, artifacts=left), self._means)
             self._running.add(download)
             self._changed.notify_all()
+        download.write_order()
         self._start(download)
         return [*shares, _Share(download.status, frozenset(names))]
 
@@ -422,6 +481,7 @@ class Downloader:
     def _known(self, url: ArchiveUrl, grace: float) -> list[_Share]:
         """The downloads that stage what the build lacks, waiting ``grace`` seconds for them to begin."""
         entries = self._catalogue.of_a_download
+        self._soundness.make_sure(url.build_path)
 
         def shares() -> list[_Share] | None:
             names = {entry.name for entry in self._missing(url, entries)}
@@ -433,6 +493,7 @@ class Downloader:
             return None if names else found
 
         with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._has_come_back)
             self._changed.wait_for(lambda: self._stopped or shares() is not None, grace)
             found = shares()
         if found is None:
@@ -454,6 +515,7 @@ class Downloader:
             self._forget(download)
 
     def _forget(self, download: Download) -> None:
+        download.settle_order()
         with self._changed:
             self._running.discard(download)
             self._changed.notify_all()

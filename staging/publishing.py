@@ -52,6 +52,10 @@ class StagingArea:
 
     def prepare(self) -> None:
         """Make the area: an empty tree, and the objects that an earlier attempt left, to be gone on with."""
+        if self._places.is_key_cut:
+            self._places.staging.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError), self._places.build_path_note.open("x") as note:
+                note.write(self._places.build_path)
         shutil.rmtree(self.tree, ignore_errors=True)
         self.tree.mkdir(parents=True)
         self.objects.mkdir(exist_ok=True)
@@ -79,8 +83,8 @@ class StagingArea:
         record = replace(record, files=len(files), size=sum(file.size for file in files.values()))
         write_list(self.tree / RESERVED_NAME / f"{self._path.name}{SUFFIX}", files)
         # One at a time: two artifacts may bring the same new directory, or get in each other's way.
-        with _publishing(self._places):
-            self._refuse_to_replace(_files_of_its_own(self._places, archive_url, record))
+        with publishing(self._places):
+            self._refuse_to_replace(files_of_its_own(self._places, archive_url, record))
             ready = {"name": self._name, "archive_url": archive_url, "record": record.to_json()}
             write_json(self._path / "ready.json", ready)
             self._merge(archive_url, record)
@@ -88,7 +92,7 @@ class StagingArea:
 
     def finish(self, archive_url: str, record: ArtifactRecord) -> None:
         """Do what is left of a publication that had become ready."""
-        with _publishing(self._places):
+        with publishing(self._places):
             self._merge(archive_url, record)
         self.remove()
 
@@ -108,7 +112,8 @@ class StagingArea:
         for path, is_same_kind in _in_the_way(self.tree, self._places.published):
             if ours is None:
                 ours = published_files(self._places) | but
-            if not is_same_kind or not (is_list_lost or path in ours):
+            is_ours = is_list_lost or path in ours or path.startswith(f"{RESERVED_NAME}/")
+            if not is_same_kind or not is_ours:
                 raise PathTaken(self._name, f"{self._places.build_path}/{path}")
 
     def _is_list_lost(self) -> bool:
@@ -124,9 +129,10 @@ def recover(places: BuildPlaces) -> None:
     """
     if places.staging.is_dir():
         for path in sorted(places.staging.iterdir()):
-            _recover_area(places, path)
-        with suppress(OSError):
-            places.staging.rmdir()
+            if path.is_dir():
+                _recover_area(places, path)
+        if not any(path.is_dir() for path in places.staging.iterdir()):
+            shutil.rmtree(places.staging, ignore_errors=True)
     if places.records.is_dir():
         for temporary in places.records.glob("*.tmp"):
             temporary.unlink(missing_ok=True)
@@ -152,12 +158,12 @@ def _recover_area(places: BuildPlaces, path: Path) -> None:
 
 def update_manifest(places: BuildPlaces, archive_url: str, records: Mapping[str, ArtifactRecord]) -> None:
     """Put ``records`` into the build's manifest, whoever else does so at the same time."""
-    with _publishing(places):
+    with publishing(places):
         _record(places, archive_url, records)
 
 
 @contextmanager
-def _publishing(places: BuildPlaces) -> Iterator[None]:
+def publishing(places: BuildPlaces) -> Iterator[None]:
     """The right to change what is published of the build, and its manifest."""
     lock = FileLock.acquire(places.publishing_lock, Flag())
     try:
@@ -202,9 +208,9 @@ def remove_build(places: BuildPlaces) -> None:
     Who is reading a file reads it to its end. A crash in the middle leaves files that the next publication replaces,
     and nothing that counts as staged. The caller holds the build's lock, and nobody stages it.
     """
-    with _publishing(places):
+    with publishing(places):
         manifest = Manifest.read(places) or Manifest("")
-        kept = [_files_of_its_own(places, manifest.archive_url, record) for record in manifest.artifacts.values()]
+        kept = [files_of_its_own(places, manifest.archive_url, record) for record in manifest.artifacts.values()]
         files = published_files(places).difference(*kept)
         places.manifest.unlink(missing_ok=True)
         for path in files:
@@ -214,7 +220,8 @@ def remove_build(places: BuildPlaces) -> None:
             if read_list(index) is None:
                 set_list_aside(index)
             index.unlink(missing_ok=True)
-        places.last_use.unlink(missing_ok=True)
+        for record in (places.last_use, places.verified, places.broken_manifest):
+            record.unlink(missing_ok=True)
         for folder in {path.partition("/")[0] for path in files if "/" in path}:
             _remove_empty_directories(places.published / folder)
         for directory in (places.records, places.published):
@@ -229,7 +236,7 @@ def _remove_empty_directories(folder: Path) -> None:
             Path(path).rmdir()
 
 
-def _files_of_its_own(places: BuildPlaces, archive_url: str, record: ArtifactRecord) -> set[str]:
+def files_of_its_own(places: BuildPlaces, archive_url: str, record: ArtifactRecord) -> set[str]:
     """The build's files that are their own source: of a build that is staged in the directory that it lies in."""
     if archive_url != f"file://{places.published}":
         return set()
