@@ -36,7 +36,7 @@ class Order:
         artifacts: what of it to stage.
         clean: whether all that is staged of the build is removed first.
         is_whole: whether it is a whole build, whose background artifacts nobody wants without the synchronous ones.
-        resumed: how often in a row a devserver took it up and died; see :mod:`comeback`.
+        written: the order on the disk, where an earlier devserver left it; see :mod:`comeback`.
 
     """
 
@@ -44,7 +44,7 @@ class Order:
     artifacts: Sequence[CatalogueEntry]
     clean: bool = False
     is_whole: bool = False
-    resumed: int = 0
+    written: WrittenOrder | None = None
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,11 @@ class Download:
     def write_order(self) -> None:
         """Put the order on the disk: whatever becomes of this devserver, the next one goes on with it."""
         order = self._order
+        if order.written is not None:
+            self._written, order.written.is_in_use = order.written, True
+            return
         required = {entry.name: entry.required for entry in order.artifacts}
-        record = OrderRecord(str(self.url), self.url.build_path, required, order.clean, order.is_whole, order.resumed)
+        record = OrderRecord(str(self.url), self.url.build_path, required, order.clean, order.is_whole)
         try:
             self._written = self._means.orders.write(record)
         except OSError as error:

@@ -37,7 +37,7 @@ from staging.errors import (
 from staging.executors.base import Executor
 from staging.layout import BuildPlaces
 from staging.locks import FileLock
-from staging.orders import OrderBook, OrderRecord
+from staging.orders import OrderBook, WrittenOrder
 from staging.overview import BuildView, builds_below, overview
 from staging.publishing import remove_build
 from staging.slots import Slots
@@ -371,13 +371,14 @@ class Downloader:
                 self.cancel(build_path)
             raise
 
-    def _again(self, record: OrderRecord) -> None:
+    def _again(self, written: WrittenOrder) -> None:
         """Order once more what an earlier devserver was at work on.
 
         Raises:
             RequestError, UnknownArtifact, BuildConflict: it cannot be asked for any more.
 
         """
+        record = written.record
         url = self._parsed(record.archive_url, any_depth=True)
         if url.build_path != record.build_path:
             raise InvalidArchiveUrl(str(url), f"it is another build than {record.build_path} by now")
@@ -386,7 +387,7 @@ class Downloader:
             self._entry(name, usual) if record.is_whole else replace(self._entry(name, usual), required=required)
             for name, required in record.artifacts.items()
         ]
-        self._ordered(Order(url, entries, record.clean, record.is_whole, record.resumed + 1))
+        self._ordered(Order(url, entries, record.clean, record.is_whole, written))
 
     def files_of(self, build_path: str, artifact: str) -> list[str]:
         """The paths in the build of the files that an artifact published."""

@@ -17,7 +17,7 @@ def as_text(crc32c: int) -> str:
     return base64.b64encode(crc32c.to_bytes(4, "big")).decode()
 
 
-def crc32c_of(path: Path, size: int, on_bytes: Callable[[int], None] = lambda _: None) -> int | None:
+def crc32c_of(path: Path | str, size: int, on_bytes: Callable[[int], None] = lambda _: None) -> int | None:
     """The crc32c of the first ``size`` bytes of a file; None where it has not so many.
 
     ``on_bytes`` is told of every piece before it is read, and may raise or sleep. A link is not followed.

@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from staging.checksums import as_text, crc32c_of
@@ -19,7 +18,7 @@ from staging.layout import BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
 
 # Says what is wrong with the file at a path, of which a list has that; nothing where it is right.
-Check = Callable[[Path, FileRecord], str]
+Check = Callable[[str, FileRecord], str]
 
 _Claims = dict[str, dict[str, FileRecord]]  # by path, and by the artifact that published it
 
@@ -69,14 +68,14 @@ def inspect(places: BuildPlaces, check: Check, only: Collection[str] | None = No
     lists = {name: read_list(list_of(places, name)) for name in staged}
     wrong = list(_wrong_lists(staged, lists))
     claims = _claims(staged, lists)
-    size = without = 0
+    root, size, without = f"{places.published}/", 0, 0
     paths = claims.keys() if only is None else claims.keys() & only
     for path in sorted(paths):
         for_path = claims[path]
         record = next(iter(for_path.values()))
         size += record.size
         without += record.link is None and not record.crc32c
-        wrong += _wrong_claims(places.published / path, path, for_path, check)
+        wrong += _wrong_claims(f"{root}{path}", path, for_path, check)
     return Inspection(manifest.archive_url, len(paths), size, without, tuple(wrong))
 
 
@@ -103,7 +102,7 @@ def _claims(staged: Mapping[str, ArtifactRecord], lists: Mapping[str, Mapping[st
     return claims
 
 
-def _wrong_claims(file: Path, path: str, claims: Mapping[str, FileRecord], check: Check) -> list[Wrong]:
+def _wrong_claims(file: str, path: str, claims: Mapping[str, FileRecord], check: Check) -> list[Wrong]:
     wrong = []
     for name, record in claims.items():
         reason = check(file, record)
@@ -113,12 +112,12 @@ def _wrong_claims(file: Path, path: str, claims: Mapping[str, FileRecord], check
     return wrong
 
 
-def check_at_a_glance(path: Path, record: FileRecord) -> str:
+def check_at_a_glance(path: str, record: FileRecord) -> str:
     """A :data:`Check` of presence, kind and size, by one look at the directory."""
     try:
         status = os.lstat(path)
         if record.link is not None:
-            target = os.readlink(path) if stat.S_ISLNK(status.st_mode) else None  # noqa: PTH115 - not as a path
+            target = os.readlink(path) if stat.S_ISLNK(status.st_mode) else None  # noqa: PTH115 - of many thousand
             return "" if target == record.link else f"it should be a link to {record.link}"
     except (FileNotFoundError, NotADirectoryError):
         return "it is missing"
@@ -143,7 +142,7 @@ class ByContent:
     on_bytes: Callable[[int], None] = lambda _: None
     _known: dict[tuple[int, int], str] = field(default_factory=dict)
 
-    def __call__(self, path: Path, record: FileRecord) -> str:
+    def __call__(self, path: str, record: FileRecord) -> str:
         """What is wrong with the file; nothing where it is right, or nobody knows its checksum."""
         reason = check_at_a_glance(path, record)
         if reason or record.link is not None or not record.crc32c:
@@ -154,7 +153,7 @@ class ByContent:
             return f"it cannot be read ({error.strerror})"
         return "" if found == record.crc32c else f"its crc32c is {found}, and should be {record.crc32c}"
 
-    def _crc32c(self, path: Path, size: int) -> str:
+    def _crc32c(self, path: str, size: int) -> str:
         status = os.lstat(path)
         key = (status.st_dev, status.st_ino)
         if status.st_nlink == 1 or key not in self._known:

@@ -37,7 +37,7 @@ class OrderRecord:
         artifacts: the names of what of it to stage, and whether each is required.
         clean: whether all that is staged of the build is to be removed first.
         is_whole: whether it is a whole ``/download``.
-        resumed: how often in a row it was taken up by a devserver that died at it.
+        resumed: how often in a row it was taken up by a devserver that had not ended well before it was settled.
 
     """
 
@@ -75,6 +75,7 @@ class WrittenOrder:
         self._path = path
         self._record = record
         self._lock = Lock()
+        self.is_in_use = False  # by a download, which settles it
 
     @property
     def record(self) -> OrderRecord:
@@ -119,7 +120,7 @@ class OrderBook:
 
     def take_over(self) -> Iterator[WrittenOrder | Path]:
         """The orders of devservers that are no more, which are this one's from now on; the path of one that cannot be
-        understood.
+        understood. That it was taken up once more is on the disk before anything is done with it.
         """
         for directory in sorted(self._orders.glob("*")):
             if directory != self._own and directory.is_dir():
@@ -147,7 +148,9 @@ class OrderBook:
                     continue
                 mine = self._next_path()
                 path.replace(mine)
-                yield WrittenOrder(mine, record)
+                order = WrittenOrder(mine, record)
+                order.change(resumed=record.resumed + 1)
+                yield order
             for left in directory.glob("*.tmp"):
                 left.unlink(missing_ok=True)
         finally:

@@ -20,6 +20,13 @@ from tests.servers import DevServer, cause_of, check_success, eventually
 AUTOTEST = "autotest.tar.bz2"
 GOES_ON = "the download that was cut off goes on"
 DROPPED = "the download that was cut off does not go on: "
+PATIENT = ("--stall-timeout", "60")  # an object that is held back is no failure
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> DevServer:
+    """A devserver that waits for the archive."""
+    return start_server(*PATIENT)
 
 
 @contextmanager
@@ -41,7 +48,7 @@ def has_nothing_left(server: DevServer) -> None:
 
 def goes_on(server: DevServer, times: int = 1) -> None:
     """Wait until so many of the server's lives have gone on with a download."""
-    eventually(lambda: server.log.count(GOES_ON) == times)
+    eventually(lambda: server.log.count(GOES_ON) == times, timeout=60)
 
 
 def test_a_build_that_a_crash_cut_off_becomes_staged_with_nobody_asking(
@@ -50,7 +57,7 @@ def test_a_build_that_a_crash_cut_off_becomes_staged_with_nobody_asking(
     with staging(server, archive, build):
         server.kill()
     server.start_again()
-    eventually(lambda: f"{build.path}: staged; " in server.log)
+    eventually(lambda: f"{build.path}: staged; " in server.log, timeout=60)
     build.check_staged(server.static_dir)
     has_nothing_left(server)
 
@@ -98,7 +105,9 @@ def test_what_was_asked_for_by_name_goes_on(server: DevServer, archive: FakeArch
         server.kill()
     server.start_again()
     wish.pop("async")
-    eventually(lambda: server.get("/is_staged", archive_url=build.url, **wish).text == "True")
+    eventually(lambda: f"{build.path}: staged; " in server.log, timeout=60)
+    eventually(lambda: not orders(server.static_dir), timeout=60)
+    assert server.get("/is_staged", archive_url=build.url, **wish).text == "True"
     assert not (server.static_dir / build.path / "update.gz").exists()
     has_nothing_left(server)
 
@@ -107,8 +116,8 @@ def test_what_was_asked_for_by_name_goes_on(server: DevServer, archive: FakeArch
 def test_it_does_not_go_on_where_the_operator_says_so(
     start_server: StartServer, archive: FakeArchive, build: Build, variables: dict[str, str]
 ) -> None:
-    with staging(start_server(), archive, build):
-        server = start_server(*([] if variables else ["--no-resume"]), name="other", **variables)
+    with staging(start_server(*PATIENT), archive, build):
+        server = start_server(*PATIENT, *([] if variables else ["--no-resume"]), name="other", **variables)
         assert server.get("/index").status_code == 200
         assert DROPPED not in server.log  # the first one lives
     has_nothing_left(server)
@@ -150,15 +159,15 @@ def test_a_devserver_that_ends_well_did_not_die_of_the_build(
 def test_the_orders_of_a_devserver_that_lives_are_left_to_it(
     start_server: StartServer, archive: FakeArchive, build: Build
 ) -> None:
-    first = start_server(name="first")
+    first = start_server(*PATIENT, name="first")
     with staging(first, archive, build):
-        second = start_server(name="second")
+        second = start_server(*PATIENT, name="second")
         waiting = second.ask("/wait_for_status", archive_url=build.url)
         assert "NoDownload" in cause_of(waiting.result(20))  # it is not its own
         assert GOES_ON not in second.log
         (order,) = orders(first.static_dir)
         first.kill()
-        third = start_server(name="third")
+        third = start_server(*PATIENT, name="third")
         eventually(lambda: GOES_ON in third.log)
         assert not order.exists()
         assert len(orders(first.static_dir)) == 1
@@ -191,7 +200,7 @@ def test_an_order_that_means_nothing_any_more_is_dropped(
 ) -> None:
     own = make_build(target="own").write(tmp_path / "archive")
     with archive.holding(AUTOTEST) as reached, archive.holding("image.zip") as also:
-        server = start_server("--archive-root", str(tmp_path / "archive"), "--max-downloads", "1")
+        server = start_server(*PATIENT, "--archive-root", str(tmp_path / "archive"), "--max-downloads", "1")
         check_success(server.get("/stage", archive_url=build.url, artifacts="autotest", **{"async": "True"}))
         check_success(server.get("/stage", archive_url=build.url, files="image.zip", **{"async": "True"}))
         assert reached.wait(20)
@@ -215,14 +224,16 @@ def test_an_order_that_means_nothing_any_more_is_dropped(
 def test_what_was_to_be_cleaned_first_is_cleaned_once(server: DevServer, archive: FakeArchive, build: Build) -> None:
     server.stage(build.url)
     with archive.holding(AUTOTEST) as reached:
-        wish = {"artifacts": "autotest", "clean": "True", "async": "True"}
+        wish = {"artifacts": "stateful,autotest", "clean": "True", "async": "True"}
         check_success(server.get("/stage", archive_url=build.url, **wish))
         assert reached.wait(20)
         (order,) = orders(server.static_dir)
         assert json.loads(order.read_bytes())["clean"] is False
-        check_success(server.get("/stage", archive_url=build.url, artifacts="stateful"))
+        assert not (server.static_dir / build.path / "update.gz").exists()
         server.kill()
+    eventually(lambda: archive.reads_now == 0)
     archive.forget()
     server.start_again()
-    eventually(lambda: server.get("/is_staged", archive_url=build.url, artifacts="autotest,stateful").text == "True")
+    eventually(lambda: server.log.count(f"{build.path}: staged; ") == 2, timeout=60)
+    assert server.get("/is_staged", archive_url=build.url, artifacts="autotest,stateful").text == "True"
     assert {fetch.name for fetch in archive.fetches} == {AUTOTEST}

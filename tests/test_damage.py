@@ -176,7 +176,7 @@ def test_what_a_crash_left_of_a_build_with_a_long_path_is_cleared_up_by_itself(
     start_server: StartServer, archive: FakeArchive
 ) -> None:
     build = make_build(target="a/" * 90 + "target", version="R17-" + "1" * 100).upload(archive)
-    server = start_server()
+    server = start_server("--stall-timeout", "60")
     with archive.holding(AUTOTEST) as reached:
         check_success(server.download(build.url))
         assert reached.wait(20)
