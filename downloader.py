@@ -363,7 +363,8 @@ class Downloader:
 
         """
         usual = {entry.name: entry for entry in self._catalogue.of_a_download}
-        order = Order(self._parsed(archive_url, any_depth=True), [self._entry(artifact, usual)])
+        entry = replace(self._entry(artifact, usual), required=True)
+        order = Order(self._parsed(archive_url, any_depth=True), [entry])
         try:
             self._wait(order, self._ordered(order), None)
         except KeyboardInterrupt:
