@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any, NamedTuple
 
 import click
-import psutil
 from rich.filesize import decimal
 
 from commands.failures import CommandFailed, Interrupted
@@ -78,17 +79,17 @@ def verify_builds(static_dir: Path, roots: Sequence[Path], names: Sequence[str],
 
     """
     builds = [_named(static_dir, roots, name) for name in dict.fromkeys(names)] or list(builds_below(static_dir))
-    step_back()
-    with suppress(OSError, AttributeError):  # where the system has no such thing
-        psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
     outcomes = []
-    with ExitStack() as stack:
+    stopped = Flag()
+    # Who reads lets everybody else go first; who repairs what is wrong does not.
+    with ExitStack() as stack, ThreadPoolExecutor(1, initializer=step_back) as reader:
         try:
-            for outcome in _outcomes(builds, manner, stack):
+            for outcome in _outcomes(builds, manner, partial(_read, reader, Pace(manner.max_rate, stopped)), stack):
                 outcomes.append(outcome)
                 if not manner.as_json:
                     _show(outcome)
         except KeyboardInterrupt:
+            stopped.set()
             raise Interrupted("interrupted; what was not told yet is not verified") from None
     if manner.as_json:
         print_json([outcome.to_json() for outcome in outcomes])
@@ -122,11 +123,19 @@ def _named(static_dir: Path, roots: Sequence[Path], name: str) -> BuildPlaces:
     return places
 
 
-def _outcomes(builds: Sequence[BuildPlaces], manner: Manner, stack: ExitStack) -> Iterator[Outcome]:
-    pace = Pace(manner.max_rate, Flag())
+def _read(reader: ThreadPoolExecutor, pace: Pace, places: BuildPlaces) -> Inspection | None:
+    return reader.submit(verify, places, pace).result()
+
+
+def _outcomes(
+    builds: Sequence[BuildPlaces],
+    manner: Manner,
+    read: Callable[[BuildPlaces], Inspection | None],
+    stack: ExitStack,
+) -> Iterator[Outcome]:
     downloader: Downloader | None = None
     for places in builds:
-        found = verify(places, pace)
+        found = read(places)
         if found is None:  # removed by now
             continue
         repaired: dict[str, str] = {}

@@ -35,6 +35,6 @@ class Pace:
 
 
 def step_back() -> None:
-    """Let everybody else go before the calling thread: on Linux, each thread has a niceness of its own."""
+    """Let everybody else go before the calling thread, at the disk too: on Linux, each has a niceness of its own."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, get_native_id(), _LAST_IN_LINE)
