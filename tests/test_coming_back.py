@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ import pytest
 import requests
 
 from comeback import MOST_DEATHS
+from staging.orders import OrderBook, OrderRecord, WrittenOrder
 from tests.builds import FULL_PAYLOAD, Build, make_build, noise
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
@@ -237,3 +239,38 @@ def test_what_was_to_be_cleaned_first_is_cleaned_once(server: DevServer, archive
     eventually(lambda: server.log.count(f"{build.path}: staged; ") == 2, timeout=60)
     assert server.get("/is_staged", archive_url=build.url, artifacts="autotest,stateful").text == "True"
     assert {fetch.name for fetch in archive.fetches} == {AUTOTEST}
+
+
+# The orders themselves
+
+
+def test_an_order_is_one_devservers_at_a_time(tmp_path: Path) -> None:
+    record = OrderRecord("gs://bucket/target/version", "target/version", {"stateful": True}, is_whole=True)
+    living, dead, heir = (OrderBook(tmp_path) for _ in range(3))
+    living.write(record)
+    left = dead.write(record)
+    settled = dead.write(record)
+    settled.remove()
+    assert list(heir.take_over()) == []
+    dead.close()  # as its end does
+    (taken,) = heir.take_over()
+    assert isinstance(taken, WrittenOrder)
+    assert taken.record == replace(record, resumed=1)
+    assert list(heir.take_over()) == []
+    assert list(OrderBook(tmp_path).take_over()) == []  # the heir lives
+    left.remove()  # is not its any more
+    assert len(orders(tmp_path)) == 2
+    heir.close()
+    (again,) = OrderBook(tmp_path).take_over()
+    assert isinstance(again, WrittenOrder)
+    assert again.record.resumed == 2
+    again.change(resumed=0)
+    assert [OrderRecord.read(path).resumed for path in orders(tmp_path)].count(0) == 2
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1}', '{"format": 2, "archive_url": "gs://a/b/c"}'])
+def test_an_order_that_cannot_be_read_says_so(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "1.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="it cannot be read"):
+        OrderRecord.read(path)

@@ -8,15 +8,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event as Flag
+from threading import Thread
 from typing import Any
 
 import pytest
 
+from staging.file_lists import FileRecord, list_of, write_list
 from staging.inspection import ByContent, inspect
 from staging.layout import BuildPlaces
+from staging.manifest import ArtifactRecord, Manifest
+from staging.verification import Rounds
 from tests.builds import FULL_PAYLOAD, MTON_PAYLOAD, Build, make_build, noise
 from tests.conftest import StartServer
-from tests.fake_archive import FakeArchive
+from tests.fake_archive import FakeArchive, crc32c_of
 from tests.servers import PROJECT, DevServer, check_success, eventually
 
 AUTOTEST = "autotest.tar.bz2"
@@ -225,3 +230,29 @@ def test_a_devserver_makes_its_rounds(start_server: StartServer, build: Build) -
     assert later.stop() == 0
     assert "verified: " not in later.log
     assert (directory / ".devserver" / "verified").stat().st_mtime_ns == verified
+
+
+def test_the_rounds_count_what_they_read(tmp_path: Path) -> None:
+    places = BuildPlaces(tmp_path, "target/R1-1.0.0")
+    for name, content in (("good", b"good"), ("bad", b"bad")):
+        (places.published / name).parent.mkdir(parents=True, exist_ok=True)
+        (places.published / name).write_bytes(content)
+    files = {name: FileRecord(len(name), crc32c_of(name.encode())) for name in ("good", "bad")}
+    write_list(list_of(places, "both"), files)
+    Manifest("gs://bucket/target/R1-1.0.0", {"both": ArtifactRecord("staged", files=2, size=7)}).write(places)
+    flip(places.published / "bad")
+    counted: list[tuple[str, int, int, int]] = []
+    stopped = Flag()
+
+    def count(*counts: Any) -> None:
+        counted.append(counts)
+        stopped.set()
+
+    rounds = Thread(target=Rounds(tmp_path, 1e-9, lambda *_: None, count, stopped).run)  # which steps back for ever
+    rounds.start()
+    rounds.join(20)
+    assert counted == [("target/R1-1.0.0", 2, 7, 1)]
+    assert not (places.published / "bad").exists()
+    manifest = Manifest.read(places)
+    assert manifest is not None
+    assert not manifest.artifacts
