@@ -106,9 +106,14 @@ class Download:
         if self._written is None:
             return
         if self._is_cut_off:
-            self._written.change(resumed=0)  # this devserver ends well
+            self._keep_order()
         else:
             self._written.remove()
+
+    def _keep_order(self) -> None:
+        """Leave the order to the next devserver; this one ends well, and did not die of it."""
+        if self._written is not None:
+            self._written.change(resumed=0)
 
     def run(self) -> None:
         """Stage what is missing. The outcome, whatever it is, is told through the status."""
@@ -137,6 +142,7 @@ class Download:
         is_known = self.status.is_over or (self._order.is_whole and self.status.state is State.FAILED)
         if not (is_known or self._cancelled.is_set()):
             self._is_cut_off = True
+            self._keep_order()
         self._cancelled.set()
         self.fail(Cancelled(STOPPING))
 
