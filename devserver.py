@@ -7,7 +7,8 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Event as Flag
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from commands.local import LOCAL
+from commands.local import LOCAL, MACHINERY
 from commands.printing import printable
 from commands.remote import REMOTE
 from devserver_settings import SETTINGS
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _LARGEST_OBJECT = 256 * 1024**3  # bytes; the largest file that a worker may write, where tarballs may hold less
 _FAILED = 1
 _USAGE_ERROR = 2
+_TIME_TO_STOP = 3.0  # seconds
 
 
 def serve(options: dict[str, Any]) -> None:
@@ -167,6 +169,30 @@ def _staging(
     return _Staging(catalogue, board, executor, room, downloader)
 
 
+@contextmanager
+def _without_a_server(options: dict[str, Any]) -> Iterator[Downloader]:
+    """What stages builds, for a command that needs no server; it says nothing of its own."""
+    import cherrypy
+
+    from artifacts.catalogue import DEFAULT_CATALOGUE, read_catalogue
+    from staging.usage import LastUse
+    from web.files.application import StaticFiles
+    from web.metrics.counters import Metrics
+
+    cherrypy.log.screen = False
+    static_dir = _usable_directory("--static-dir", options["static_dir"])
+    last_use = LastUse(static_dir)
+    files = _Files(StaticFiles(static_dir, [], last_use.note), last_use, None)
+    catalogue = read_catalogue(options["catalog"] or DEFAULT_CATALOGUE)
+    staging = _staging(options, static_dir, catalogue, Metrics(), files)
+    try:
+        yield staging.downloader
+    finally:
+        staging.downloader.stop(0)
+        staging.executor.stop()
+        staging.downloader.stop(_TIME_TO_STOP)
+
+
 def _confinement(options: dict[str, Any], static_dir: Path) -> Confinement:
     """What workers may do to this machine."""
     import cherrypy
@@ -208,6 +234,7 @@ def _web(
     from web.metrics.page import MetricsPage
     from web.plugins import BEFORE_THE_SERVER, ConnectionsPlugin, DownloadsPlugin, EvictorPlugin, PortFile
     from web.site.pages import Pages
+    from web.verification import VerificationPlugin
 
     downloader = staging.downloader
     holds = BuildHolds(static_dir, downloader.build)
@@ -228,8 +255,10 @@ def _web(
     if tokens is not None:
         _put_a_gate_in_front(options, tokens, metrics)
     health.subscribe()
-    DownloadsPlugin(bus, downloader, staging.executor).subscribe()
     EvictorPlugin(bus, staging.room).subscribe()
+    DownloadsPlugin(bus, downloader, staging.executor, options["resume"]).subscribe()
+    if options["verify_every"]:
+        VerificationPlugin(bus, static_dir, options["verify_every"], staging.board.note).subscribe()
     ConnectionsPlugin(bus, server.busy_connections).subscribe()
     if options["front"]:
         UseLog(
@@ -439,6 +468,7 @@ def command_line(context: click.Context, /, **options: Any) -> None:
         serve(options)
     else:
         context.obj = options
+        context.meta[MACHINERY] = lambda: _without_a_server(options)
 
 
 @command_line.command("serve")

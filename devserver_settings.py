@@ -50,11 +50,16 @@ class Setting:
         """The variable that gives the value where the command line does not."""
         return f"DEVSERVER_{self.key.upper()}"
 
+    @property
+    def is_on_by_default(self) -> bool:
+        """Whether it is a switch that is on unless somebody turns it off."""
+        return self.type is click.BOOL and self.default is True
+
     def as_option(self) -> Callable[[Any], Any]:
         """The decorator that gives a click command this option, in both spellings of a name of several words."""
-        spellings = [f"--{self.name}"]
-        if self.key != self.name:
-            spellings.append(f"--{self.key}")
+        names = dict.fromkeys((self.name, self.key))
+        # What is on by default needs a way to say no.
+        spellings = [f"--{name}/--no-{name}" if self.is_on_by_default else f"--{name}" for name in names]
         return click.option(
             *spellings,
             self.key,
@@ -94,6 +99,7 @@ class _Written(click.ParamType[Any]):
 _SIZE = _Written("size", parsed_size, SIZES)
 _DURATION = _Written("time", parsed_duration, DURATIONS)
 _COUNT = click.IntRange(min=1)
+_DAYS = click.FloatRange(min=0, min_open=True, max=36500)
 _SECONDS = click.FloatRange(min=0, min_open=True, max=1e6)
 
 SETTINGS = (
@@ -136,6 +142,13 @@ SETTINGS = (
     Setting("require-token-to-read", click.BOOL, False, "Have reading take a token as well; goes with --tokens."),
     Setting("catalog", _FILE, None, "Catalogue of artifacts to use, a TOML file, instead of the built-in one."),
     Setting("run-packager", click.BOOL, False, "Run a build's own packager.py where its autotest lacks packages."),
+    Setting("resume", click.BOOL, True, "Go on by itself with what an earlier devserver was staging when it ended."),
+    Setting(
+        "verify-every",
+        _DAYS,
+        None,
+        "Days in which every build is read again and checked, gently; never by default.",
+    ),
     Setting("max-downloads", _COUNT, 8, "Builds that may be staged at once; more of them queue."),
     Setting(
         "max-queue",

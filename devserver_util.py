@@ -24,11 +24,12 @@ from staging.errors import (
     NotStaged,
     ObjectNotFound,
 )
-from staging.layout import RESERVED_NAME, BuildPlaces, places_in_use
+from staging.file_lists import published_files
+from staging.layout import RESERVED_NAME, BuildPlaces, locks_with_cut_keys, places_in_use
 from staging.locks import FileLock
 from staging.manifest import Manifest
 from staging.promises import forget_promises
-from staging.publishing import make_build_directory, publish_empty_file, published_files, recover, update_manifest
+from staging.publishing import make_build_directory, publish_empty_file, recover, update_manifest
 from staging.retry import retrying
 from staging.versions import milestone_of, version_key
 
@@ -75,6 +76,10 @@ def clear_up(static_dir: Path) -> dict[str, OSError]:
             _clear_up_build(places)
         except OSError as error:
             problems[places.build_path] = error
+    for path in locks_with_cut_keys(static_dir):
+        lock = FileLock.try_once(path)
+        if lock is not None:  # nobody's any more
+            lock.release()
     return problems
 
 

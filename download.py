@@ -22,6 +22,7 @@ from staging.holds import not_held
 from staging.layout import BuildPlaces, synchronous_lock
 from staging.locks import FileLock
 from staging.manifest import ArtifactRecord
+from staging.orders import OrderBook, OrderRecord, WrittenOrder
 from staging.priority import synchronous_work
 from staging.promises import Promise
 from staging.publishing import recover_artifacts, remove_build, update_manifest
@@ -43,6 +44,7 @@ class Order:
         is_whole: whether it is a whole build, whose background artifacts nobody wants without the synchronous ones.
         client: the address of who asks; empty where nobody does.
         holder: who wants it; his own leases do not keep it from being cleaned.
+        written: the order on the disk, where an earlier devserver left it; see :mod:`comeback`.
 
     """
 
@@ -52,6 +54,7 @@ class Order:
     is_whole: bool = False
     client: str = ""
     holder: str = ""
+    written: WrittenOrder | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Means:
         board: is told of everything.
         locks: of the builds.
         room: on the disk.
+        orders: on the disk, of what is under way.
         synchronous, background: places for downloads; apart, so that no harness waits for another build's background.
         moved: how much each build has had of them.
 
@@ -74,6 +78,7 @@ class Means:
     board: StatusBoard
     locks: BuildLocks
     room: Room
+    orders: OrderBook
     synchronous: Slots
     background: Slots
     moved: BytesMoved
@@ -90,9 +95,41 @@ class Download:
         self._places = BuildPlaces(means.options.static_dir, order.url.build_path)
         self._cancelled = Flag()
         self._promise: Promise | None = None
+        self._written: WrittenOrder | None = None
+        self._is_cut_off = False
         wanted = {entry.name: entry.synchronous for entry in order.artifacts}
         self.status = BuildStatus(str(order.url), order.url.build_path, wanted, request_ids.current())
         means.board.show(self.status)
+
+    def write_order(self) -> None:
+        """Put the order on the disk: whatever becomes of this devserver, the next one goes on with it."""
+        order = self._order
+        if order.written is not None:
+            self._written, order.written.is_in_use = order.written, True
+            return
+        required = {entry.name: entry.required for entry in order.artifacts}
+        record = OrderRecord(str(self.url), self.url.build_path, required, order.clean, order.is_whole)
+        try:
+            self._written = self._means.orders.write(record)
+        except OSError as error:
+            self._means.board.note(
+                self.url.build_path,
+                f"there is no room to write the order down: it would not outlive a crash ({error.strerror})",
+            )
+
+    def settle_order(self) -> None:
+        """Forget the order on the disk, unless the devserver's end is all that stands between it and its outcome."""
+        if self._written is None:
+            return
+        if self._is_cut_off:
+            self._keep_order()
+        else:
+            self._written.remove()
+
+    def _keep_order(self) -> None:
+        """Leave the order to the next devserver; this one ends well, and did not die of it."""
+        if self._written is not None:
+            self._written.change(resumed=0)
 
     def run(self) -> None:
         """Stage what is missing. The outcome, whatever it is, is told through the status."""
@@ -103,6 +140,7 @@ class Download:
                 if self._order.clean:
                     with not_held(self._places, self._order.holder):
                         remove_build(self._places)
+                    self._order_is_clean()
                     self._means.board.forget_failures(self.url.build_path)
                 self._clear_up()
                 try:
@@ -119,6 +157,10 @@ class Download:
 
     def stop(self) -> None:
         """Tell everybody that the download is stopped, and have it stop."""
+        is_known = self.status.is_over or (self._order.is_whole and self.status.state is State.FAILED)
+        if not (is_known or self._cancelled.is_set()):
+            self._is_cut_off = True
+            self._keep_order()
         self._cancelled.set()
         self.fail(Cancelled(STOPPING))
 
@@ -151,6 +193,11 @@ class Download:
         )
         if self._order.is_whole:
             raise cause
+
+    def _order_is_clean(self) -> None:
+        """Take note that what was to be removed first is: who goes on with the order keeps what is staged from now."""
+        if self._written is not None:
+            self._written.change(clean=False)
 
     def _clear_up(self) -> None:
         """Finish or remove what was left half-done of this download's own artifacts."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from threading import Condition, Thread
+from threading import Event as Flag
 from time import monotonic
 from typing import NamedTuple
 
 from artifacts.catalogue import FILE, Catalogue, CatalogueEntry, file_artifact
 from artifacts.job import StagingOptions
+from comeback import take_up
 from devserver_util import acquire_lock, clear_up, delete_source, release_lock, staged_files, staged_manifest
 from download import Download, Means, Order
 from staging import request_ids
@@ -39,10 +42,12 @@ from staging.executors.base import Executor
 from staging.holds import Term, holds_of, lease_for, not_held
 from staging.layout import BuildPlaces
 from staging.locks import FileLock
+from staging.orders import OrderBook, WrittenOrder
 from staging.overview import BuildView, builds_below, overview
 from staging.publishing import remove_build
 from staging.room import Room
 from staging.slots import Slots
+from staging.soundness import Soundness
 from staging.status import BuildStatus, State
 from staging.tally import BytesMoved
 from staging.usage import LastUse
@@ -122,10 +127,14 @@ class Downloader:
         slots = (Slots(admission.places), Slots(admission.places))
         moved = BytesMoved()
         board.subscribe(moved.listen)
-        self._means = Means(options, executor, board, BuildLocks(acquire_lock, release_lock), room, *slots, moved)
+        locks, orders = BuildLocks(acquire_lock, release_lock), OrderBook(options.static_dir)
+        self._means = Means(options, executor, board, locks, room, orders, *slots, moved)
         self._changed = Condition()
         self._running: set[Download] = set()
+        self._soundness = Soundness(options.static_dir, board.note)
+        self._has_come_back = False
         self._stopped = False
+        self._end = Flag()
 
     @property
     def active_count(self) -> int:
@@ -149,9 +158,20 @@ class Downloader:
         is_long = self.queue_length >= _LONG_QUEUE * self._admission.places or longest >= _LONG_WAIT
         return is_long or self._admission.is_full(len(self._running))
 
-    def start(self) -> dict[str, OSError]:
-        """Clear up what an earlier run left, if it did not end well; where that was not possible, and why."""
-        return clear_up(self._options.static_dir)
+    def start(self, resumes: bool = True) -> dict[str, OSError]:
+        """Clear up what an earlier run left, if it did not end well; where that was not possible, and why.
+
+        What it was staging goes on by itself, if this devserver ``resumes``. Every build is looked at behind this.
+        """
+        try:
+            take_up(self._means.orders, self._board, self._again, resumes)
+        finally:
+            with self._changed:
+                self._has_come_back = True
+                self._changed.notify_all()
+        problems = clear_up(self._options.static_dir)
+        Thread(target=self._soundness.sweep, args=(self._end,), name="look at builds", daemon=True).start()
+        return problems
 
     def download(
         self,
@@ -278,6 +298,7 @@ class Downloader:
         url = self._parsed(archive_url, any_depth=True)
         entries = self._wished(wish)
         self._use(url)
+        self._soundness.make_sure(url.build_path)
         with self._changed:
             downloads = self._downloads(url)
             missing = self._missing(url, entries)
@@ -398,12 +419,49 @@ class Downloader:
             return usual[name]
         return file_artifact(name.removeprefix(FILE)) if name.startswith(FILE) else self._catalogue.named([name])[0]
 
+    def stage_anew(self, build_path: str, archive_url: str, artifact: str) -> None:
+        """Stage an artifact that is not as it was staged, and return once it is; Ctrl-C gives it up.
+
+        Raises:
+            RequestError, UnknownArtifact: it cannot be asked for any more.
+            ArchiveError, StagingError: why it cannot be staged.
+
+        """
+        usual = {entry.name: entry for entry in self._catalogue.of_a_download}
+        entry = replace(self._entry(artifact, usual), required=True)
+        order = Order(self._parsed(archive_url, any_depth=True), [entry])
+        try:
+            self._wait(order, self._ordered(order), None)
+        except KeyboardInterrupt:
+            with suppress(NotUnderWay):
+                self.cancel(build_path)
+            raise
+
+    def _again(self, written: WrittenOrder) -> None:
+        """Order once more what an earlier devserver was at work on.
+
+        Raises:
+            RequestError, UnknownArtifact, BuildConflict: it cannot be asked for any more.
+
+        """
+        record = written.record
+        url = self._to_stage(record.archive_url, any_depth=True)
+        if url.build_path != record.build_path:
+            raise InvalidArchiveUrl(str(url), f"it is another build than {record.build_path} by now")
+        usual = {entry.name: entry for entry in self._catalogue.of_a_download} if record.is_whole else {}
+        entries = [
+            self._entry(name, usual) if record.is_whole else replace(self._entry(name, usual), required=required)
+            for name, required in record.artifacts.items()
+        ]
+        self._ordered(Order(url, entries, record.clean, record.is_whole, written=written))
+
     def files_of(self, build_path: str, artifact: str) -> list[str]:
         """The paths in the build of the files that an artifact published."""
         return staged_files(BuildPlaces(self._options.static_dir, build_path), [artifact])
 
     def stop(self, timeout: float) -> None:
         """End every download, telling those who wait; returns when they have ended, or after ``timeout`` seconds."""
+        self._end.set()
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -411,7 +469,8 @@ class Downloader:
         for download in running:
             download.stop()
         with self._changed:
-            self._changed.wait_for(lambda: not self._running, timeout)
+            if self._changed.wait_for(lambda: not self._running, timeout):
+                self._means.orders.close()
 
     def note_use(self, build_path: str) -> None:
         """Take note that somebody used a build, which need not be there."""
@@ -478,6 +537,7 @@ class Downloader:
 
     def _ordered(self, order: Order) -> list[_Share]:
         """The downloads to wait for: those that are under way, and one that is started for what is left."""
+        self._soundness.make_sure(order.url.build_path)
         with self._changed:
             downloads = self._downloads(order.url)
             required = {entry.name for entry in order.artifacts if entry.required}
@@ -494,6 +554,7 @@ class Downloader:
             self._board.note(order.url.build_path, f"joined the download of request {share.status.request_id or '-'}")
         if download is None:
             return shares
+        download.write_order()
         self._start(download)
         return [*shares, _Share(download.status, frozenset(names))]
 
@@ -545,6 +606,7 @@ class Downloader:
     def _known(self, url: ArchiveUrl, grace: float) -> list[_Share]:
         """The downloads that stage what the build lacks, waiting ``grace`` seconds for them to begin."""
         entries = self._catalogue.of_a_download
+        self._soundness.make_sure(url.build_path)
 
         def shares() -> list[_Share] | None:
             names = {entry.name for entry in self._missing(url, entries)}
@@ -556,6 +618,7 @@ class Downloader:
             return None if names else found
 
         with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._has_come_back)
             self._changed.wait_for(lambda: self._stopped or shares() is not None, grace)
             found = shares()
         if found is None:
@@ -578,6 +641,7 @@ class Downloader:
             self._forget(download)
 
     def _forget(self, download: Download) -> None:
+        download.settle_order()
         with self._changed:
             self._running.discard(download)
             self._changed.notify_all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -65,6 +65,7 @@ class DownloadableArtifact:
         self._area = StagingArea(site.places, entry.name)
         self._progress = _Progress(self)
         self._transfer = replace(site.transfer, on_retry=self._tell_of_retry)
+        self._checksums: dict[str, str] = {}  # of the files in the tree, by their paths there
 
     @property
     def bytes_fetched(self) -> int:
@@ -96,7 +97,7 @@ class DownloadableArtifact:
         self._make_ready()
         check(self._site.cancelled)
         record = ArtifactRecord("staged", self.objects, staged_at=time(), whole_files=self._whole_files())
-        self._area.publish(str(self._site.url), record)
+        self._area.publish(str(self._site.url), record, self._checksums)
         self.tell(State.STAGED)
 
     def discard(self) -> None:
@@ -115,6 +116,7 @@ class DownloadableArtifact:
 
     def _bring_all(self) -> None:
         self._progress.start_over()
+        self._checksums.clear()
         self.objects = tuple(replace(item, crc32c=self._bring(item)) for item in self.objects)
 
     def _bring(self, item: ArchiveObject) -> str:
@@ -125,6 +127,7 @@ class DownloadableArtifact:
         target = self._target_of(item)
         target.parent.mkdir(parents=True, exist_ok=True)
         fetched.replace(target)
+        self._checksums[target.relative_to(self._area.tree).as_posix()] = crc32c
         return crc32c
 
     def _described_anew(self, item: ArchiveObject) -> ArchiveObject:
@@ -174,16 +177,22 @@ class Tarball(DownloadableArtifact):
             packed = self._area.objects / item.name
             packed.parent.mkdir(parents=True, exist_ok=True)
             crc32c = self._transfer.fetch(item, packed, self._progress.add, self._progress.skip)
-            unpack_zip(packed, item.name, destination, *settings)
+            self._note(destination, unpack_zip(packed, item.name, destination, *settings))
             packed.unlink()
             return crc32c
         with self._transfer.reader(item, self._progress.add) as reader:
             try:
-                unpack_stream(reader, item.name, destination, *settings)
+                self._note(destination, unpack_stream(reader, item.name, destination, *settings))
             except BadTarball:
                 reader.finish()  # where the bytes are wrong, that is the cause
                 raise
             return reader.finish()
+
+    def _note(self, destination: Path, checksums: Mapping[str, str]) -> None:
+        """Remember the checksums of files that were unpacked into ``destination``."""
+        before = destination.relative_to(self._area.tree).as_posix()
+        below = "" if before == "." else f"{before}/"
+        self._checksums.update({f"{below}{path}": crc32c for path, crc32c in checksums.items()})
 
 
 class AutotestTarball(Tarball):
@@ -198,12 +207,23 @@ class AutotestTarball(Tarball):
             self._make_packages(autotest, packages)
         for package in packages.iterdir():
             if package.is_file():
-                _put_a_copy(package, autotest / package.name)
+                self._put_a_copy(package, autotest / package.name)
+
+    def _put_a_copy(self, source: Path, target: Path) -> None:
+        """Make ``target`` hold what ``source`` holds, by a hard link: staged files are never changed in place."""
+        names = [path.relative_to(self._area.tree).as_posix() for path in (source, target)]
+        self._checksums[names[1]] = self._checksums.get(names[0], "")
+        target.unlink(missing_ok=True)
+        if source.is_symlink():
+            shutil.copyfile(source, target)
+        else:
+            target.hardlink_to(source)
 
     def _make_packages(self, autotest: Path, packages: Path) -> None:
         if not self._site.run_packager:
             self.tell(State.STAGING, "holds no packages/packages.checksum, and --run-packager is off: no packages made")
             return
+        self._checksums.clear()  # it may change any file
         packager = autotest / "utils" / "packager.py"
         # The one place where code of a build is run: only on the operator's word, and without a shell.
         command = [str(packager), "upload", f"--repository={packages}", "--all"]
@@ -272,12 +292,3 @@ class _Progress:
         if monotonic() - self._reported_at >= _SECONDS_BETWEEN_REPORTS:
             self._reported_at = monotonic()
             self._artifact.tell(State.DOWNLOADING)
-
-
-def _put_a_copy(source: Path, target: Path) -> None:
-    """Make ``target`` hold what ``source`` holds, by a hard link: staged files are never changed in place."""
-    target.unlink(missing_ok=True)
-    if source.is_symlink():
-        shutil.copyfile(source, target)
-    else:
-        target.hardlink_to(source)

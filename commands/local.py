@@ -1,4 +1,4 @@
-"""The commands that need no devserver: `catalog`, `gc`, `ledger`, `token` and `demo`."""
+"""The commands that need no devserver: `catalog`, `gc`, `verify`, `ledger`, `token` and `demo`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import Any
 
 import click
 
+from commands.options import Rate
 from commands.options import as_json as json_option
 
 _EMULATOR = "gcp_storage_emulator"
+# Under this name the context holds what stages builds, which is put together where everything is.
+MACHINERY = "devserver.machinery"
 
 
 @click.command("catalog")
@@ -92,6 +95,36 @@ def gc(options: dict[str, Any], dry_run: bool, as_json: bool) -> None:
     collect(options, dry_run, as_json)
 
 
+@click.command("verify")
+@click.argument("builds", nargs=-1, metavar="[BUILD]...")
+@click.option("--repair", is_flag=True, help="Stage the artifacts anew that something is wrong with.")
+@click.option("--max-rate", type=Rate(), metavar="BYTES", help="Read no more than that in a second: 50M, 500K.")
+@json_option("what was found")
+@click.pass_context
+def verify(
+    context: click.Context, builds: tuple[str, ...], repair: bool, max_rate: float | None, as_json: bool
+) -> None:
+    """Read the builds again, and check every file.
+
+    Each BUILD, a build path or an archive URL, or all that are here, are held against what was staged. A devserver may
+    run beside it. What somebody else put beside a build is not looked at. The devserver's own options stand before this
+    command.
+
+    \b
+    devserver --static-dir /srv/builds verify --max-rate 50M
+    devserver --static-dir /srv/builds verify --repair x86-mario-release/R17-1413.0.0-a1-b1346
+
+    Exit status: 0 all is right, or was repaired, 1 something is wrong, 2 usage, 130 Ctrl-C.
+    """  # noqa: D301
+    from commands.verify import Manner, verify_builds
+
+    static_dir = context.obj["static_dir"]
+    if not static_dir.is_dir():
+        raise click.UsageError(f"--static-dir: {static_dir} is no directory")
+    manner = Manner(max_rate, as_json, context.meta[MACHINERY] if repair else None)
+    verify_builds(static_dir.resolve(), context.obj["archive_root"], builds, manner)
+
+
 @click.command("demo", add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def demo(arguments: tuple[str, ...]) -> None:
@@ -124,4 +157,4 @@ def token(name: str, scopes: str) -> None:
     make(name, scopes)
 
 
-LOCAL = (catalog, gc, ledger, demo, token)
+LOCAL = (catalog, gc, verify, ledger, demo, token)

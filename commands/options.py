@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -70,6 +71,21 @@ def asks_a_server(command: Command) -> Command:
 def as_json(what: str) -> Callable[[Command], Command]:
     """The decorator that gives a command the option ``--json``, which prints ``what``."""
     return click.option("--json", "as_json", is_flag=True, help=f"Print {what} as JSON.")
+
+
+class Rate(click.ParamType[float]):
+    """So many bytes a second: ``50M``."""
+
+    name = "rate"
+    _UNITS: ClassVar = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+
+    def convert(self, value: Any, _parameter: click.Parameter | None, _context: click.Context | None) -> float:
+        """The bytes per second of ``50M``, ``500K`` or ``2G``."""
+        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([KMG]?)", str(value).upper())
+        rate = float(match[1]) * self._UNITS[match[2]] if match else 0.0
+        if rate <= 0:
+            raise click.BadParameter(f"{value!r} is no rate; it should look like 50M: bytes a second, with K, M or G")
+        return rate
 
 
 timeout = click.option(

@@ -62,10 +62,10 @@ EVERYTHING = Selection()
 
 def unpack_stream(
     reader: ObjectReader, name: str, target: Path, selection: Selection, limits: UnpackLimits, cancelled: Flag
-) -> None:
+) -> dict[str, str]:
     """Unpack what ``selection`` takes of the tarball that ``reader`` reads into the directory ``target``.
 
-    ``name`` is what errors call it.
+    ``name`` is what errors call it. Returns the crc32c of every file that was written, by its path below ``target``.
 
     Raises:
         BadTarball: it is broken, or holds what must not be, or too much.
@@ -93,11 +93,12 @@ def unpack_stream(
         raise BadTarball(name, str(error)) from error
     _check_found(target, name, selection)
     writer.finish()
+    return writer.checksums
 
 
 def unpack_zip(
     archive: Path, name: str, target: Path, selection: Selection, limits: UnpackLimits, cancelled: Flag
-) -> None:
+) -> dict[str, str]:
     """Unpack the zip file ``archive``, like :func:`unpack_stream`; its directory is at its end, so it needs a file."""
     writer = _writer(target, name, limits)
     try:
@@ -110,6 +111,7 @@ def unpack_zip(
         raise BadTarball(name, str(error) or type(error).__name__) from error
     _check_found(target, name, selection)
     writer.finish()
+    return writer.checksums
 
 
 def _writer(target: Path, name: str, limits: UnpackLimits) -> TreeWriter:

@@ -5,6 +5,10 @@
     <static>/<build path>/.devserver/<artifact>.files.json   the files that an artifact published
     <static>/<build path>/.devserver/last-use        changed when the build was last used
     <static>/.devserver/staging/<key>/<artifact>/    where an artifact is made ready
+    <static>/<build path>/.devserver/verified        changed when the build was last read and verified
+    <static>/.devserver/verifying                    held by the devserver that does so
+    <static>/.devserver/orders/<devserver>/...       what its downloads are to do, while they are under way
+    <static>/.devserver/staging/<key>/+build-path    whose that is, where the key does not say
     <static>/.devserver/synchronous                  held by all who stage what a harness waits for
     <static>/.devserver/locks/<key>                  who is staging the build
     <static>/.devserver/locks/<key>+publishing       who is changing what is published of it
@@ -29,6 +33,7 @@ RESERVED_NAME = ".devserver"
 _LONGEST_KEY = 200
 _PUBLISHING = "+publishing"  # a key has no plus sign but before its digest
 _HOLDS = "+holds"
+_NOTE = "+build-path"  # no area's name begins with a plus sign
 _BUCKET_KEY = "%"  # of the build that is a whole bucket; no other key has a percent sign without two digits
 
 
@@ -50,6 +55,16 @@ def holds_directory(static_dir: Path) -> Path:
 def promises_directory(static_dir: Path) -> Path:
     """The directory of what is on its way, with a directory for each build."""
     return static_dir / RESERVED_NAME / "on-its-way"
+
+
+def verifying_lock(static_dir: Path) -> Path:
+    """The file whose lock says that a devserver reads a build in the background, to verify it."""
+    return static_dir / RESERVED_NAME / "verifying"
+
+
+def orders_directory(static_dir: Path) -> Path:
+    """The directory of the orders of downloads that are under way."""
+    return static_dir / RESERVED_NAME / "orders"
 
 
 @dataclass(frozen=True)
@@ -75,14 +90,34 @@ class BuildPlaces:
         return self.static_dir.joinpath(self.build_path, RESERVED_NAME, "manifest.json")
 
     @property
+    def broken_manifest(self) -> Path:
+        """What was the manifest, and could not be understood."""
+        return self.manifest.with_name(f"{self.manifest.name}.broken")
+
+    @property
     def last_use(self) -> Path:
         """The empty file whose time of change is when the build was last used."""
         return self.static_dir.joinpath(self.build_path, RESERVED_NAME, "last-use")
 
     @property
+    def verified(self) -> Path:
+        """The empty file whose time of change is when every byte of the build was last read and found right."""
+        return self.records / "verified"
+
+    @property
     def staging(self) -> Path:
         """The directory that holds the build's staging areas."""
         return self.static_dir / RESERVED_NAME / "staging" / self.key
+
+    @property
+    def is_key_cut(self) -> bool:
+        """Whether nobody can read the build path off the names of its staging directory and its lock."""
+        return "+" in self.key
+
+    @property
+    def build_path_note(self) -> Path:
+        """Among the staging areas of such a build, the file that holds the build path."""
+        return self.staging / _NOTE
 
     @property
     def lock(self) -> Path:
@@ -131,6 +166,13 @@ def places_in_use(static_dir: Path) -> list[BuildPlaces]:
     """The builds that have a lock or a staging area, whether somebody is at work there or died at it."""
     own = static_dir / RESERVED_NAME
     keys = {path.name.removesuffix(_PUBLISHING) for path in (*own.glob("locks/*"), *own.glob("staging/*"))}
-    # A key that was cut cannot be read back; such a build is cleared up when somebody asks for it.
     paths = ["" if key == _BUCKET_KEY else unquote(key) for key in sorted(keys) if "+" not in key]
-    return [BuildPlaces(static_dir, path) for path in paths]
+    # A key that was cut cannot be read back: where there are staging areas, a note among them says whose they are.
+    cut = [BuildPlaces(static_dir, note.read_text()) for note in sorted(own.glob(f"staging/*/{_NOTE}"))]
+    return [*(BuildPlaces(static_dir, path) for path in paths), *(places for places in cut if places.is_key_cut)]
+
+
+def locks_with_cut_keys(static_dir: Path) -> list[Path]:
+    """The lock files from whose names nobody can tell which build they are of."""
+    locks = (static_dir / RESERVED_NAME / "locks").glob("*")
+    return [path for path in sorted(locks) if "+" in path.name.removesuffix(_PUBLISHING)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,10 @@ class Manifest:
     def with_records(self, records: Mapping[str, ArtifactRecord]) -> Manifest:
         """The same manifest with ``records`` added, or put in the place of older ones."""
         return replace(self, artifacts={**self.artifacts, **records})
+
+    def without(self, names: Collection[str]) -> Manifest:
+        """The same manifest with nothing of these artifacts."""
+        return replace(self, artifacts={name: one for name, one in self.artifacts.items() if name not in names})
 
     def satisfies(self, name: str, required: bool) -> bool:
         """Whether the artifact ``name`` is staged; or known to be absent, where it is not ``required``."""

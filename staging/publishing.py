@@ -21,13 +21,23 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
 
+from staging.checksums import as_text
 from staging.errors import PathTaken
+from staging.file_lists import (
+    SUFFIX,
+    FileRecord,
+    describe_tree,
+    list_of,
+    lost_list,
+    published_files,
+    read_list,
+    set_list_aside,
+    write_list,
+)
 from staging.layout import RESERVED_NAME, BuildPlaces, as_file_name
 from staging.locks import FileLock
 from staging.manifest import ArtifactRecord, Manifest, write_json
 from staging.transfer import has_marks
-
-_FILES_SUFFIX = ".files.json"
 
 
 class StagingArea:
@@ -42,6 +52,10 @@ class StagingArea:
 
     def prepare(self) -> None:
         """Make the area: an empty tree, and the objects that an earlier attempt left, to be gone on with."""
+        if self._places.is_key_cut:
+            self._places.staging.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError), self._places.build_path_note.open("x") as note:
+                note.write(self._places.build_path)
         shutil.rmtree(self.tree, ignore_errors=True)
         self.tree.mkdir(parents=True)
         self.objects.mkdir(exist_ok=True)
@@ -56,19 +70,21 @@ class StagingArea:
         if not (self._path / "ready.json").exists():
             self.remove()
 
-    def publish(self, archive_url: str, record: ArtifactRecord) -> None:
+    def publish(self, archive_url: str, record: ArtifactRecord, checksums: Mapping[str, str]) -> None:
         """Move the tree into the build's directory, and put the record, with its files counted, into the manifest.
+
+        ``checksums`` are those of its files that are known, by their paths in the tree.
 
         Raises:
             PathTaken: a file lies in the way that no artifact of this build published. Nothing was moved.
 
         """
-        files = dict(_files_below(str(self.tree)))
-        record = replace(record, files=len(files), size=sum(files.values()))
-        write_json(self.tree / RESERVED_NAME / f"{self._path.name}{_FILES_SUFFIX}", files, indent=None)
+        files = describe_tree(self.tree, checksums)
+        record = replace(record, files=len(files), size=sum(file.size for file in files.values()))
+        write_list(self.tree / RESERVED_NAME / f"{self._path.name}{SUFFIX}", files)
         # One at a time: two artifacts may bring the same new directory, or get in each other's way.
-        with _publishing(self._places):
-            self._refuse_to_replace(_files_of_its_own(self._places, archive_url, record))
+        with publishing(self._places):
+            self._refuse_to_replace(files_of_its_own(self._places, archive_url, record))
             ready = {"name": self._name, "archive_url": archive_url, "record": record.to_json()}
             write_json(self._path / "ready.json", ready)
             self._merge(archive_url, record)
@@ -76,13 +92,14 @@ class StagingArea:
 
     def finish(self, archive_url: str, record: ArtifactRecord) -> None:
         """Do what is left of a publication that had become ready."""
-        with _publishing(self._places):
+        with publishing(self._places):
             self._merge(archive_url, record)
         self.remove()
 
     def _merge(self, archive_url: str, record: ArtifactRecord) -> None:
         _merge(self.tree, self._places.published)
         _record(self._places, archive_url, {self._name: record})
+        lost_list(list_of(self._places, self._name)).unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove the area, however far it came."""
@@ -91,11 +108,18 @@ class StagingArea:
 
     def _refuse_to_replace(self, but: set[str]) -> None:
         ours: set[str] | None = None
+        is_list_lost = self._is_list_lost()
         for path, is_same_kind in _in_the_way(self.tree, self._places.published):
             if ours is None:
                 ours = published_files(self._places) | but
-            if not is_same_kind or path not in ours:
+            is_ours = is_list_lost or path in ours or path.startswith(f"{RESERVED_NAME}/")
+            if not is_same_kind or not is_ours:
                 raise PathTaken(self._name, f"{self._places.build_path}/{path}")
+
+    def _is_list_lost(self) -> bool:
+        """Whether this artifact was published before, and nobody can tell any more which files it was."""
+        index = list_of(self._places, self._name)
+        return lost_list(index).exists() or (index.exists() and read_list(index) is None)
 
 
 def recover(places: BuildPlaces) -> None:
@@ -105,9 +129,10 @@ def recover(places: BuildPlaces) -> None:
     """
     if places.staging.is_dir():
         for path in sorted(places.staging.iterdir()):
-            _recover_area(places, path)
-        with suppress(OSError):
-            places.staging.rmdir()
+            if path.is_dir():
+                _recover_area(places, path)
+        if not any(path.is_dir() for path in places.staging.iterdir()):
+            shutil.rmtree(places.staging, ignore_errors=True)
     if places.records.is_dir():
         for temporary in places.records.glob("*.tmp"):
             temporary.unlink(missing_ok=True)
@@ -133,12 +158,12 @@ def _recover_area(places: BuildPlaces, path: Path) -> None:
 
 def update_manifest(places: BuildPlaces, archive_url: str, records: Mapping[str, ArtifactRecord]) -> None:
     """Put ``records`` into the build's manifest, whoever else does so at the same time."""
-    with _publishing(places):
+    with publishing(places):
         _record(places, archive_url, records)
 
 
 @contextmanager
-def _publishing(places: BuildPlaces) -> Iterator[None]:
+def publishing(places: BuildPlaces) -> Iterator[None]:
     """The right to change what is published of the build, and its manifest."""
     lock = FileLock.acquire(places.publishing_lock, Flag())
     try:
@@ -171,7 +196,7 @@ def publish_empty_file(places: BuildPlaces, name: str) -> None:
     if os.path.lexists(path):
         return
     # First its record: a file that a crash left without one would be somebody else's for ever.
-    write_json(places.records / f"empty{_FILES_SUFFIX}", {name: 0})
+    write_list(list_of(places, "empty"), {name: FileRecord(0, as_text(0))})
     with suppress(FileExistsError):
         path.open("xb").close()
 
@@ -183,14 +208,19 @@ def remove_build(places: BuildPlaces) -> None:
     Who is reading a file reads it to its end. A crash in the middle leaves files that the next publication replaces,
     and nothing that counts as staged. The caller holds the build's lock, and nobody stages it.
     """
-    with _publishing(places):
+    with publishing(places):
         manifest = Manifest.read(places) or Manifest("")
-        kept = [_files_of_its_own(places, manifest.archive_url, record) for record in manifest.artifacts.values()]
+        kept = [files_of_its_own(places, manifest.archive_url, record) for record in manifest.artifacts.values()]
         files = published_files(places).difference(*kept)
         places.manifest.unlink(missing_ok=True)
         for path in files:
             (places.published / path).unlink(missing_ok=True)
-        for record in (*places.records.glob(f"*{_FILES_SUFFIX}"), places.last_use):
+        for index in places.records.glob(f"*{SUFFIX}"):
+            # What a list that cannot be read named stays: that it was there has to be known.
+            if read_list(index) is None:
+                set_list_aside(index)
+            index.unlink(missing_ok=True)
+        for record in (places.last_use, places.verified, places.broken_manifest):
             record.unlink(missing_ok=True)
         for folder in {path.partition("/")[0] for path in files if "/" in path}:
             _remove_empty_directories(places.published / folder)
@@ -211,22 +241,11 @@ def is_its_own_source(places: BuildPlaces, archive_url: str) -> bool:
     return archive_url == f"file://{places.published}"
 
 
-def _files_of_its_own(places: BuildPlaces, archive_url: str, record: ArtifactRecord) -> set[str]:
+def files_of_its_own(places: BuildPlaces, archive_url: str, record: ArtifactRecord) -> set[str]:
     """The build's files that are their own source: of a build that is staged in the directory that it lies in."""
     if not is_its_own_source(places, archive_url):
         return set()
     return {path for path, name in record.whole_files.items() if path == name}
-
-
-def _files_below(directory: str, below: str = "") -> Iterator[tuple[str, int]]:
-    """Every file and link below ``directory``: its path from there, and its size."""
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            path = f"{below}{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files_below(entry.path, f"{path}/")
-            else:
-                yield path, entry.stat(follow_symlinks=False).st_size
 
 
 def _in_the_way(tree: Path, published: Path, below: str = "") -> Iterator[tuple[str, bool]]:
@@ -242,19 +261,6 @@ def _in_the_way(tree: Path, published: Path, below: str = "") -> Iterator[tuple[
             yield from _in_the_way(entry, target, f"{path}/")
         else:
             yield path, not any(kinds)
-
-
-def published_files(places: BuildPlaces, artifacts: Iterable[str] | None = None) -> set[str]:
-    """Every path that an artifact of the build published, or some artifacts, as their lists of files have it."""
-    paths: set[str] = set()
-    if artifacts is None:
-        indexes = list(places.records.glob(f"*{_FILES_SUFFIX}"))
-    else:
-        indexes = [places.records / f"{as_file_name(name)}{_FILES_SUFFIX}" for name in artifacts]
-    for index in indexes:
-        with suppress(FileNotFoundError, ValueError):  # cut off by a power loss: what it named is nobody's now
-            paths.update(json.loads(index.read_bytes()))
-    return paths
 
 
 def _merge(source: Path, target: Path) -> None:

@@ -8,7 +8,6 @@ fast connection, it holds a piece or two.
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Callable, Iterator
 from threading import Event as Flag
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import google_crc32c
 
 from staging.archives import Archive, ArchiveObject
+from staging.checksums import as_text
 from staging.errors import ChecksumMismatch
 from staging.fetching import Fetcher, ReadSettings
 from staging.priority import GiveWay
@@ -94,7 +94,7 @@ class ObjectReader(io.RawIOBase):
         """
         for _ in self.pieces():
             pass
-        actual = base64.b64encode(self.crc32c.to_bytes(4, "big")).decode()
+        actual = as_text(self.crc32c)
         if self._item.crc32c and actual != self._item.crc32c:
             raise ChecksumMismatch(self._archive.url_of(self._item.name), self._item.crc32c, actual)
         return actual

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event as Flag
 from typing import IO
 
-import google_crc32c
-
 from staging.archives import Archive, ArchiveObject
+from staging.checksums import crc32c_of
 from staging.errors import Cancelled
 from staging.fetching import ReadSettings
 from staging.manifest import write_json
@@ -22,7 +20,6 @@ from staging.writing import write_to_file
 
 _BYTES_BETWEEN_MARKS = 64 * 1024 * 1024
 _MARK = ".devserver-mark"
-_PIECE = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -113,22 +110,12 @@ class _Mark:
         try:
             data = json.loads(self._path.read_bytes())
             offset, crc32c = int(data["offset"]), int(data["crc32c"])
-            if data["object"] == self._object and _crc32c_of(self._target, offset, cancelled) == crc32c:
+            if data["object"] == self._object and self._crc32c_of(offset, cancelled) == crc32c:
                 return offset, crc32c
         except (OSError, ValueError, KeyError, TypeError):
             pass
         self.remove()
         return 0, 0
 
-
-def _crc32c_of(path: Path, size: int, cancelled: Flag) -> int | None:
-    """The crc32c of the first ``size`` bytes of a file; None where it has not so many."""
-    crc32c = 0
-    with path.open("rb", buffering=0) as file:
-        if os.fstat(file.fileno()).st_size < size:
-            return None
-        while size and (piece := file.read(min(_PIECE, size))):
-            check(cancelled)
-            crc32c = google_crc32c.extend(crc32c, piece)
-            size -= len(piece)
-    return crc32c
+    def _crc32c_of(self, size: int, cancelled: Flag) -> int | None:
+        return crc32c_of(self._target, size, lambda _: check(cancelled))

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import google_crc32c
+
+from staging.checksums import as_text
 from staging.errors import BadTarball
 from staging.layout import RESERVED_NAME
 from staging.writing import write_to_file
@@ -51,6 +54,12 @@ class TreeWriter:
         self._entries = 0
         self._bytes = 0  # of the files, as they are announced
         self._unpacked = 0  # of all, as they came
+        self._checksums: dict[str, str] = {}
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The crc32c of every file, by its path below the directory, as the archive writes it."""
+        return self._checksums
 
     def directory(self, path: str, mtime: float) -> None:
         """Make a directory, and those that lead to it."""
@@ -70,12 +79,15 @@ class TreeWriter:
         except FileExistsError:
             self._replace(path, target)
             descriptor = os.open(target, flags, permissions)
+        crc32c = 0
         try:
             for piece in content:
                 write_to_file(descriptor, piece)
+                crc32c = google_crc32c.extend(crc32c, piece)
             os.utime(descriptor, _sane_times(mtime))
         finally:
             os.close(descriptor)
+        self._checksums[self._below(target)] = as_text(crc32c)
 
     def symbolic_link(self, path: str, link: str) -> None:
         """Make a link that leads to somewhere in the tree, from where it lies.
@@ -109,6 +121,7 @@ class TreeWriter:
         if os.path.lexists(target):
             self._replace(path, target)
         os.link(full_source, target, follow_symlinks=False)
+        self._checksums[self._below(target)] = self._checksums[source]
 
     def skip(self, size: int) -> None:
         """Count a file that is not written: it takes time all the same."""
@@ -170,6 +183,10 @@ class TreeWriter:
         if is_harmless:
             self._parents[before] = full.rpartition("/")[0]
         return full
+
+    def _below(self, target: str) -> str:
+        """The path of what lies at ``target``, from the directory."""
+        return target[len(self._target) + 1 :]
 
     def _make_directories(self, relative: str) -> None:
         if relative in self._directories:

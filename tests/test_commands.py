@@ -33,6 +33,7 @@ COMMANDS = (
     "unpin",
     "catalog",
     "gc",
+    "verify",
     "demo",
     "nginx-config",
 )

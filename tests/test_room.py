@@ -37,7 +37,7 @@ def make_staged(static_dir: Path, version: str, last_used: float = 0.0, fetched:
     area.prepare()
     (area.tree / "file").write_bytes(b"x" * SIZE)
     objects = (ArchiveObject("object", fetched, "AAAAAA==", "1"),)
-    area.publish(f"gs://bucket/{places.build_path}", ArtifactRecord("staged", objects, staged_at=1.0))
+    area.publish(f"gs://bucket/{places.build_path}", ArtifactRecord("staged", objects, staged_at=1.0), {})
     places.last_use.touch()
     os.utime(places.last_use, (last_used, last_used))
     return places

@@ -27,15 +27,17 @@ _SHARE = 0.02  # of a processor's time, for that
 class DownloadsPlugin(SimplePlugin):  # type: ignore[misc]
     """Gets the executor ready, and ends every download when the server stops."""
 
-    def __init__(self, bus: Bus, downloader: Downloader, executor: Executor) -> None:
+    def __init__(self, bus: Bus, downloader: Downloader, executor: Executor, resumes: bool) -> None:
+        """``resumes``: whether what an earlier devserver was staging goes on by itself."""
         super().__init__(bus)
         self._downloader = downloader
         self._executor = executor
+        self._resumes = resumes
 
     def start(self) -> None:
         """Warm up and clear up, once the server listens."""
         self._executor.start()
-        for build, error in self._downloader.start().items():
+        for build, error in self._downloader.start(self._resumes).items():
             self.bus.log(f"{build}: what an earlier run left could not be cleared up: {error.strerror}")
 
     start.priority = 90  # type: ignore[attr-defined]  # after the HTTP server's 75

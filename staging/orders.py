@@ -1,0 +1,180 @@
+"""Orders on disk: what every download that is under way is to do, for the devserver that comes after a crash.
+
+    <static>/.devserver/orders/<devserver>/alive           locked for as long as that devserver lives
+    <static>/.devserver/orders/<devserver>/<number>.json   an order of its
+
+The lock dies with its devserver. Whoever finds it free may take the orders over, and does so while he holds it: an
+order is never two devservers' own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from staging.layout import orders_directory
+from staging.locks import FileLock
+from staging.manifest import write_json
+
+_FORMAT = 1
+_ALIVE = "alive"
+
+
+@dataclass(frozen=True)
+class OrderRecord:
+    """What a download is to do.
+
+    Attributes:
+        archive_url: the build.
+        build_path: the same below the static directory.
+        artifacts: the names of what of it to stage, and whether each is required.
+        clean: whether all that is staged of the build is to be removed first.
+        is_whole: whether it is a whole ``/download``.
+        resumed: how often in a row it was taken up by a devserver that had not ended well before it was settled.
+
+    """
+
+    archive_url: str
+    build_path: str
+    artifacts: Mapping[str, bool]
+    clean: bool = False
+    is_whole: bool = False
+    resumed: int = 0
+
+    @classmethod
+    def read(cls, path: Path) -> OrderRecord:
+        """The order in the file ``path``.
+
+        Raises:
+            ValueError: it cannot be understood.
+
+        """
+        try:
+            data: dict[str, Any] = json.loads(path.read_bytes())
+            is_ours = data.pop("format") == _FORMAT
+            order = cls(**data)
+            texts = (order.archive_url, order.build_path, *order.artifacts)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"it cannot be read ({type(error).__name__})") from error
+        if not (is_ours and all(isinstance(text, str) for text in texts) and isinstance(order.resumed, int)):
+            raise ValueError("it cannot be understood")
+        return order
+
+
+class WrittenOrder:
+    """An order on the disk."""
+
+    def __init__(self, path: Path, record: OrderRecord) -> None:
+        self._path = path
+        self._record = record
+        self._lock = Lock()
+        self.is_in_use = False  # by a download, which settles it
+
+    @property
+    def record(self) -> OrderRecord:
+        """The order as it is on the disk."""
+        return self._record
+
+    def change(self, **fields: Any) -> None:
+        """Give fields of the order other values; where there is no room for that, the older ones stay."""
+        with self._lock:
+            changed = replace(self._record, **fields)
+            if changed != self._record and self._path.exists():
+                with suppress(OSError):
+                    _write(self._path, changed)
+                    self._record = changed
+
+    def remove(self) -> None:
+        """Forget the order: its outcome is known."""
+        with self._lock:
+            self._path.unlink(missing_ok=True)
+
+
+class OrderBook:
+    """The orders of one devserver."""
+
+    def __init__(self, static_dir: Path) -> None:
+        self._orders = orders_directory(static_dir)
+        self._own = self._orders / uuid.uuid4().hex
+        self._numbers = itertools.count(1)
+        self._lock = Lock()
+        self._alive: FileLock | None = None
+
+    def write(self, record: OrderRecord) -> WrittenOrder:
+        """Put an order on the disk.
+
+        Raises:
+            OSError: there is no room for it.
+
+        """
+        path = self._next_path()
+        _write(path, record)
+        return WrittenOrder(path, record)
+
+    def take_over(self) -> Iterator[WrittenOrder | Path]:
+        """The orders of devservers that are no more, which are this one's from now on; the path of one that cannot be
+        understood. That it was taken up once more is on the disk before anything is done with it.
+        """
+        for directory in sorted(self._orders.glob("*")):
+            if directory != self._own and directory.is_dir():
+                yield from self._taken_over(directory)
+
+    def close(self) -> None:
+        """Let go of the orders that are left: the next devserver's."""
+        with self._lock:
+            if self._alive is not None:
+                self._alive.release()
+                self._alive = None
+            _remove_if_empty(self._own)
+
+    def _taken_over(self, directory: Path) -> Iterator[WrittenOrder | Path]:
+        lock = _try_lock(directory)
+        if lock is None:
+            return
+        try:
+            for path in sorted(directory.glob("*.json"), key=lambda path: (len(path.name), path.name)):
+                try:
+                    record = OrderRecord.read(path)
+                except ValueError:
+                    path.unlink(missing_ok=True)
+                    yield path
+                    continue
+                mine = self._next_path()
+                path.replace(mine)
+                order = WrittenOrder(mine, record)
+                order.change(resumed=record.resumed + 1)
+                yield order
+            for left in directory.glob("*.tmp"):
+                left.unlink(missing_ok=True)
+        finally:
+            lock.release()
+            _remove_if_empty(directory)
+
+    def _next_path(self) -> Path:
+        with self._lock:
+            while self._alive is None:
+                self._alive = _try_lock(self._own)
+            return self._own / f"{next(self._numbers)}.json"
+
+
+def _try_lock(directory: Path) -> FileLock | None:
+    try:
+        return FileLock.try_once(directory / _ALIVE)
+    except FileNotFoundError:  # somebody who took it for that of a devserver that died has removed it in between
+        return None
+
+
+def _remove_if_empty(directory: Path) -> None:
+    with suppress(OSError):
+        directory.rmdir()
+
+
+def _write(path: Path, record: OrderRecord) -> None:
+    write_json(path, {"format": _FORMAT, **vars(record), "artifacts": dict(record.artifacts)}, indent=None)
