@@ -89,6 +89,7 @@ class Network:
     def cancel(self, transfer: Transfer) -> None:
         """Take a transfer off the network, if it is there still."""
         if not (transfer.triggered or transfer._is_cancelled):
+            self._settle(transfer._group)  # it has had its part until now
             transfer._is_cancelled = True
             transfer._group.count -= 1
             self._share_anew([transfer._group])

@@ -113,6 +113,22 @@ class Loss:
     others_p95: Range
 
 
+@dataclass(frozen=True)
+class LossCourse:
+    """When the devices of one lab were imaged.
+
+    Attributes:
+        label: which lab.
+        imaged: a moment for each device, in seconds.
+        lost_at: when a devserver was lost, if one was.
+
+    """
+
+    label: str
+    imaged: list[float]
+    lost_at: float | None
+
+
 def needed(devices: int, assumed: Assumed, copies: int = 1, target: Target | None = None) -> Needed:
     """How many devservers it takes for the target; the search is as close as a tenth of their number.
 
@@ -178,6 +194,16 @@ def losses(assumed: Assumed, devices: int = _ROLLOUT_DEVICES) -> Iterator[Loss]:
             lab = Lab(devices, devservers, _LOSS_BUILDS, copies, peers)
             pairs = [with_and_without_loss(lab, given, seed) for seed in _SEEDS]
             yield _loss(lab, pairs)
+
+
+def loss_courses(assumed: Assumed, devices: int = _ROLLOUT_DEVICES) -> Iterator[LossCourse]:
+    """The same as curves: four devservers, with one copy of each build, and with two."""
+    given = parameters(assumed)
+    for copies, label in ((1, "one copy of a build"), (2, "two copies")):
+        lab = Lab(devices, 4, _LOSS_BUILDS, copies)
+        moment, lost, undisturbed = with_and_without_loss(lab, given, seed=0)
+        yield LossCourse(f"{label}, nothing lost", [device.imaged for device in undisturbed.devices], None)
+        yield LossCourse(f"{label}, one devserver lost", [device.imaged for device in lost.devices], moment)
 
 
 def with_and_without_loss(lab: Lab, given: Parameters, seed: int) -> tuple[float, Course, Course]:

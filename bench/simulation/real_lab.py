@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -110,8 +110,9 @@ class _RealRun:
         self._speeds = speeds
         self._files = files
         self._devices = devices_of(lab, seed)
-        self._servers = dict(enumerate(servers))  # those that are not lost
-        self._ports: Mapping[int, Pace] = {number: Pace(speeds.port) for number in self._servers}
+        self._servers = servers
+        self._lost: set[int] = set()
+        self._ports = [Pace(speeds.port) for _ in servers]
         ring = Ring(lab.devservers)
         self._order = {device.path: ring.order(device.path) for device in self._devices}
         self._failures: list[Exception] = []
@@ -134,7 +135,7 @@ class _RealRun:
     def _kept(self, job: Callable[[Device], None], device: Device) -> None:
         try:
             job(device)
-        except (BenchError, OSError, HTTPException) as failure:
+        except Exception as failure:  # told by the thread that waits for all of them
             self._failures.append(failure)
 
     def _job(self, device: Device) -> None:
@@ -152,7 +153,7 @@ class _RealRun:
             try:
                 steps(number, device)
             except (OSError, HTTPException):  # requests' own are OSErrors too
-                if number in self._servers:
+                if number not in self._lost:
                     raise
                 device.restarts += 1
                 time.sleep(self._lab.notice)
@@ -173,13 +174,14 @@ class _RealRun:
             read(self._servers[number].port, f"{device.path}/{name}", own, self._ports[number])
 
     def _server(self, device: Device) -> int:
-        alive = [number for number in self._order[device.path] if number in self._servers]
+        alive = [number for number in self._order[device.path] if number not in self._lost]
         return alive[device.copy % min(self._lab.copies, len(alive))]
 
     def _lose(self, moment: float) -> None:
         self._wait_until(moment)
-        lost = self._servers.pop(busiest([self._server(device) for device in self._devices]))
-        lost.kill()
+        lost = busiest([self._server(device) for device in self._devices])
+        self._lost.add(lost)
+        self._servers[lost].kill()
 
     def _wait_until(self, moment: float) -> None:
         time.sleep(max(0.0, moment - self._now()))
