@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from typing import NamedTuple
 
 from bench.archive.data import SYNCHRONOUS, WARM_UP_PATH
 from bench.archive.index import IndexedObject, indexed, write_index
@@ -70,39 +71,55 @@ def make_index(directory: Path, lab: Lab, seed: int) -> Path:
     return directory / "index.json"
 
 
-def calibrate(index: Path, objects: dict[str, IndexedObject], links: Links, directory: Path) -> Calibrated:
+class _Near(NamedTuple):
+    """What a devserver beside its archive gave."""
+
+    seconds: tuple[float, float]
+    files: Files
+    package_bytes: float
+    serving: float
+    request_seconds: float
+    answer_seconds: float
+
+
+def calibrate(index: Path, objects: Mapping[str, IndexedObject], links: Links, directory: Path) -> Calibrated:
     """Measure one part after the other: staging from near and far, sending, small files, answers."""
     synchronous = float(sum(item.size for name, item in objects.items() if name in SYNCHRONOUS))
     background = sum(item.size for item in objects.values()) - synchronous
     with _idle(index, LOOPBACK, directory / "near") as server:
-        near = _staging(server)
-        static = server.static_dir / _ALONE
-        packages = sorted(static.glob("autotest/packages/*"))
-        files = Files([PAYLOAD, STATEFUL], [str(path.relative_to(static)) for path in packages])
-        serving = _serving(server)
-        request_seconds = _seconds_each(_READERS * 8, partial(_get, server, files.packages[-1]), _READERS)
-        answer_seconds = _seconds_each(_WAITING, lambda _: server.download(_ALONE), _WAITING)
+        near = _near(server)
     with _idle(index, links.profile, directory / "far") as server:
         far = _staging(server)
     image = float(objects[FULL_PAYLOAD].size + objects[STATEFUL].size)
-    of_packages = float(sum(path.stat().st_size for path in packages))
-    return Calibrated(
-        Sizes(image, synchronous, background, of_packages, len(packages)),
-        Speeds(
-            links.device,
-            links.port,
-            links.internet,
-            serving,
-            request_seconds,
-            answer_seconds,
-            synchronous / far[0],
-            synchronous / near[0],
-            background / far[1],
-            background / near[1],
-            ReadSettings().threads,
-        ),
+    sizes = Sizes(image, synchronous, background, near.package_bytes, len(near.files.packages))
+    speeds = Speeds(
+        device=links.device,
+        port=links.port,
+        internet=links.internet,
+        serving=near.serving,
+        request_seconds=near.request_seconds,
+        answer_seconds=near.answer_seconds,
+        one_synchronous=synchronous / far[0],
+        all_synchronous=synchronous / near.seconds[0],
+        one_background=background / far[1],
+        all_background=background / near.seconds[1],
+        connections=ReadSettings().threads,
+    )
+    return Calibrated(sizes, speeds, near.files, index)
+
+
+def _near(server: Devserver) -> _Near:
+    seconds = _staging(server)
+    static = server.static_dir / _ALONE
+    packages = sorted(static.glob("autotest/packages/*"))
+    files = Files([PAYLOAD, STATEFUL], [str(path.relative_to(static)) for path in packages])
+    return _Near(
+        seconds,
         files,
-        index,
+        float(sum(path.stat().st_size for path in packages)),
+        _serving(server),
+        _seconds_each(_READERS * 8, partial(_get, server, files.packages[-1]), _READERS),
+        _seconds_each(_WAITING, lambda _: server.download(_ALONE), _WAITING),
     )
 
 

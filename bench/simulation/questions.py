@@ -225,7 +225,7 @@ def _loss(lab: Lab, pairs: Sequence[tuple[float, Course, Course]]) -> Loss:
         lab.copies,
         lab.peers,
         of_all(lambda _, lost, __: len(lost.lost_paths)),
-        of_all(lambda moment, lost, _: max(0.0, *(one - moment for one in lost.staged_elsewhere().values()), 0.0)),
+        of_all(lambda moment, lost, _: max([0.0, *(one - moment for one in lost.staged_elsewhere().values())])),
         of_all(lambda _, lost, __: sum(device.restarts > 0 for device in lost.devices)),
         delay(0.5, restarted=True),
         delay(0.95, restarted=True),
