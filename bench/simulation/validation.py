@@ -74,6 +74,7 @@ class Validation:
 
 
 _QUANTITIES: Sequence[tuple[str, str, Callable[[_AnyCourse], float]]] = (
+    ("a quarter of the devices imaged", "s", lambda one: quantile(_imaged(one.devices), 0.25)),
     ("half of the devices imaged", "s", lambda one: quantile(_imaged(one.devices), 0.5)),
     ("all devices imaged", "s", lambda one: max(_imaged(one.devices))),
     ("all devices have what their tests need", "s", lambda one: max(device.tested for device in one.devices)),
