@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 import requests
 import simpy
+from click.testing import CliRunner
 
 from bench.archive.index import BUCKET, indexed, write_index
 from bench.archive.profiles import Profile, archive_server
 from bench.samples import BenchError
+from bench.simulation.__main__ import command_line
 from bench.simulation.findings import Findings
 from bench.simulation.lab import Lab, Sizes, Speeds
 from bench.simulation.measured import GIGABIT, REPORT, Assumed, parameters
@@ -281,6 +283,22 @@ def test_the_parameters_are_what_the_benchmarks_say(tmp_path: Path) -> None:
     changed.write_text(json.dumps(data))
     with pytest.raises(BenchError, match="has no crowd"):
         parameters(Assumed(), changed)
+
+
+def test_an_operator_asks_for_a_lab_of_his_own() -> None:
+    answer = CliRunner().invoke(command_line, ["needed", "--devices", "20", "--devices", "40", "--line", "1"])
+    assert answer.exit_code == 0
+    assert [line.partition(";")[0] for line in answer.output.splitlines()] == [
+        "20 devices, 1 builds: 1 devservers (1 if all were always busy)",
+        "40 devices, 1 builds: 1 devservers (1 if all were always busy)",
+    ]
+
+
+@pytest.mark.parametrize("options", [["--port", "0"], ["--share", "1.5"], ["--minutes", "0"], ["--copies", "0"]])
+def test_what_makes_no_lab_is_refused(options: list[str]) -> None:
+    answer = CliRunner().invoke(command_line, ["needed", "--devices", "20", *options])
+    assert answer.exit_code == 2
+    assert "is not in the range" in answer.output
 
 
 def test_the_page_tells_what_was_found() -> None:

@@ -23,6 +23,8 @@ _PLOTS = PROJECT / "docs" / "scaling"
 _KINDS = ((GIGABIT, 1), (GIGABIT, 4), (10 * GIGABIT, 1), (10 * GIGABIT, 2), (25 * GIGABIT, 1))
 _MOST_DEVICES = {GIGABIT: 1000}  # beyond which nobody would have so narrow ports
 _ROUNDS = 3
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+_SHARE = click.FloatRange(min=0, max=1, min_open=True)
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,13 +57,13 @@ def everything(only: Collection[str] = ()) -> None:
 
 @command_line.command(name="needed")
 @click.option("--devices", type=click.IntRange(min=1), multiple=True, required=True, help="How many; repeatable.")
-@click.option("--port", type=float, default=10.0, show_default=True, help="Gbit/s of a devserver's port.")
-@click.option("--line", type=float, default=10.0, show_default=True, help="Gbit/s of the line to the archive.")
-@click.option("--device-rate", type=float, default=40.0, show_default=True, help="MB/s that a device reads.")
+@click.option("--port", type=_POSITIVE, default=10.0, show_default=True, help="Gbit/s of a devserver's port.")
+@click.option("--line", type=_POSITIVE, default=10.0, show_default=True, help="Gbit/s of the line to the archive.")
+@click.option("--device-rate", type=_POSITIVE, default=40.0, show_default=True, help="MB/s that a device reads.")
 @click.option("--nginx/--no-nginx", default=True, show_default=True, help="Whether nginx stands in front.")
 @click.option("--copies", type=click.IntRange(min=1), default=1, show_default=True, help="Devservers for each build.")
-@click.option("--share", type=float, default=0.95, show_default=True, help="Share of the devices that is imaged ...")
-@click.option("--minutes", type=float, default=10.0, show_default=True, help="... so long after its request.")
+@click.option("--share", type=_SHARE, default=0.95, show_default=True, help="Share of the devices that is imaged ...")
+@click.option("--minutes", type=_POSITIVE, default=10.0, show_default=True, help="... so long after its request.")
 def needed_command(
     devices: Sequence[int],
     port: float,

@@ -117,15 +117,14 @@ def validation_table(validation: Validation) -> str:
 
 def calibration_table(validation: Validation) -> str:
     """What the parts gave when each was measured by itself."""
-    return _table(
-        ["parameter", "value"], [[f"`{name}`", f"{value:,.6g}"] for name, value in validation.figures.items()]
-    )
+    told = {name: f"{value:,.0f}" if value >= 1000 else f"{value:.4g}" for name, value in validation.figures.items()}
+    return _table(["parameter", "value"], [[f"`{name}`", value] for name, value in told.items()])
 
 
 def needed_lines(several: Iterable[Needed], given: Parameters) -> Iterator[str]:
     """What the command says of labs that were asked for."""
     for one in several:
-        first = one.builds * given.sizes.synchronous * one.copies / given.speeds.internet
+        first = one.builds * min(one.copies, one.devservers) * given.sizes.synchronous / given.speeds.internet
         yield (
             f"{one.devices:,} devices, {one.builds} builds: {one.devservers} devservers "
             f"({one.floor} if all were always busy); imaged after {_told(one.waited, digits=0)} s; "
@@ -135,7 +134,7 @@ def needed_lines(several: Iterable[Needed], given: Parameters) -> Iterator[str]:
 
 def _told(value: Range, unit: float = 1.0, digits: int = 1) -> str:
     """The median, and the range where the runs differ."""
-    shown = [f"{number / unit:,.{digits}f}" for number in value]
+    shown = [f"{round(number / unit, digits) + 0.0:,.{digits}f}" for number in value]  # + 0.0: no zero is negative
     return shown[0] if shown[1] == shown[2] else f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
