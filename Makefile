@@ -9,7 +9,7 @@ SCREENSHOT_PACKAGES := chromium fonts-dejavu-core lbzip2
 GSUTIL := .venv-gsutil
 PROMTOOL := $(BIN)/promtool
 
-.PHONY: help demo test fuzz chaos soak bench paint evictionbench screenshots dashboard check format clean
+.PHONY: help demo test fuzz chaos soak bench simulation paint evictionbench screenshots dashboard check format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -55,6 +55,10 @@ $(GSUTIL)/ready:
 bench: $(VENV)/ready $(GSUTIL)/ready ## measure beside gsutil, rclone and curl; BENCH_ARGS=--quick, "--only build", ...
 	./debian-packages $(BENCH_PACKAGES)
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+simulation: $(VENV)/ready ## how many devservers does a lab need: a model, held to a small real lab; SIMULATION_ARGS="needed --devices 800", ...
+	./debian-packages lbzip2
+	$(BIN)/python -m bench.simulation $(SIMULATION_ARGS)
 
 screenshots: $(VENV)/ready ## take pictures of every page, for the documents; SCREENSHOT_ARGS="--only front", ...
 	./debian-packages $(SCREENSHOT_PACKAGES)

@@ -20,8 +20,10 @@ RUNTIME = [
     "tomli>=2; python_version < '3.11'",
 ]
 DEMO = ["gcp-storage-emulator>=2024.8"]
+BENCH = ["simpy>=4.1", "matplotlib>=3.9"]
 TEST = [
     *DEMO,
+    *BENCH,
     "pytest>=8",
     "pytest-cov>=5",
     "pytest-xdist>=3.6",
@@ -47,6 +49,6 @@ setup(
     ),
     package_data={"artifacts": ["*.toml"], "web": ["assets/*", "templates/*"]},
     install_requires=RUNTIME,
-    extras_require={"demo": DEMO, "test": TEST, "dev": [*TEST, *DEV]},
+    extras_require={"demo": DEMO, "bench": BENCH, "test": TEST, "dev": [*TEST, *DEV]},
     entry_points={"console_scripts": ["devserver = devserver:main"]},
 )

@@ -1,4 +1,4 @@
-"""The two distances that the archive is measured at."""
+"""How far away the archive is; and the two distances that it is measured at."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ class Profile:
         name: what tables call it.
         latency: seconds that pass before every answer.
         bytes_per_second: of each connection; 0 for no limit.
+        line_bytes_per_second: of all connections together; 0 for no limit.
 
     """
 
     name: str
     latency: float
     bytes_per_second: int
+    line_bytes_per_second: int = 0
 
 
 LOOPBACK = Profile("loopback", 0.0, 0)
@@ -45,6 +47,6 @@ def archive_process(index: Path, profile: Profile, scratch: Path) -> Iterator[tu
     name = f"archive-{profile.name.replace(' ', '-')}"
     portfile = scratch / f"{name}.port"
     command = [sys.executable, "-m", "bench.archive.server", str(index), str(portfile)]
-    command += [str(profile.latency), str(profile.bytes_per_second)]
+    command += [str(profile.latency), str(profile.bytes_per_second), str(profile.line_bytes_per_second)]
     with server(command, portfile, scratch / f"{name}.log") as (process, port):
         yield process, f"http://127.0.0.1:{port}"

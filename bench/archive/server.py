@@ -1,6 +1,7 @@
 """An archive that costs as little as one can: files sent by the kernel, over HTTP/1.1, asked for as GCS is.
 
-``python -m bench.archive.server INDEX PORTFILE LATENCY BYTES_PER_SECOND``; the index is ``bench/archive/index.py``'s.
+``python -m bench.archive.server INDEX PORTFILE LATENCY BYTES_PER_SECOND LINE_BYTES_PER_SECOND``; the index is
+``bench/archive/index.py``'s. ``/sent`` tells how many bytes of objects have been sent.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Lock
 from time import monotonic, sleep
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -23,6 +25,7 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _MADE_AT = "2012-01-01T00:00:00.000Z"
 _MOST_AT_ONCE = 1 << 30  # bytes that the kernel is asked to send, without a limit
 _PACED_PIECE = 64 * 1024  # and with one
+_MADE_UP = 0.005  # seconds that a sleep may have run late, and be made up for
 
 
 class _Server(ThreadingHTTPServer):
@@ -30,11 +33,31 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 256
 
-    def __init__(self, objects: Mapping[str, IndexedObject], latency: float, bytes_per_second: int) -> None:
+    def __init__(
+        self, objects: Mapping[str, IndexedObject], latency: float, bytes_per_second: int, line_bytes_per_second: int
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.objects = objects
         self.latency = latency
         self.bytes_per_second = bytes_per_second
+        self.sent = 0
+        self._line_bytes_per_second = line_bytes_per_second
+        self._line_free_at = 0.0
+        self._lock = Lock()
+
+    @property
+    def piece(self) -> int:
+        """Bytes that are sent at once."""
+        return _PACED_PIECE if self.bytes_per_second or self._line_bytes_per_second else _MOST_AT_ONCE
+
+    def carry(self, sent: int) -> float:
+        """Count bytes that were sent; until when the line that all connections share is taken by them."""
+        with self._lock:
+            self.sent += sent
+            if self._line_bytes_per_second:
+                begin = max(self._line_free_at, monotonic() - _MADE_UP)
+                self._line_free_at = begin + sent / self._line_bytes_per_second
+            return self._line_free_at
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away is nothing to talk about."""
@@ -53,6 +76,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self) -> None:
+        if self.path == "/sent":
+            self._answer(200, {"bytes": self.server.sent})
+            return
         sleep(self.server.latency)
         url = urlsplit(self.path)
         route = _ROUTE.fullmatch(url.path)
@@ -138,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _send_file(self, path: str, start: int, stop: int) -> None:
-        piece = _PACED_PIECE if self.server.bytes_per_second else _MOST_AT_ONCE
+        piece = self.server.piece
         file = os.open(path, os.O_RDONLY)
         try:
             while start < stop:
@@ -151,13 +177,14 @@ class _Handler(BaseHTTPRequestHandler):
             os.close(file)
 
     def _pace(self, sent: int) -> None:
-        """Wait until the connection may carry more; what was not used of it is not made up for."""
+        """Wait until connection and line may carry more; what was not used of them is not made up for."""
+        free_at = self.server.carry(sent)
         if self.server.bytes_per_second:
-            now = monotonic()
             # A sleep that ran late may be made up for, by no more than a few pieces.
-            self._free_at = max(self._free_at, now - 0.005) + sent / self.server.bytes_per_second
-            if self._free_at > now:
-                sleep(self._free_at - now)
+            self._free_at = max(self._free_at, monotonic() - _MADE_UP) + sent / self.server.bytes_per_second
+            free_at = max(free_at, self._free_at)
+        if free_at > (now := monotonic()):
+            sleep(free_at - now)
 
     def _answer(self, status: int, data: Mapping[str, Any]) -> None:
         body = json.dumps(data).encode()
@@ -168,9 +195,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def main(index: str, portfile: str, latency: str, bytes_per_second: str) -> None:
+def main(index: str, portfile: str, latency: str, bytes_per_second: str, line_bytes_per_second: str) -> None:
     """Serve until somebody ends the process."""
-    server = _Server(read_index(Path(index)), float(latency), int(bytes_per_second))
+    server = _Server(read_index(Path(index)), float(latency), int(bytes_per_second), int(line_bytes_per_second))
     Path(portfile).write_text(str(server.server_address[1]))
     server.serve_forever()
 
