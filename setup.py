@@ -26,6 +26,7 @@ TEST = [
     "pytest-xdist>=3.6",
     "pexpect>=4.9",
     "schemathesis>=4",
+    "hypothesis>=6",
     "playwright>=1.50",
     "axe-playwright-python>=0.1",
 ]
