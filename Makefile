@@ -35,7 +35,8 @@ test: $(VENV)/ready $(PROMTOOL) ## run the tests; TEST_ARGS goes to pytest
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report= $(TEST_ARGS)
 	$(BIN)/coverage report
 
-fuzz: $(VENV)/ready ## ask the JSON API some thousands of questions, and hold the answers to its OpenAPI document
+fuzz: $(VENV)/ready ## read 200,000 texts that nobody should write, and ask the JSON API some thousands of questions
+	FUZZ_RUNS=20000 $(BIN)/python -m pytest --capture=no tests/test_fuzz.py
 	API_EXAMPLES=300 $(BIN)/python -m pytest --capture=no tests/test_api_document.py
 
 chaos: $(VENV)/ready ## kill, break and fill what can be, and check every byte; CHAOS_ARGS="--rounds 200 --seed 1"

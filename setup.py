@@ -30,6 +30,7 @@ TEST = [
     "hypothesis>=6.100",
     "pexpect>=4.9",
     "schemathesis>=4",
+    "hypothesis>=6",
     "playwright>=1.50",
     "axe-playwright-python>=0.1",
 ]

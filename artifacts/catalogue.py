@@ -148,6 +148,8 @@ def read_catalogue(path: Path = DEFAULT_CATALOGUE) -> Catalogue:
         raise ConfigurationError(str(path), f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(str(path), f"is not TOML: {error}") from error
+    except RecursionError:
+        raise ConfigurationError(str(path), "is not TOML that anybody would write: it is nested too deep") from None
     unknown = set(data) - {"artifact"}
     if unknown:
         raise ConfigurationError(str(path), f"holds {sorted(unknown)[0]!r}; a catalogue holds [[artifact]] only")

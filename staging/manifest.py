@@ -43,8 +43,20 @@ class ArtifactRecord:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ArtifactRecord:
-        """The record that :meth:`to_json` wrote."""
-        return cls(**{**data, "objects": tuple(ArchiveObject(**item) for item in data["objects"])})
+        """The record that :meth:`to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, AttributeError: that wrote no such thing.
+
+        """
+        record = cls(**{**data, "objects": tuple(ArchiveObject(**item) for item in data["objects"])})
+        texts = [record.state, *record.whole_files.keys(), *record.whole_files.values()]
+        texts += [text for item in record.objects for text in (item.name, item.crc32c, item.generation)]
+        numbers = [record.files, record.size, *(item.size for item in record.objects)]
+        is_sane = all(isinstance(text, str) for text in texts) and all(type(number) is int for number in numbers)
+        if not is_sane or type(record.staged_at) not in (int, float):
+            raise TypeError("what stands in a manifest's record is not what this version writes")
+        return record
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,7 @@ class Manifest:
             data = json.loads(places.manifest.read_bytes())
             records = {name: ArtifactRecord.from_json(record) for name, record in data["artifacts"].items()}
             return cls(str(data["archive_url"]), records) if data["format"] == _FORMAT else None
-        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     def write(self, places: BuildPlaces) -> None:
