@@ -53,10 +53,11 @@ paint: $(VENV)/ready ## measure how soon a browser shows the front page with a t
 	./debian-packages $(SCREENSHOT_PACKAGES)
 	$(BIN)/python -m bench.first_paint $(PAINT_ARGS)
 
-check: $(VENV)/ready ## lint, types, format
+check: $(VENV)/ready ## lint, types, format, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/audit.py
 
 format: $(VENV)/ready ## put the code into its one format
 	$(BIN)/ruff check --fix .
