@@ -71,7 +71,9 @@ class Operation:
     @property
     def scope(self) -> str:
         """The scope that the token of who asks has to have, where there are tokens; reading is the gate's matter."""
-        return {"GET": "", "DELETE": "remove"}.get(self.method, "stage")
+        if self.method == "GET":
+            return ""
+        return "remove" if (self.method, self.path) == ("DELETE", "/builds/{build}") else "stage"
 
 
 _BUILD = Parameter(
