@@ -75,10 +75,11 @@ dashboard: $(VENV)/ready ## write docs/grafana-dashboard.json, after a change of
 evictionbench: $(VENV)/ready ## measure how long it takes to decide which of ten thousand builds go
 	$(BIN)/python -m bench.eviction
 
-check: $(VENV)/ready ## lint, types, format
+check: $(VENV)/ready ## lint, types, format, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/audit.py
 
 format: $(VENV)/ready ## put the code into its one format
 	$(BIN)/ruff check --fix .

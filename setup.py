@@ -34,7 +34,7 @@ TEST = [
     "playwright>=1.50",
     "axe-playwright-python>=0.1",
 ]
-DEV = ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4", "types-requests", "types-psutil"]
+DEV = ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4", "pip-audit>=2.7", "types-requests", "types-psutil"]
 
 setup(
     name="devserver",

@@ -19,6 +19,7 @@ from tests.fake_archive import FakeArchive
 from tests.nginx import in_front_of
 from tests.servers import PROJECT, DevServer, cause_of, check_success, eventually
 from web.access.tokens import SCOPES, TokenFile, make_token, parse_tokens
+from web.api.operations import OPERATIONS
 from web.client import Client, RequestRefused
 
 BROWSER = {"User-Agent": "Mozilla/5.0", "Accept": "text/html"}
@@ -359,3 +360,10 @@ def test_without_tokens_nothing_takes_one(server: DevServer, build: Build) -> No
     check_success(server.download(build.url))
     assert server.get("/login").status_code == 404
     assert "/login" not in server.get("/").text
+
+
+def test_every_operation_of_the_api_has_a_scope() -> None:
+    scopes = {(one.method, one.path): one.scope for one in OPERATIONS}
+    assert scopes["DELETE", "/builds/{build}"] == "remove"
+    assert all(scope == "" for (method, _), scope in scopes.items() if method == "GET")
+    assert all(scope in ("stage", "remove") for (method, _), scope in scopes.items() if method != "GET")
