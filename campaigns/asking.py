@@ -12,7 +12,8 @@ from urllib.parse import urlencode, urlsplit
 from campaigns.ledger import BROKEN, COME_BACK, REQUESTS
 from campaigns.world import World
 
-LONGEST_ANSWER = 30.0  # seconds: no failure of the archive lasts for so long
+# Seconds: no failure of the archive lasts for so long, and workers leave the processor to others where it is busy.
+LONGEST_ANSWER = 120.0
 _REFUSALS = (400, 404, 408, 409, 416, 504)
 _COMES_BACK = 503
 _FAILED = 500

@@ -97,6 +97,7 @@ class Client:
     def ask_whether_staged(self, build: CampaignBuild) -> None:
         """The question that goes with it."""
         names = self._random.sample(WHOLE, self._random.randint(1, 3))
+        must_be_there = self._world.promised(build).issuperset(names)
         answer = self._ask("/is_staged", archive_url=build.url, artifacts=",".join(names))
         if answer is None or not answer.is_good:
             return
@@ -104,7 +105,7 @@ class Client:
             self._called_staged(build, names)
         elif answer.content != b"False":
             self._world.ledger.violation(f"/is_staged of {build.path} answered {answer.content!r}")
-        elif self._world.promised(build).issuperset(names):
+        elif must_be_there:
             self._world.ledger.violation(f"/is_staged of {build.path} forgot {names}")
 
     def remove(self, build: CampaignBuild) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sys
 import tempfile
 import threading
@@ -29,7 +30,7 @@ _CLIENTS = 10
 _PAUSE = 0.05  # seconds that a client rests
 _BETWEEN_BUILDS = 0.5  # seconds after which a new build takes the place of the oldest
 _BETWEEN_FAULTS = 1.0  # seconds
-_TIME_TO_REST = 60.0  # seconds: downloads end, and threads that have nothing to do
+_TIME_TO_REST = 180.0  # seconds: downloads end, and threads that have nothing to do
 _THREADS_GO_AFTER = 17.0  # seconds, the pool's own fifteen and a little
 _SHORTEST_WARM_UP = 60.0  # seconds, of a soak of a few minutes or more
 _OPTIONS = ("--stall-timeout", "2", "--retry-deadline", "2", "--production")
@@ -48,18 +49,21 @@ def command_line(minutes: float, seed: int) -> None:
     """
     seconds = minutes * 60
     warm_up = max(seconds / 5, min(_SHORTEST_WARM_UP, seconds / 2))
-    with tempfile.TemporaryDirectory(prefix="devserver-soak-") as directory:
-        # In a short one, threads that have nothing to do are not waited for.
-        soak = Soak(Path(directory), random.Random(seed), min(_THREADS_GO_AFTER, warm_up))
-        try:
-            soak.load(warm_up)
-            first = soak.figures()
-            click.echo(f"first mark after {warm_up:.0f} s of load")
-            soak.load(seconds - warm_up)
-            last = soak.figures()
-        finally:
-            soak.close()
-        sys.exit(0 if _told(soak.ledger, first, last, seconds) else 1)
+    directory = Path(tempfile.mkdtemp(prefix="devserver-soak-"))
+    # In a short one, threads that have nothing to do are not waited for.
+    soak = Soak(directory, random.Random(seed), min(_THREADS_GO_AFTER, warm_up))
+    try:
+        soak.load(warm_up)
+        first = soak.figures()
+        click.echo(f"first mark after {warm_up:.0f} s of load")
+        soak.load(seconds - warm_up)
+        last = soak.figures()
+    finally:
+        soak.close()
+    if not _told(soak.ledger, first, last, seconds):
+        click.echo(f"The logs: {directory}", err=True)
+        sys.exit(1)
+    shutil.rmtree(directory)
 
 
 class Soak:

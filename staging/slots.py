@@ -13,7 +13,7 @@ from staging.retry import check
 _LOOK = 0.2  # seconds between two looks at whether the one who waits still wants to
 # How many of those who came later may go first. Nobody starves: from then on only those go first who came earlier, and
 # of them there are finitely many.
-_MOST_OVERTAKERS = 50
+_MOST_OVERTAKERS = 20
 
 
 class Slots:
