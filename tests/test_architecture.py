@@ -12,7 +12,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 # From the ground up. A package is one line where its modules may import each other, and a line for each where not.
 LAYERS = (
-    ("staging.errors",),
+    ("staging.amounts", "staging.errors"),
     ("staging.layout", "staging.retry", "staging.tar_headers", "staging.writing", "staging.versions"),
     ("staging.archives.url", "staging.archives.base"),
     ("staging.archives.gcs", "staging.archives.directory"),
@@ -37,8 +37,9 @@ LAYERS = (
     ("devserver_util",),
     ("download",),
     ("downloader",),
-    ("web.rendering", "web.visitors", "web.parameters", "web.event_log", "web.logs"),
-    ("web.error_pages", "web.methods"),
+    ("web.rendering", "web.visitors", "web.parameters", "web.event_log", "web.logs", "web.bus_log"),
+    ("web.error_pages",),
+    ("web.methods",),
     ("web.http.clients", "web.http.connection", "web.http.gateway", "web.http.thread_pool"),
     ("web.errors",),
     ("web.http.server",),
@@ -72,7 +73,7 @@ LAYERS = (
     ("web.application",),
     ("web",),
     ("commands.printing", "commands.failures", "commands.naming"),
-    ("commands.options", "commands.display"),
+    ("commands.options", "commands.display", "commands.completion"),
     ("commands.bars", "commands.following"),
     ("commands.progress",),
     ("commands.staging", "commands.listing", "commands.catalog"),

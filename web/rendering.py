@@ -12,8 +12,11 @@ from urllib.parse import quote
 
 import jinja2
 
+from staging.amounts import in_bytes
+
 ASSETS = Path(__file__).with_name("assets")
 HTML = "text/html;charset=utf-8"
+SERVER_NAME = "devserver"  # what every answer calls itself; which version is nobody's business but /api/v1/version's
 # Nothing comes from elsewhere, nothing is inline, and nobody frames a page.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -28,7 +31,6 @@ HEADERS = {
 
 _CUT = "<!-- -->\n"
 _IN_MIND = 10_000  # results of each filter, for lists of a thousand builds that are shown again and again
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _AGES = ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 
 
@@ -46,16 +48,6 @@ def pieces(template: str, **values: Any) -> Iterator[bytes]:
 def page(template: str, **values: Any) -> bytes:
     """The page that a template makes of ``values``."""
     return _ENVIRONMENT.get_template(template).render(values).encode()
-
-
-@lru_cache(maxsize=_IN_MIND)
-def in_bytes(count: float) -> str:
-    """A number of bytes as people say it: ``1.5 GiB``."""
-    unit = 0
-    while count >= 1024 and unit < len(_UNITS) - 1:
-        count /= 1024
-        unit += 1
-    return f"{count:.0f} {_UNITS[unit]}" if unit == 0 or count >= 100 else f"{count:.1f} {_UNITS[unit]}"
 
 
 def in_time(seconds: float) -> str:
@@ -100,5 +92,12 @@ _ENVIRONMENT = jinja2.Environment(
     auto_reload=False,
 )
 _ENVIRONMENT.filters.update(
-    {"in_bytes": in_bytes, "in_time": in_time, "ago": ago, "utc": utc, "iso": iso, "address": address}
+    {
+        "in_bytes": lru_cache(_IN_MIND)(in_bytes),
+        "in_time": in_time,
+        "ago": ago,
+        "utc": utc,
+        "iso": iso,
+        "address": address,
+    }
 )
