@@ -17,6 +17,7 @@ import click
 from click.core import ParameterSource
 
 from commands.local import LOCAL
+from commands.options import server_in_front
 from commands.printing import printable
 from commands.remote import REMOTE
 from devserver_settings import SETTINGS
@@ -45,12 +46,14 @@ def serve(options: dict[str, Any]) -> None:
     import cherrypy
 
     from artifacts.catalogue import DEFAULT_CATALOGUE, read_catalogue
+    from web.bus_log import speak_plainly
     from web.http import server
     from web.logs import configure_logs
 
     static_dir = _checked(options)
     catalogue = read_catalogue(options["catalog"] or DEFAULT_CATALOGUE)
     bus = cherrypy.engine
+    speak_plainly(bus)
     configure_logs(options["logfile"], options["log_dir"], options["production"])
     server.configure(options["host"], options["port"], options["max_threads"])
     _web(options, static_dir, _staging(options, static_dir, catalogue), bus)
@@ -231,8 +234,9 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.version_option(_version(), prog_name="devserver")
 @_with_settings
+@server_in_front
 @click.pass_context
-def command_line(context: click.Context, /, **options: Any) -> None:
+def command_line(context: click.Context, /, server: str | None, **options: Any) -> None:
     """Stage builds from an archive, and serve them to the devices of a lab.
 
     \b
@@ -242,6 +246,8 @@ def command_line(context: click.Context, /, **options: Any) -> None:
     devserver have options of their own.
     """  # noqa: D301 - click's own mark for lines that stay as they are
     if context.invoked_subcommand is None:
+        if server:
+            raise click.UsageError("--server goes with a command that asks a devserver: devserver builds --server URL")
         serve(options)
     else:
         context.obj = options
@@ -298,7 +304,6 @@ def nginx_config(options: dict[str, Any], listen: str, run_dir: Path) -> None:
             devserver,
             listen,
             run_dir,
-            owner=f"{static_dir.owner()} {static_dir.group()}" if os.geteuid() == 0 else "",
         ),
         nl=False,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from commands.options import Number, Option, WholeNumber
 from staging.tree import UnpackLimits
 
 _BESIDE_US = Path(__file__).resolve().parent / "static"
@@ -56,7 +57,9 @@ class Setting:
         return click.option(
             *spellings,
             self.key,
+            cls=Option,
             type=self.type,
+            metavar="NUMBER" if isinstance(self.type, WholeNumber | Number) else None,
             default=self.default,
             is_flag=self.type is click.BOOL,
             multiple=self.multiple,
@@ -70,12 +73,12 @@ class Setting:
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 _EXISTING_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_COUNT = click.IntRange(min=1)
-_SECONDS = click.FloatRange(min=0, min_open=True, max=1e6)
+_COUNT = WholeNumber(min=1)
+_SECONDS = Number(min=0, min_open=True, max=1e6)
 
 SETTINGS = (
     Setting("host", click.STRING, "127.0.0.1", "Address to listen on; 0.0.0.0 is every address of the machine."),
-    Setting("port", click.IntRange(0, 65535), 8080, "Port to listen on; 0 picks a free one."),
+    Setting("port", WholeNumber(0, 65535), 8080, "Port to listen on; 0 picks a free one."),
     Setting(
         "static-dir",
         _DIRECTORY,

@@ -35,7 +35,7 @@ _ADVICE = {
     "BadTarball": "The archive holds it like that: the build has to be published anew.",
     "NotStaged": "The builds that are on this devserver are on its front page.",
     "DiskFull": "Remove builds that nobody needs on the front page, or ask whoever runs this devserver for room.",
-    "BuildConflict": "The same target and version was staged from another bucket. Remove that build first.",
+    "BuildConflict": "The same target and version was staged from elsewhere. Remove that build first, on its page.",
     "NoDownload": "The front page can start it, too.",
     "UnknownArtifact": "The names are those of the catalogue, at /api/v1/artifacts.",
     "WorkerDied": "Try again; if it stays so, this devserver's log says more.",

@@ -73,7 +73,7 @@ class StaticFiles:
     def __call__(self, environ: Environment, start_response: StartResponse) -> Iterable[bytes]:
         """See PEP 3333."""
         answer = self._answered(environ)
-        headers = {"X-Content-Type-Options": "nosniff", **answer.headers}
+        headers = {"Server": rendering.SERVER_NAME, "X-Content-Type-Options": "nosniff", **answer.headers}
         start_response(f"{answer.status.value} {answer.status.phrase}", list(headers.items()))
         self._log(environ, answer.status, answer.size)
         if environ["REQUEST_METHOD"] != "HEAD":

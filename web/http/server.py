@@ -12,6 +12,7 @@ from web.errors import error_page
 from web.http.connection import LingeringConnection
 from web.http.gateway import SendfileGateway
 from web.http.thread_pool import ElasticThreadPool
+from web.rendering import SERVER_NAME
 
 _BACKLOG = 1024  # connections that the kernel keeps until the server takes them
 _THREADS_AT_LEAST = 10
@@ -48,6 +49,7 @@ def configure(host: str, port: int, waiting: int) -> None:
             "checker.on": False,
             "error_page.default": error_page,
             "request.show_tracebacks": False,
+            "response.headers.server": SERVER_NAME,
         }
     )
     cherrypy.server.instance = WebServer(waiting)
