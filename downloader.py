@@ -313,8 +313,8 @@ class Downloader:
             lock.release()
         self._board.removed(build_path)
 
-    def retry(self, build_path: str) -> None:
-        """Have what failed of the build, or was cancelled, staged anew; returns at once.
+    def retry(self, build_path: str, artifact: str = "") -> None:
+        """Have what failed of the build, or was cancelled, staged anew, or one ``artifact`` of that; returns at once.
 
         Raises:
             NotStaged: nothing is known of it.
@@ -322,10 +322,24 @@ class Downloader:
 
         """
         view = self.build(build_path)
-        names = [artifact.name for artifact in view.artifacts if not artifact.state.is_good]
+        names = [one.name for one in view.artifacts if not one.state.is_good and artifact in ("", one.name)]
         usual = {entry.name: entry for entry in self._catalogue.of_a_download}
         entries = [self._entry(name, usual) for name in names]
         self._ordered(Order(self._parsed(view.archive_url, any_depth=True), entries))
+
+    def complete(self, build_path: str) -> None:
+        """Have all of a build staged of which only a part is here; returns at once.
+
+        Raises:
+            NotStaged: nothing is known of it.
+            RequestError, BuildConflict: it cannot be asked for any more.
+
+        """
+        self.start_staging(self.build(build_path).archive_url, Wish())
+
+    def dismiss(self, build_path: str, artifact: str) -> None:
+        """Forget that an artifact of the build failed, or was cancelled."""
+        self._board.dismiss(build_path, artifact)
 
     def _entry(self, name: str, usual: Mapping[str, CatalogueEntry]) -> CatalogueEntry:
         """The artifact that a download of the name staged."""
@@ -350,7 +364,8 @@ class Downloader:
 
     def _view(self, build_path: str) -> BuildView | None:
         places = BuildPlaces(self._options.static_dir, build_path)
-        return overview(places, self._board.downloads(build_path), self._last_use.of(build_path))
+        of_a_download = {entry.name: entry.required for entry in self._catalogue.of_a_download}
+        return overview(places, self._board.downloads(build_path), self._last_use.of(build_path), of_a_download)
 
     def _parsed(self, archive_url: str, any_depth: bool = False) -> ArchiveUrl:
         return ArchiveUrl.parse(archive_url, self._options.archive_roots, any_depth)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from time import time
 from typing import NamedTuple
 
-from staging.errors import DevServerError
+from staging.errors import Cancelled, DevServerError
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
 from staging.status import BuildStatus, Event, State, derived_state
@@ -43,6 +43,16 @@ class ArtifactView:
     staged_at: float = 0.0
     cause: DevServerError | None = None
 
+    @property
+    def is_bad(self) -> bool:
+        """Whether it failed, or was cancelled."""
+        return self.state.is_final and not self.state.is_good
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it was not tried because another one had failed, whose cause it has."""
+        return self.state is State.CANCELLED and self.cause is not None and not isinstance(self.cause, Cancelled)
+
 
 @dataclass(frozen=True)
 class BuildView:
@@ -54,6 +64,7 @@ class BuildView:
         artifacts: in the order of their names.
         began_at: when the oldest of its downloads that are under way began, in seconds since the epoch; 0 for none.
         last_used: the same of its last use; None where it is not known.
+        of_a_download: the artifacts that ``/download`` stages, and whether a build has to have them.
 
     """
 
@@ -62,11 +73,28 @@ class BuildView:
     artifacts: Sequence[ArtifactView]
     began_at: float = 0.0
     last_used: float | None = None
+    of_a_download: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def state(self) -> State:
-        """Derived from the artifacts'."""
-        return derived_state(artifact.state for artifact in self.artifacts)
+        """Derived from the artifacts'; what was asked for by name, and failed, makes no complete build a bad one."""
+        counted = (one.state for one in self.artifacts if not (self.is_complete and one.is_bad))
+        return derived_state(counted)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that ``/download`` stages is here."""
+        states = {artifact.name: artifact.state for artifact in self.artifacts}
+        return bool(self.of_a_download) and all(
+            states.get(name) is State.STAGED or (states.get(name) is State.ABSENT and not required)
+            for name, required in self.of_a_download.items()
+        )
+
+    @property
+    def is_in_part(self) -> bool:
+        """Whether some of what ``/download`` stages is here and not all, though nothing is under way or went wrong."""
+        has_some = any(one.name in self.of_a_download for one in self.artifacts)
+        return has_some and self.state is State.STAGED and not self.is_complete
 
     @property
     def is_under_way(self) -> bool:
@@ -96,14 +124,16 @@ class BuildView:
     @property
     def seconds_left(self) -> float | None:
         """How long what is under way will take if it goes on as it went; None where nobody can say."""
-        open_ones = [artifact for artifact in self.artifacts if not artifact.state.is_final]
-        done = sum(artifact.bytes_done for artifact in open_ones)
-        left = sum(artifact.bytes_total for artifact in open_ones) - done
+        of_this_time = [one for one in self.artifacts if not one.state.is_final or one.staged_at >= self.began_at]
+        done = sum(artifact.bytes_done for artifact in of_this_time)
+        left = sum(artifact.bytes_total for artifact in of_this_time) - done
         elapsed = time() - self.began_at
         return left * elapsed / done if done and self.began_at and elapsed > 0 else None
 
 
-def overview(places: BuildPlaces, downloads: Sequence[BuildStatus], last_used: float | None) -> BuildView | None:
+def overview(
+    places: BuildPlaces, downloads: Sequence[BuildStatus], last_used: float | None, of_a_download: Mapping[str, bool]
+) -> BuildView | None:
     """What is known of a build whose ``downloads`` are shown, the newest first; None where nothing is."""
     staged = _staged(places)
     if staged is None and not downloads:
@@ -120,6 +150,7 @@ def overview(places: BuildPlaces, downloads: Sequence[BuildStatus], last_used: f
         artifacts=[artifacts[name] for name in sorted(artifacts)],
         began_at=min(under_way, default=0.0),
         last_used=last_used,
+        of_a_download=of_a_download,
     )
 
 

@@ -24,6 +24,7 @@ _KEEPALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6),
 ]
+_MOST_WRAPPED = 100  # errors within errors
 _STREAM_SILENCE = 60.0  # seconds; the server says something every fifteen
 _STOPPING = "Cancelled: the devserver is stopping"
 _LAST_KINDS = ("outcome", "removed")
@@ -89,6 +90,7 @@ class Artifact(TypedDict):
     bytes_done: int
     bytes_total: int
     files: int
+    size: int
     staged_at: str | None
     cause: Cause | None
 
@@ -100,6 +102,9 @@ class Build(TypedDict):
     archive_url: str
     state: str
     under_way: bool
+    complete: bool
+    in_part: bool
+    size: int
     bytes_done: int
     bytes_total: int
     seconds_left: float | None
@@ -196,7 +201,7 @@ class Client:
                         return
                 cause: ClientError = ServerUnreachable(f"{self._url} ended the stream")
             except requests.RequestException as error:
-                cause = ServerUnreachable(f"{self._url} cannot be reached: {type(error).__name__}")
+                cause = ServerUnreachable(f"{self._url} cannot be reached: {_why(error)}")
             except (ServerUnreachable, ServerBusy) as error:
                 cause = error
             retry.wait_after(cause)
@@ -289,7 +294,7 @@ class Client:
             except requests.ReadTimeout:
                 raise StillStaging(f"no answer after {timeout:g} s; the devserver goes on") from None
             except requests.RequestException as cause:
-                error = ServerUnreachable(f"{self._url} cannot be reached: {type(cause).__name__}")
+                error = ServerUnreachable(f"{self._url} cannot be reached: {_why(cause)}")
             if not isinstance(error, ServerUnreachable | ServerBusy):
                 raise error
             retry.wait_after(error)
@@ -315,6 +320,21 @@ class _Retry:
         if time.monotonic() + pause > ends:
             raise error
         time.sleep(pause)
+
+
+def _why(error: BaseException) -> str:
+    """Why a server cannot be reached, in the system's words; the HTTP library wraps them in errors of its own."""
+    if isinstance(error, requests.Timeout):
+        return "timed out"
+    wrapped: list[object] = [error]
+    for one in wrapped:  # it grows meanwhile
+        if isinstance(one, socket.gaierror):
+            return "the name is not known"
+        if isinstance(one, OSError) and one.strerror:
+            return one.strerror.lower()
+        if isinstance(one, BaseException) and len(wrapped) < _MOST_WRAPPED:
+            wrapped += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+    return "the connection broke off" if isinstance(error, requests.ConnectionError) else type(error).__name__
 
 
 def _session() -> requests.Session:
