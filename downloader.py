@@ -99,6 +99,7 @@ class Downloader:
         """``downloads_at_once`` builds may stage synchronous artifacts, and as many background ones; others queue."""
         self._last_use = last_use
         self._catalogue = catalogue
+        self._of_a_download = {entry.name: entry.required for entry in catalogue.of_a_download}
         self._options = options
         self._board = board
         slots = (Slots(downloads_at_once), Slots(downloads_at_once))
@@ -364,8 +365,7 @@ class Downloader:
 
     def _view(self, build_path: str) -> BuildView | None:
         places = BuildPlaces(self._options.static_dir, build_path)
-        of_a_download = {entry.name: entry.required for entry in self._catalogue.of_a_download}
-        return overview(places, self._board.downloads(build_path), self._last_use.of(build_path), of_a_download)
+        return overview(places, self._board.downloads(build_path), self._last_use.of(build_path), self._of_a_download)
 
     def _parsed(self, archive_url: str, any_depth: bool = False) -> ArchiveUrl:
         return ArchiveUrl.parse(archive_url, self._options.archive_roots, any_depth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from time import time
 from typing import NamedTuple
@@ -75,13 +75,13 @@ class BuildView:
     last_used: float | None = None
     of_a_download: Mapping[str, bool] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def state(self) -> State:
         """Derived from the artifacts'; what was asked for by name, and failed, makes no complete build a bad one."""
-        counted = (one.state for one in self.artifacts if not (self.is_complete and one.is_bad))
+        counted = (one.state for one in self.artifacts if not (one.is_bad and self.is_complete))
         return derived_state(counted)
 
-    @property
+    @cached_property
     def is_complete(self) -> bool:
         """Whether all that ``/download`` stages is here."""
         states = {artifact.name: artifact.state for artifact in self.artifacts}

@@ -156,6 +156,14 @@ def test_a_signal_ends_it_at_any_moment_of_its_start(
     assert "Traceback" not in server.log
 
 
+def test_the_log_of_a_start_and_an_end_is_in_plain_words(server: DevServer) -> None:
+    url = server.url
+    server.stop()
+    lines = [line.partition("DEVSERVER ")[2] for line in server.log.splitlines() if "DEVSERVER " in line]
+    assert lines[1:] == [f"listening on {url}", "SIGTERM was received", "stopping", "stopped"]
+    assert "ENGINE" not in server.log
+
+
 def test_a_stale_portfile_is_not_read(server: DevServer, tmp_path: Path) -> None:
     _ = server.port
     server.kill()

@@ -92,8 +92,6 @@ def test_a_devserver_that_is_not_there_is_said_to_be_not_running(front: Front, b
     assert front.get(f"/static/{build.path}/stateful.tgz").content == build.objects["stateful.tgz"]
     with pytest.raises(ServerUnreachable):
         Client(front.address, patience=0.0).version()
-    front.server.start_again()
-    assert front.get("/check_health").ok
 
 
 def test_nginx_asks_for_no_more_files_than_it_may_open(tmp_path: Path) -> None:

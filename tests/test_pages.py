@@ -35,6 +35,7 @@ HOSTILE = [
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A browser for all tests of a worker."""
+    expect.set_options(LOADING)
     with chromium() as browser:
         yield browser
 
@@ -42,7 +43,6 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def visitor(browser: Browser, server: DevServer) -> Iterator[Visitor]:
     """Somebody who visits the server's pages."""
-    expect.set_options(LOADING)
     with Visitor(browser, server.url) as visitor:
         yield visitor
 

@@ -204,10 +204,3 @@ def test_every_parameter_is_a_term_of_the_documentation(server: DevServer) -> No
 )
 def test_the_server_has_one_name_and_tells_no_version(server: DevServer, path: str) -> None:
     assert server.get(path).headers["Server"] == "devserver"
-
-
-def test_the_log_of_a_start_and_an_end_is_in_plain_words(server: DevServer) -> None:
-    server.stop()
-    lines = [line.partition("DEVSERVER ")[2] for line in server.log.splitlines() if "DEVSERVER " in line]
-    assert lines[1:] == [f"listening on {server.url}", "SIGTERM was received", "stopping", "stopped"]
-    assert "ENGINE" not in server.log
