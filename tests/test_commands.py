@@ -492,4 +492,4 @@ def test_the_shell_completes_builds(server: DevServer, build: Build, command: st
     words = {"_DEVSERVER_COMPLETE": "bash_complete", "COMP_WORDS": f"devserver {command} x86", "COMP_CWORD": "2"}
     assert in_a_pipe(**words, DEVSERVER_SERVER=server.url).stdout == f"plain,{build.path}\n"
     nobody = in_a_pipe(**words, DEVSERVER_SERVER=NOBODY)
-    assert (nobody.returncode, nobody.stdout, nobody.stderr) == (0, "", "")
+    assert (nobody.returncode, nobody.stdout.strip(), nobody.stderr) == (0, "", "")
