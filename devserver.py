@@ -18,6 +18,7 @@ import click
 from click.core import ParameterSource
 
 from commands.local import LOCAL, MACHINERY
+from commands.options import server_in_front
 from commands.printing import printable
 from commands.remote import REMOTE
 from devserver_settings import SETTINGS
@@ -62,6 +63,7 @@ def serve(options: dict[str, Any]) -> None:
 
     from artifacts.catalogue import DEFAULT_CATALOGUE, read_catalogue
     from staging.executors.confinement import tighten_umask
+    from web.bus_log import speak_plainly
     from web.http import server
     from web.logs import configure_logs
     from web.metrics.counters import Metrics
@@ -70,6 +72,7 @@ def serve(options: dict[str, Any]) -> None:
     static_dir = _checked(options)
     catalogue = read_catalogue(options["catalog"] or DEFAULT_CATALOGUE)
     bus = cherrypy.engine
+    speak_plainly(bus)
     configure_logs(options["logfile"], options["log_dir"], options["production"], options["log_format"])
     server.configure(options["host"], options["port"], options["max_threads"], _certificate(options))
     metrics = Metrics()
@@ -454,8 +457,9 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.version_option(_version(), prog_name="devserver")
 @_with_settings
+@server_in_front
 @click.pass_context
-def command_line(context: click.Context, /, **options: Any) -> None:
+def command_line(context: click.Context, /, server: str | None, **options: Any) -> None:
     """Stage builds from an archive, and serve them to the devices of a lab.
 
     \b
@@ -465,6 +469,8 @@ def command_line(context: click.Context, /, **options: Any) -> None:
     devserver have options of their own.
     """  # noqa: D301 - click's own mark for lines that stay as they are
     if context.invoked_subcommand is None:
+        if server:
+            raise click.UsageError("--server goes with a command that asks a devserver: devserver builds --server URL")
         serve(options)
     else:
         context.obj = options
@@ -522,7 +528,6 @@ def nginx_config(options: dict[str, Any], listen: str, run_dir: Path) -> None:
             devserver,
             listen,
             run_dir,
-            owner=f"{static_dir.owner()} {static_dir.group()}" if os.geteuid() == 0 else "",
             reads_freely=not options["require_token_to_read"],
             certificate=_certificate(options),
         ),

@@ -121,6 +121,7 @@ class Downloader:
         self.allowed_archives = allowed_archives
         self._last_use = last_use
         self._catalogue = catalogue
+        self._of_a_download = {entry.name: entry.required for entry in catalogue.of_a_download}
         self._options = options
         self._board = board
         self._admission = admission
@@ -398,8 +399,8 @@ class Downloader:
             lock.release()
         self._board.removed(build_path)
 
-    def retry(self, build_path: str, client: str = "") -> None:
-        """Have what failed of the build, or was cancelled, staged anew; returns at once.
+    def retry(self, build_path: str, artifact: str = "", client: str = "") -> None:
+        """Have what failed of the build, or was cancelled, staged anew, or one ``artifact`` of that; returns at once.
 
         Raises:
             NotStaged: nothing is known of it.
@@ -408,10 +409,24 @@ class Downloader:
 
         """
         view = self.build(build_path)
-        names = [artifact.name for artifact in view.artifacts if not artifact.state.is_good]
+        names = [one.name for one in view.artifacts if not one.state.is_good and artifact in ("", one.name)]
         usual = {entry.name: entry for entry in self._catalogue.of_a_download}
         entries = [self._entry(name, usual) for name in names]
         self._ordered(Order(self._to_stage(view.archive_url, any_depth=True), entries, client=client))
+
+    def complete(self, build_path: str, client: str = "") -> None:
+        """Have all of a build staged of which only a part is here; returns at once.
+
+        Raises:
+            NotStaged: nothing is known of it.
+            RequestError, BuildConflict: it cannot be asked for any more.
+
+        """
+        self.start_staging(self.build(build_path).archive_url, Wish(), client=client)
+
+    def dismiss(self, build_path: str, artifact: str) -> None:
+        """Forget that an artifact of the build failed, or was cancelled."""
+        self._board.dismiss(build_path, artifact)
 
     def _entry(self, name: str, usual: Mapping[str, CatalogueEntry]) -> CatalogueEntry:
         """The artifact that a download of the name staged."""
@@ -504,7 +519,7 @@ class Downloader:
 
     def _view(self, build_path: str) -> BuildView | None:
         places = BuildPlaces(self._options.static_dir, build_path)
-        return overview(places, self._board.downloads(build_path), self._last_use.of(build_path))
+        return overview(places, self._board.downloads(build_path), self._last_use.of(build_path), self._of_a_download)
 
     def _parsed(self, archive_url: str, any_depth: bool = False) -> ArchiveUrl:
         return ArchiveUrl.parse(archive_url, self._options.archive_roots, any_depth)
