@@ -22,7 +22,7 @@ from tests.servers import PROJECT, DevServer, check_success
 from tests.terminal import CTRL_C, environment, in_a_pipe, in_a_terminal
 
 NOBODY = "http://127.0.0.1:9"
-COMMANDS = ("serve", "stage", "status", "wait", "builds", "remove", "catalog", "demo", "nginx-config")
+COMMANDS = ("serve", "stage", "status", "wait", "builds", "remove", "catalog", "demo", "nginx-config", "token")
 BAR = "━"
 ESCAPE = "\x1b"
 SHOW_CURSOR = "\x1b[?25h"
