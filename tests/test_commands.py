@@ -37,6 +37,7 @@ COMMANDS = (
     "verify",
     "demo",
     "nginx-config",
+    "token",
 )
 BAR = "━"
 ESCAPE = "\x1b"
