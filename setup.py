@@ -46,7 +46,7 @@ setup(
     python_requires=">=3.10",
     py_modules=["comeback", "devserver", "devserver_settings", "devserver_util", "download", "downloader"],
     packages=find_packages(
-        include=["artifacts", "artifacts.*", "commands", "demo", "staging", "staging.*", "web", "web.*"]
+        include=["artifacts", "artifacts.*", "commands", "demo", "staging", "staging.*", "web", "web.*", "wiring"]
     ),
     package_data={"artifacts": ["*.toml"], "web": ["assets/*", "templates/*"]},
     install_requires=RUNTIME,

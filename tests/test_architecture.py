@@ -114,6 +114,11 @@ LAYERS = (
     ("commands.remote", "commands.local"),
     ("commands",),
     ("devserver_settings",),
+    ("wiring.checks", "wiring.files"),
+    ("wiring.staging",),
+    ("wiring.web",),
+    ("wiring.serving",),
+    ("wiring",),
     ("devserver",),
 )
 LEVELS = {module: level for level, modules in enumerate(LAYERS) for module in modules}
