@@ -48,6 +48,7 @@ LAYERS = (
     ("artifacts",),
     ("devserver_util", "comeback"),
     ("download",),
+    ("downloads",),
     ("downloader",),
     ("web.rendering", "web.visitors", "web.parameters", "web.answers", "web.callers"),
     ("web.logs", "web.requests"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import cherrypy
 
-from downloader import Downloader
+from downloads import Downloads
 from staging.errors import ConfigurationError
 from staging.holds import BuildHolds
 from web import application, rendering
@@ -42,7 +42,7 @@ def mount_web(
     downloader = staging.downloader
     waiting_room = WaitingRoom(options["max_threads"])
     holds = BuildHolds(static_dir, downloader.build)
-    health = _health(static_dir, downloader, waiting_room, bus)
+    health = _health(static_dir, downloader.downloads, waiting_room, bus)
     tokens = _tokens(options)
     pages = Pages(downloader, holds, staging.catalogue, files.readers, str(static_dir))
     metrics_page = MetricsPage(metrics.registry, _sources(static_dir, version, staging, waiting_room))
@@ -64,18 +64,18 @@ def _streams(staging: Staging, bus: Any) -> EventStreams:
     return streams
 
 
-def _health(static_dir: Path, downloader: Downloader, waiting_room: WaitingRoom, bus: Any) -> HealthSampler:
+def _health(static_dir: Path, downloads: Downloads, waiting_room: WaitingRoom, bus: Any) -> HealthSampler:
     """What knows how the server is doing, and what it has taken on."""
 
     def load() -> Load:
         return Load(
-            queued_downloads=downloader.queue_length,
+            queued_downloads=downloads.queue_length,
             waiting_clients=waiting_room.taken,
             free_seats=waiting_room.free,
-            is_overloaded=downloader.is_congested or not waiting_room.free or server.is_crowded(),
+            is_overloaded=downloads.is_congested or not waiting_room.free or server.is_crowded(),
         )
 
-    health = HealthSampler(bus, static_dir, lambda: downloader.active_count, server.clients_being_served, load)
+    health = HealthSampler(bus, static_dir, lambda: downloads.active_count, server.clients_being_served, load)
     health.subscribe()
     return health
 
@@ -90,8 +90,8 @@ def _sources(static_dir: Path, version: str, staging: Staging, waiting_room: Wai
         waiting=lambda: waiting_room.taken,
         busy_threads=server.clients_being_served,
         idle_threads=server.idle_threads,
-        queue_lengths=lambda: downloader.queue_lengths,
-        downloads=lambda: downloader.active_count,
+        queue_lengths=lambda: downloader.downloads.queue_lengths,
+        downloads=lambda: downloader.downloads.active_count,
         workers=lambda: executor.worker_count,
     )
 
