@@ -1,0 +1,76 @@
+"""What goes wrong for who asks a devserver, and how an answer says so."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import requests
+
+LONGEST_PAUSE = 10.0  # seconds between two tries
+_STOPPING = "Cancelled: the devserver is stopping"
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
+_CAUSE = re.compile(r"(?m)^(.*)\n\s*</pre>")
+
+
+class ClientError(Exception):
+    """Anything that went wrong, as one line."""
+
+
+class ServerUnreachable(ClientError):
+    """The devserver cannot be reached, or broke off."""
+
+
+class ServerBusy(ClientError):
+    """The devserver has no room for another client that waits; it may after ``retry_after`` seconds."""
+
+    def __init__(self, text: str, retry_after: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class RequestRefused(ClientError):
+    """The request is wrong: asking again changes nothing."""
+
+
+class StagingFailed(ClientError):
+    """The build cannot be staged; the text begins with the kind of the cause."""
+
+
+class StillStaging(ClientError):
+    """The time that the caller gave was not enough; the devserver goes on."""
+
+
+def unreachable(url: str, error: requests.RequestException) -> ServerUnreachable:
+    """What it means that a request did not get as far as an answer.
+
+    Raises:
+        ServerUnreachable: itself, where it would be no better the next time.
+
+    """
+    if _UNTRUSTED in str(error):
+        raise ServerUnreachable(f"{url} has a certificate that is not trusted here; ca= names a file of those that are")
+    return ServerUnreachable(f"{url} cannot be reached: {type(error).__name__}")
+
+
+def error_of(answer: requests.Response) -> ClientError:
+    """What an answer that is an error says, on whichever of the two kinds of page."""
+    if "json" in answer.headers.get("Content-Type", ""):
+        details = answer.json()
+        cause = f"{details.get('title', '')}: {details.get('detail', '')}"
+    else:
+        match = _CAUSE.search(answer.text)
+        cause = unescape(match[1]) if match else f"status {answer.status_code}"
+    if answer.status_code == 503:
+        return ServerBusy(cause, _seconds(answer.headers.get("Retry-After", "")))
+    if cause.startswith(_STOPPING):  # a new one will follow
+        return ServerUnreachable(cause)
+    if answer.status_code == 502:  # of the web server in front, while the devserver is starting anew
+        return ServerUnreachable(cause)
+    if answer.status_code == 504:
+        return StillStaging(cause)
+    return StagingFailed(cause) if answer.status_code >= 500 else RequestRefused(cause)
+
+
+def _seconds(retry_after: str) -> float:
+    return min(float(retry_after), LONGEST_PAUSE) if retry_after.isascii() and retry_after.isdigit() else 0.0
