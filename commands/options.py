@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -17,21 +17,30 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Server(NamedTuple):
-    """The devserver to ask: its address, the token to send, and the file of the certificates to trust."""
+    """The devservers to ask: their addresses, the token to send, and the file of the certificates to trust."""
 
-    url: str
+    urls: tuple[str, ...]
     token: str | None = None
     ca_file: str | None = None
 
     def client(self, patience: float | None = None) -> Client:
-        """A client that asks it, with the client's own patience or another."""
+        """A client that asks them, with the client's own patience or another."""
         from web.client import Client
 
         limit: dict[str, Any] = {} if patience is None else {"patience": patience}
-        return Client(self.url, token=self.token, ca=self.ca_file, **limit)
+        return Client(self.urls, token=self.token, ca=self.ca_file, **limit)
+
+    def each(self) -> list[Server]:
+        """One for each of them."""
+        return [self._replace(urls=(url,)) for url in self.urls]
 
 
-def _address(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+def _addresses(_context: click.Context, _parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
+    """The addresses of devservers; each value is one, or some with commas between them."""
+    return tuple(dict.fromkeys(_address(one.strip()) for value in values for one in value.split(",")))
+
+
+def _address(value: str) -> str:
     """The address of a devserver: ``http://devserver:8080``, or without the scheme."""
     url = value if "://" in value else f"http://{value}"
     try:
@@ -48,7 +57,7 @@ def asks_a_server(command: Command) -> Command:
     """Give a command the options that say which server to ask, and how, and its errors their exit statuses."""
 
     @wraps(command)
-    def asking(*args: Any, server: str, token: str | None, ca_file: str | None, **options: Any) -> Any:
+    def asking(*args: Any, server: tuple[str, ...], token: str | None, ca_file: str | None, **options: Any) -> Any:
         from commands.failures import told  # the client takes a tenth of a second to import
 
         with told():
@@ -58,13 +67,14 @@ def asks_a_server(command: Command) -> Command:
         asking = option(asking)
     return click.option(
         "--server",
-        callback=_address,
+        callback=_addresses,
+        multiple=True,
         metavar="URL",
-        default="http://127.0.0.1:8080",
+        default=["http://127.0.0.1:8080"],
         envvar="DEVSERVER_SERVER",
         show_envvar=True,
         show_default=True,
-        help="The devserver to ask.",
+        help="The devserver to ask; repeatable, or with commas between them, where several share out the builds.",
     )(asking)  # type: ignore[return-value]
 
 

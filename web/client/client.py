@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
 
+from web.client import listing
 from web.client.asking import ANSWER_TIMEOUT, Asking
 from web.client.connection import Access
-from web.client.errors import ServerUnreachable, StillStaging
+from web.client.errors import NoDownload, ServerUnreachable, StillStaging
 from web.client.events import StatusEvent
 from web.client.shapes import Build, CatalogueArtifact, Lease
 
-_PAGE = 1000  # builds that are asked for at once
-
 
 class Client:
-    """Asks one devserver. Any number of threads may use one client."""
+    """Asks a devserver, or several that share out the builds. Any number of threads may use one client."""
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         patience: float = 90.0,
         request_id: str = "",
         token: str | None = None,
         ca: str | None = None,
     ) -> None:
-        """A client of the devserver at ``url``: ``http://devserver:8080``.
+        """A client of the devserver at ``url``: ``http://devserver:8080``; or of several, at their URLs.
+
+        Of several, each with a disk of its own, each build belongs to one, as nginx in front of the same ``host:port``
+        shares them out; where that one does not answer, the next stages the build. What is about no build is asked of
+        the first that answers.
 
         For ``patience`` seconds it may be away, or without room: it may be starting anew. ``token`` is sent along where
         it asks for one. Of an ``https://`` URL, ``ca`` is the file of the certificates to trust, in place of those that
         ``REQUESTS_CA_BUNDLE`` names, or the usual ones. The devserver's log has the ``request_id`` in every line of
         what is asked for; without one, each call has an id of its own.
         """
-        self._asking = Asking(url, patience, request_id, Access(token, ca))
+        self._asking = Asking([url] if isinstance(url, str) else url, patience, request_id, Access(token, ca))
 
     def download(
         self, archive_url: str, timeout: float | None = None, lease: str | float | None = None, holder: str = ""
@@ -50,10 +54,18 @@ class Client:
         self._ask("/download", {"archive_url": archive_url, **_leased(lease, holder)}, timeout)
 
     def wait_for_status(self, archive_url: str, timeout: float | None = None) -> None:
-        """Return once all of a build is staged; raises like :meth:`download`."""
-        limit = {} if timeout is None else {"timeout": f"{timeout:g}"}
-        longest = None if timeout is None else timeout + ANSWER_TIMEOUT
-        self._ask("/wait_for_status", {"archive_url": archive_url, **limit}, longest)
+        """Return once all of a build is staged; raises like :meth:`download`.
+
+        Where its devserver is lost, of several, the next one is asked to stage it.
+        """
+        began = time.monotonic()
+        try:
+            self._wait(archive_url, timeout)
+        except NoDownload:
+            if not self._asking.devservers.is_one_lost():
+                raise
+            self.download(archive_url, _less(timeout, began))
+            self._wait(archive_url, _less(timeout, began))
 
     def stage(
         self,
@@ -87,7 +99,7 @@ class Client:
         try:
             return self._ask("/is_staged", _named(archive_url, artifacts, files), ANSWER_TIMEOUT) == "True"
         except StillStaging:
-            raise ServerUnreachable(f"{self._asking.url} does not answer") from None
+            raise ServerUnreachable(f"{self._asking} does not answer") from None
 
     def events(self, build_path: str) -> Iterator[StatusEvent]:
         """The events of a build, from its present state to its outcome; a stream that breaks off is gone on with.
@@ -97,7 +109,7 @@ class Client:
             ServerUnreachable, ServerBusy: for longer than a restart takes.
 
         """
-        return self._asking.events(f"{_address_of(build_path)}/events")
+        return self._asking.events(f"{_address_of(build_path)}/events", build_path)
 
     def start(
         self, archive_url: str, artifacts: Sequence[str] = (), files: Sequence[str] = (), clean: bool = False
@@ -109,24 +121,18 @@ class Client:
 
         """
         wish = {"archive_url": archive_url, "artifacts": list(artifacts), "files": list(files), "clean": clean}
-        return str(self._asking.json("POST", "/builds", "build", json=wish)["build"])
+        return str(self._asking.json("POST", "/builds", "build", archive_url, json=wish)["build"])
 
     def builds(self, prefix: str = "") -> Iterator[Build]:
         """The builds on the devserver whose paths begin with ``prefix``, in the order of their paths.
 
-        Raises like :meth:`start`.
+        Of several devservers, it is the builds of all that can be reached. Raises like :meth:`start`.
         """
-        after: str | None = ""
-        while after is not None:
-            page = self._asking.json(
-                "GET", "/builds", "builds", params={"prefix": prefix, "after": after, "limit": str(_PAGE)}
-            )
-            yield from page["builds"]
-            after = page["next"]
+        return listing.builds(self._asking, prefix)
 
     def build(self, build_path: str) -> Build:
         """One build; raises like :meth:`start`, where nothing is known of it too."""
-        build: Build = self._asking.json("GET", _address_of(build_path), "build")
+        build: Build = self._asking.json("GET", _address_of(build_path), "build", build_path)
         return build
 
     def remove(self, build_path: str) -> None:
@@ -134,40 +140,40 @@ class Client:
 
         Raises like :meth:`start`, where it is being staged, pinned or leased too.
         """
-        self._asking.json("DELETE", _address_of(build_path))
+        self._asking.json("DELETE", _address_of(build_path), build=build_path)
 
     def pin(self, build_path: str) -> Build:
         """Keep a build until it is unpinned; raises like :meth:`build`."""
-        build: Build = self._asking.json("POST", f"{_address_of(build_path)}/pin", "build")
+        build: Build = self._asking.json("POST", f"{_address_of(build_path)}/pin", "build", build_path)
         return build
 
     def unpin(self, build_path: str) -> Build:
         """Keep it no longer than its leases say; raises like :meth:`build`."""
-        build: Build = self._asking.json("DELETE", f"{_address_of(build_path)}/pin", "build")
+        build: Build = self._asking.json("DELETE", f"{_address_of(build_path)}/pin", "build", build_path)
         return build
 
     def lease(self, build_path: str, seconds: float, holder: str = "") -> Lease:
         """Keep a build for so many seconds, for ``holder``; raises like :meth:`build`."""
         term = {"seconds": seconds, "holder": holder}
-        lease: Lease = self._asking.json("POST", f"{_address_of(build_path)}/leases", "id", json=term)
+        lease: Lease = self._asking.json("POST", f"{_address_of(build_path)}/leases", "id", build_path, json=term)
         return lease
 
     def renew(self, build_path: str, lease: str, seconds: float) -> Lease:
         """Have the lease of that id end so many seconds from now; raises like :meth:`release`."""
         address = f"{_address_of(build_path)}/leases/{quote(lease, safe='')}"
-        renewed: Lease = self._asking.json("PUT", address, "id", json={"seconds": seconds})
+        renewed: Lease = self._asking.json("PUT", address, "id", build_path, json={"seconds": seconds})
         return renewed
 
     def release(self, build_path: str, lease: str) -> None:
         """Give the lease of that id back; raises like :meth:`build`, where it has ended too."""
-        self._asking.json("DELETE", f"{_address_of(build_path)}/leases/{quote(lease, safe='')}")
+        self._asking.json("DELETE", f"{_address_of(build_path)}/leases/{quote(lease, safe='')}", build=build_path)
 
     def cancel(self, build_path: str) -> Build:
         """Stop what is being staged of a build; returns once it has stopped.
 
         Raises like :meth:`start`, where nothing of it is being staged too.
         """
-        build: Build = self._asking.json("POST", f"{_address_of(build_path)}/cancel", "build")
+        build: Build = self._asking.json("POST", f"{_address_of(build_path)}/cancel", "build", build_path)
         return build
 
     def catalogue(self) -> list[CatalogueArtifact]:
@@ -184,9 +190,19 @@ class Client:
         """Which devserver this is; raises like :meth:`start`."""
         return str(self._asking.json("GET", "/version", "version")["version"])
 
+    def _wait(self, archive_url: str, timeout: float | None) -> None:
+        limit = {} if timeout is None else {"timeout": f"{timeout:g}"}
+        longest = None if timeout is None else timeout + ANSWER_TIMEOUT
+        self._ask("/wait_for_status", {"archive_url": archive_url, **limit}, longest)
+
     def _ask(self, method: str, query: Mapping[str, str], timeout: float | None) -> str:
         """The text of an RPC's answer."""
-        return self._asking.answer("GET", method, timeout, params=query).text
+        return self._asking.answer("GET", method, timeout, query["archive_url"], params=query).text
+
+
+def _less(timeout: float | None, began: float) -> float | None:
+    """What is left of a time that began then."""
+    return None if timeout is None else max(0.001, timeout - (time.monotonic() - began))
 
 
 def _address_of(build_path: str) -> str:

@@ -10,6 +10,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 CONNECT_TIMEOUT = 10.0  # seconds
+Headers = dict[str, str | bytes]
 # A devserver whose machine lost its power says nothing: the kernel asks it now and then whether it is still there.
 _KEEPALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),

@@ -21,6 +21,10 @@ class ServerUnreachable(ClientError):
     """The devserver cannot be reached, or broke off."""
 
 
+class NotTrusted(ServerUnreachable):
+    """The devserver has a certificate that nobody vouches for: it would be no better the next time."""
+
+
 class ServerBusy(ClientError):
     """The devserver has no room for another client that waits; it may after ``retry_after`` seconds."""
 
@@ -33,8 +37,16 @@ class RequestRefused(ClientError):
     """The request is wrong: asking again changes nothing."""
 
 
+class NotHere(RequestRefused):
+    """Nothing is known of it; another devserver may know more."""
+
+
 class StagingFailed(ClientError):
     """The build cannot be staged; the text begins with the kind of the cause."""
+
+
+class NoDownload(StagingFailed):
+    """The build is neither staged nor being staged; on another devserver it may be."""
 
 
 class StillStaging(ClientError):
@@ -42,14 +54,9 @@ class StillStaging(ClientError):
 
 
 def unreachable(url: str, error: requests.RequestException) -> ServerUnreachable:
-    """What it means that a request did not get as far as an answer.
-
-    Raises:
-        ServerUnreachable: itself, where it would be no better the next time.
-
-    """
+    """What it means that a request did not get as far as an answer."""
     if _UNTRUSTED in str(error):
-        raise ServerUnreachable(f"{url} has a certificate that is not trusted here; ca= names a file of those that are")
+        return NotTrusted(f"{url} has a certificate that is not trusted here; ca= names a file of those that are")
     return ServerUnreachable(f"{url} cannot be reached: {type(error).__name__}")
 
 
@@ -69,6 +76,10 @@ def error_of(answer: requests.Response) -> ClientError:
         return ServerUnreachable(cause)
     if answer.status_code == 504:
         return StillStaging(cause)
+    if answer.status_code == 404:
+        return NotHere(cause)
+    if cause.startswith("NoDownload:"):
+        return NoDownload(cause)
     return StagingFailed(cause) if answer.status_code >= 500 else RequestRefused(cause)
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import requests
 
-from web.client.connection import CONNECT_TIMEOUT, Access, new_session
+from web.client.connection import CONNECT_TIMEOUT, Access, Headers, new_session
 from web.client.errors import error_of
 
 LAST_KINDS = ("outcome", "removed")
@@ -29,7 +29,7 @@ class StatusEvent(NamedTuple):
     data: Mapping[str, Any]
 
 
-def streamed(address: str, last_id: str, headers: dict[str, str], access: Access) -> Iterator[tuple[str, StatusEvent]]:
+def streamed(address: str, last_id: str, headers: Headers, access: Access) -> Iterator[tuple[str, StatusEvent]]:
     """The events of one connection, behind the one that ``last_id`` names."""
     headers = {**headers, "Last-Event-ID": last_id} if last_id else headers
     timeout = (CONNECT_TIMEOUT, _SILENCE)
