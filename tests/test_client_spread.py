@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -159,6 +160,26 @@ def test_a_build_is_kept_and_removed_where_it_is(shared: SharedLab) -> None:
     assert not lab.client.unpin(build.path)["pinned"]
     lab.client.remove(build.path)
     assert not lab.holders(build)
+
+
+def test_a_client_of_the_front_alone_is_sent_to_the_same_devservers(shared: SharedLab) -> None:
+    lab, builds = shared.lab, shared.take(3)
+    client = Client(lab.front)
+    for build in builds:
+        assert client.start(build.url) == build.path
+        assert list(client.events(build.path))[-1].data["state"] == "staged"
+        assert lab.holders(build) == [lab.order(build)[0]]
+
+
+def test_a_devserver_that_hangs_is_not_waited_for(shared: SharedLab) -> None:
+    lab, (build,) = shared.lab, shared.take(1)
+    first, second, _ = lab.order(build)
+    first.process.send_signal(signal.SIGSTOP)
+    try:
+        Client([server.url for server in lab.servers.values()]).download(build.url, timeout=30)
+    finally:
+        first.process.send_signal(signal.SIGCONT)
+    assert lab.holders(build) == [second]
 
 
 def test_what_nobody_knows_is_refused_at_once(shared: SharedLab) -> None:
