@@ -20,7 +20,11 @@ _FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "disk_total_bytes_per_second": ("disk, read and written", lambda rate: f"{in_bytes(rate)}/s"),
     "network_total_bytes_per_second": ("network, in and out", lambda rate: f"{in_bytes(rate)}/s"),
     "staging_thread_count": ("builds being staged", lambda count: f"{count:.0f}"),
+    "queued_downloads": ("downloads that queue", lambda count: f"{count:.0f}"),
     "apache_client_count": ("clients being served", lambda count: f"{count:.0f}"),
+    "waiting_clients": ("clients that wait", lambda count: f"{count:.0f}"),
+    "free_seats": ("more that may", lambda count: f"{count:.0f}"),
+    "overloaded": ("overloaded", lambda flag: "yes" if flag else "no"),
 }
 
 
