@@ -221,7 +221,9 @@ def test_with_one_of_three_down_everything_is_answered(lab: Lab, builds: list[Bu
     assert [one["build"] for one in lab.client.builds()] == sorted(build.path for build in builds)
     assert lab.client.version()
     assert lab.client.catalogue()
-    for _ in range(6):
+    for number in range(6):
+        assert lab.get(f"/static/no/build-{number}/file").status_code == 404
+        assert lab.get(f"/builds/no/build-{number}").status_code == 404
         assert lab.get("/check_health").ok
         assert lab.get("/api/v1/version").ok
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.nginx import free_port, running_nginx
 from tests.servers import PROJECT
+from tests.test_tls import make_certificate
 from web.client.ring import Ring, key_of
 
 BUILDS = [
@@ -65,9 +66,9 @@ class Front(NamedTuple):
         return answer.text if answer.ok else str(answer.status_code)
 
 
-def spread_configuration(upstreams: list[str], port: int, run_dir: Path) -> str:
-    """What the command line prints for these upstreams."""
-    command = [sys.executable, str(PROJECT / "devserver.py"), "nginx-config"]
+def spread_configuration(upstreams: list[str], port: int, run_dir: Path, *options: str) -> str:
+    """What the command line prints for these upstreams; ``options`` are the devserver's own."""
+    command = [sys.executable, str(PROJECT / "devserver.py"), *options, "nginx-config"]
     command += ["--listen", f"127.0.0.1:{port}", "--run-dir", str(run_dir)]
     command += [f"--upstream={upstream}" for upstream in upstreams]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -140,6 +141,15 @@ def test_a_header_says_what_a_body_would(front: Front) -> None:
         owner = ring.order(build)[0]
         assert front.get("/api/v1/builds", **{"X-Build-Path": build}) == owner
         assert front.get("/download?archive_url=gs://bucket/other/build", **{"X-Build-Path": build}) == owner
+
+
+def test_the_front_speaks_tls(front: Front, tmp_path: Path) -> None:
+    chain, key = make_certificate(tmp_path)
+    port, options = free_port(), ("--tls-cert", str(chain), "--tls-key", str(key))
+    configuration = spread_configuration(front.upstreams, port, tmp_path / "front", *options)
+    with running_nginx(tmp_path / "front", configuration, port):
+        address = f"https://127.0.0.1:{port}/static/{BUILDS[0]}/file"
+        assert requests.get(address, verify=str(chain), timeout=60).text == Ring(front.upstreams).order(BUILDS[0])[0]
 
 
 def test_what_is_missing_is_asked_for_along_the_ring_and_not_without_end(front: Front) -> None:

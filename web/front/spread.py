@@ -107,6 +107,15 @@ http {{
         location ~ ^/(static|builds)/ {{
             proxy_next_upstream error timeout http_502 http_404;
             proxy_pass http://devservers;
+            error_page 502 504 = @once_more;
+        }}
+
+        # Where the last that was to be asked is gone, what nobody has is 404 all the same: as the others say.
+        location @once_more {{
+            if ($request_method !~ "^(GET|HEAD)$") {{
+                return 502;
+            }}
+            proxy_pass http://devservers;
         }}
     }}
 }}
