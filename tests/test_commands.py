@@ -37,6 +37,7 @@ COMMANDS = (
     "catalog",
     "gc",
     "verify",
+    "ledger",
     "demo",
     "nginx-config",
     "token",
