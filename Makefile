@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-DEBIAN_PACKAGES := chromium curl fonts-dejavu-core lbzip2 nginx-light openssl systemd xz-utils
+DEBIAN_PACKAGES := chromium curl fonts-dejavu-core lbzip2 nginx-light openssl redis-tools systemd xz-utils
 BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils
 SCREENSHOT_PACKAGES := chromium fonts-dejavu-core lbzip2
 GSUTIL := .venv-gsutil

@@ -25,11 +25,14 @@ from staging.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from artifacts.catalogue import Catalogue
+    from artifacts.job import StagingOptions
     from downloader import Downloader
     from staging.archives import AllowedArchives
     from staging.board import StatusBoard
+    from staging.cluster.worker import Jobs
     from staging.executors.base import Executor
     from staging.executors.confinement import Confinement
+    from staging.executors.process import ProcessExecutor
     from staging.room import Room
     from staging.usage import LastUse
     from web.access.tokens import TokenFile
@@ -129,16 +132,12 @@ def _staging(
     options: dict[str, Any], static_dir: Path, catalogue: Catalogue, metrics: Metrics, files: _Files
 ) -> _Staging:
     """Set up everything that stages builds."""
-    from artifacts.job import StagingOptions
     from downloader import Downloader
     from staging.admission import Admission
     from staging.board import StatusBoard
     from staging.eviction import Limits
-    from staging.executors.process import ProcessExecutor
     from staging.inventory import Stocktaker
-    from staging.retry import Patience
     from staging.room import Room, described
-    from staging.tree import UnpackLimits
     from web.event_log import log_event, log_note
 
     board = StatusBoard()
@@ -146,9 +145,27 @@ def _staging(
     board.subscribe_to_notes(log_note)
     board.subscribe(metrics.staging.listen)
     board.subscribe_to_notes(metrics.staging.listen_to_notes)
-    modules = ["artifacts.job", "staging.archives.gcs", "devserver"]
-    executor = ProcessExecutor(modules, options["worker_silence"], _confinement(options, static_dir))
-    staging_options = StagingOptions(
+    executor = _executor(options, static_dir)
+    readers = _readers(options, files.application)
+    limits = Limits(options["max_bytes"], options["min_free"], options["max_age"])
+    room = Room(static_dir, limits, files.last_use, Stocktaker(static_dir, files.last_use, readers, board))
+    room.subscribe(lambda build, reason, size: board.removed(build, described(reason, size)))
+    room.subscribe(metrics.keeping.count_eviction)
+    admission = Admission(options["max_downloads"], options["max_queue"], options["max_downloads_per_client"])
+    allowed = _allowed_archives(options["allow_archive"])
+    downloader = Downloader(
+        catalogue, _staging_options(options, static_dir), executor, board, files.last_use, room, admission, allowed
+    )
+    return _Staging(catalogue, board, executor, room, downloader)
+
+
+def _staging_options(options: dict[str, Any], static_dir: Path) -> StagingOptions:
+    """How staging is done, here and in a worker alike."""
+    from artifacts.job import StagingOptions
+    from staging.retry import Patience
+    from staging.tree import UnpackLimits
+
+    return StagingOptions(
         static_dir=static_dir,
         # Links in it stay: URLs name them too.
         archive_roots=tuple(Path(os.path.abspath(root)) for root in (*options["archive_root"], static_dir)),  # noqa: PTH100
@@ -157,16 +174,48 @@ def _staging(
         run_packager=options["run_packager"],
         artifacts_at_once=options["max_artifacts"],
         log_format=options["log_format"],
+        stage_inline=options["stage_inline"],
     )
-    readers = _readers(options, files.application)
-    limits = Limits(options["max_bytes"], options["min_free"], options["max_age"])
-    room = Room(static_dir, limits, files.last_use, Stocktaker(static_dir, files.last_use, readers, board))
-    room.subscribe(lambda build, reason, size: board.removed(build, described(reason, size)))
-    room.subscribe(metrics.keeping.count_eviction)
-    admission = Admission(options["max_downloads"], options["max_queue"], options["max_downloads_per_client"])
-    allowed = _allowed_archives(options["allow_archive"])
-    downloader = Downloader(catalogue, staging_options, executor, board, files.last_use, room, admission, allowed)
-    return _Staging(catalogue, board, executor, room, downloader)
+
+
+def _executor(options: dict[str, Any], static_dir: Path) -> Executor:
+    """What background work runs on."""
+    import cherrypy
+
+    if options["executor"] == "process":
+        if options["broker"]:
+            raise ConfigurationError("--broker", "it goes with --executor celery, which hands jobs to workers by it")
+        return _local_executor(options, static_dir)
+    broker = _checked_broker(options)
+    from staging.cluster.executor import ClusterExecutor
+
+    silence, patience = options["worker_silence"], options["retry_deadline"]
+    return ClusterExecutor(broker, silence, patience, lambda text: cherrypy.log(text, "CLUSTER"))
+
+
+def _local_executor(options: dict[str, Any], static_dir: Path) -> ProcessExecutor:
+    """What runs jobs in processes of this machine."""
+    from staging.executors.process import ProcessExecutor
+
+    modules = ["artifacts.job", "staging.archives.gcs", "devserver"]
+    return ProcessExecutor(modules, options["worker_silence"], _confinement(options, static_dir))
+
+
+def _checked_broker(options: dict[str, Any]) -> str:
+    """The address of the broker."""
+    try:
+        from staging.cluster.broker import connected
+    except ImportError as error:
+        wanted = "it needs Celery and Redis' client; install them with: pip install 'devserver[cluster]'"
+        raise ConfigurationError("--executor celery", wanted) from error
+    right = "give the address of a Redis, as in redis://127.0.0.1:6379/0"
+    if not options["broker"]:
+        raise ConfigurationError("--broker", f"a cluster needs one; {right}")
+    try:
+        connected(options["broker"])
+    except ValueError as error:
+        raise ConfigurationError("--broker", f"it is no such address; {right}") from error
+    return str(options["broker"])
 
 
 @contextmanager
@@ -239,8 +288,14 @@ def _web(
     downloader = staging.downloader
     holds = BuildHolds(static_dir, downloader.build)
     waiting_room = WaitingRoom(options["max_threads"])
+    load = _load(downloader, waiting_room)
     health = HealthSampler(
-        bus, static_dir, lambda: downloader.active_count, server.clients_being_served, _load(downloader, waiting_room)
+        bus,
+        static_dir,
+        lambda: downloader.active_count,
+        server.clients_being_served,
+        load,
+        lambda: staging.executor.figures,
     )
     pages = Pages(downloader, holds, staging.catalogue, _readers(options, files.application), str(static_dir))
     tokens = _tokens(options)
@@ -485,6 +540,49 @@ def serve_command(context: click.Context, /, **options: Any) -> None:
     typed = ParameterSource.COMMANDLINE
     behind = {key: value for key, value in options.items() if context.get_parameter_source(key) is typed}
     serve({**context.obj, **behind})
+
+
+@command_line.command("worker")
+@click.option("--at-once", type=click.IntRange(min=1), default=6, show_default=True, help="Artifacts to stage at once.")
+@click.pass_obj
+def worker(options: dict[str, Any], at_once: int) -> None:
+    """Stage artifacts for the devservers of a cluster.
+
+    On any machine that mounts their static directory. The devserver's own options stand before this command: those of
+    staging and unpacking hold here as they are given here.
+
+    \b
+    devserver --static-dir /srv/builds --broker redis://broker:6379/0 worker
+
+    Exit status: 0 after SIGTERM, 2 usage.
+    """  # noqa: D301
+    from staging.executors.confinement import tighten_umask
+
+    tighten_umask()
+    broker = _checked_broker(options)
+    from staging.cluster.worker import ClusterWorker
+    from staging.log_lines import log_to_stderr
+
+    log_to_stderr(options["log_format"], tag="WORKER")
+    static_dir = _usable_directory("--static-dir", options["static_dir"])
+    jobs = _jobs(_staging_options(options, static_dir), _allowed_archives(options["allow_archive"]))
+    executor = _local_executor(options, static_dir)
+    silence, patience = options["worker_silence"], options["retry_deadline"]
+    sys.exit(ClusterWorker(broker, jobs, executor, silence, patience).serve(at_once))
+
+
+def _jobs(staging_options: StagingOptions, allowed: AllowedArchives) -> Jobs:
+    """The jobs that a worker runs."""
+    from artifacts.job import NAME, StageRequest
+    from staging.archives import ArchiveUrl
+
+    def as_we_stage(request: dict[str, Any]) -> dict[str, Any]:
+        """The request with this worker's own options: whoever can write to the broker chooses no directory here."""
+        wanted = StageRequest.from_json({**request, "options": staging_options.to_json()})
+        allowed.check(ArchiveUrl.parse(wanted.archive_url, staging_options.archive_roots, any_depth=True))
+        return wanted.to_json()
+
+    return {NAME: as_we_stage}
 
 
 for _command in (*REMOTE, *LOCAL):

@@ -23,6 +23,8 @@ from staging.status import Event, Report, State
 from staging.transfer import Transfer
 from staging.tree import UnpackLimits
 
+NAME = "artifacts.job:run_stage_request"  # of the job, where it is known by its name
+
 
 @dataclass(frozen=True)
 class StagingOptions:
@@ -35,6 +37,16 @@ class StagingOptions:
     run_packager: bool = False
     artifacts_at_once: int = 6
     log_format: str = TEXT
+    stage_inline: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as JSON-safe data."""
+        data = asdict(self)
+        return {
+            **data,
+            "static_dir": str(self.static_dir),
+            "archive_roots": [str(root) for root in self.archive_roots],
+        }
 
 
 @dataclass(frozen=True)
@@ -56,10 +68,7 @@ class StageRequest:
 
     def to_json(self) -> dict[str, Any]:
         """The request as JSON-safe data."""
-        data = asdict(self)
-        data["options"]["static_dir"] = str(self.options.static_dir)
-        data["options"]["archive_roots"] = [str(root) for root in self.options.archive_roots]
-        return data
+        return {**asdict(self), "options": self.options.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StageRequest:
@@ -72,6 +81,7 @@ class StageRequest:
             run_packager=data["options"]["run_packager"],
             artifacts_at_once=data["options"]["artifacts_at_once"],
             log_format=data["options"]["log_format"],
+            stage_inline=data["options"]["stage_inline"],
         )
         artifacts = [
             GatheredArtifact(
