@@ -16,14 +16,23 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 $(VENV)/ready: setup.py pyproject.toml
-	@echo "Setting up $(VENV) ..."
+	@echo "Setting up $(VENV), with all that tests and checks need: this takes some minutes ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --upgrade pip
 	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: $(VENV)/ready ## stage a build from an emulated Google Cloud Storage; DEMO_ARGS=--once ends by itself
-	$(BIN)/python -m demo $(DEMO_ARGS)
+# The demonstration needs little of that: where the other is not there, it has a small environment of its own.
+DEMO_VENV := $(if $(wildcard $(VENV)/ready),$(VENV),.venv-demo)
+
+.venv-demo/ready: setup.py
+	@echo "Setting up .venv-demo, with the devserver and a storage emulator: this takes about a minute ..."
+	@$(PYTHON) -m venv .venv-demo
+	@.venv-demo/bin/pip install --quiet --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+demo: $(DEMO_VENV)/ready ## stage a build from an emulated Google Cloud Storage; DEMO_ARGS=--once ends by itself
+	$(DEMO_VENV)/bin/python -m demo $(DEMO_ARGS)
 
 # What reads metrics, alerts and their tests as Prometheus does.
 $(PROMTOOL): | $(VENV)/ready
@@ -86,4 +95,4 @@ format: $(VENV)/ready ## put the code into its one format
 	$(BIN)/ruff format .
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) build *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-demo build *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from commands.options import Number, Option, WholeNumber
 from staging.log_lines import LINE_FORMATS, TEXT
 from staging.tree import UnpackLimits
 from staging.units import DURATIONS, SIZES, parsed_duration, parsed_size
@@ -63,7 +64,9 @@ class Setting:
         return click.option(
             *spellings,
             self.key,
+            cls=Option,
             type=self.type,
+            metavar="NUMBER" if isinstance(self.type, WholeNumber | Number) else None,
             default=self.default,
             is_flag=self.type is click.BOOL,
             multiple=self.multiple,
@@ -98,13 +101,13 @@ class _Written(click.ParamType[Any]):
 
 _SIZE = _Written("size", parsed_size, SIZES)
 _DURATION = _Written("time", parsed_duration, DURATIONS)
-_COUNT = click.IntRange(min=1)
-_DAYS = click.FloatRange(min=0, min_open=True, max=36500)
-_SECONDS = click.FloatRange(min=0, min_open=True, max=1e6)
+_COUNT = WholeNumber(min=1)
+_DAYS = Number(min=0, min_open=True, max=36500)
+_SECONDS = Number(min=0, min_open=True, max=1e6)
 
 SETTINGS = (
     Setting("host", click.STRING, "127.0.0.1", "Address to listen on; 0.0.0.0 is every address of the machine."),
-    Setting("port", click.IntRange(0, 65535), 8080, "Port to listen on; 0 picks a free one."),
+    Setting("port", WholeNumber(0, 65535), 8080, "Port to listen on; 0 picks a free one."),
     Setting(
         "static-dir",
         _DIRECTORY,

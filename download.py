@@ -277,11 +277,18 @@ class Download:
             update_manifest(self._places, str(self.url), records)
         for entry in gathered.absent:
             self._tell(entry.name, State.ABSENT)
+        self._tell_sizes(gathered.artifacts)
         self.status.begin()
 
     def _give_up_room(self) -> None:
         if self._promise is not None:
             self._promise.close()
+
+    def _tell_sizes(self, artifacts: Sequence[GatheredArtifact]) -> None:
+        """Say how large everything is before it begins: how long all of it takes can be told from then on."""
+        sizes = {artifact.entry.name: sum(item.size for item in artifact.objects) for artifact in artifacts}
+        path = self.url.build_path
+        self._report(*(Event(path, name, State.PENDING, bytes_total=size) for name, size in sizes.items()))
 
     def _stage_urgently(self, artifacts: Sequence[GatheredArtifact], lock: FileLock) -> None:
         if self._means.options.stage_inline:

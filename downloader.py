@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
-from threading import Condition, Thread
 from threading import Event as Flag
+from threading import Thread
 from time import monotonic
 from typing import NamedTuple
 
@@ -15,26 +15,20 @@ from artifacts.catalogue import FILE, Catalogue, CatalogueEntry, file_artifact
 from artifacts.job import StagingOptions
 from comeback import take_up
 from devserver_util import acquire_lock, clear_up, delete_source, release_lock, staged_files, staged_manifest
-from download import Download, Means, Order
+from download import Means, Order
+from downloads import Downloads
 from staging import request_ids
 from staging.admission import Admission
 from staging.archives import EVERY_ARCHIVE, AllowedArchives, ArchiveUrl
 from staging.board import StatusBoard
 from staging.build_locks import BuildLocks
 from staging.errors import (
-    STOPPING,
     BuildBusy,
-    BuildConflict,
     BuildHeld,
-    CallerGone,
-    Cancelled,
-    DevServerError,
     InvalidArchiveUrl,
     InvalidParameter,
-    NoDownload,
     NotStaged,
     NotUnderWay,
-    ObjectNotFound,
     WaitTimedOut,
     as_devserver_error,
 )
@@ -48,18 +42,13 @@ from staging.publishing import remove_build
 from staging.room import Room
 from staging.slots import Slots
 from staging.soundness import Soundness
-from staging.status import BuildStatus, State
 from staging.tally import BytesMoved
 from staging.usage import LastUse
 
 # How long a caller who waits for a build that nobody asked for is given the benefit of the doubt: the /download that
 # it goes with may be on its way, and a few milliseconds behind.
 _GRACE = 0.5  # seconds
-# A new download waits for long where so many times as many wait as are staged at once, or somebody has for so long.
-_LONG_QUEUE = 4
-_LONG_WAIT = 60.0  # seconds
 _MOST_NAMES = 500  # of artifacts, and of files, in one request
-_TRIES_AFTER_OTHERS = 3  # where what others wanted beside it made a download fail
 
 
 class Wish(NamedTuple):
@@ -73,28 +62,6 @@ class Wish(NamedTuple):
 
     artifacts: Sequence[str] = ()
     files: Sequence[str] = ()
-
-
-class _Share(NamedTuple):
-    """What a caller wants of one download; some of it he ``requires``, whatever the download was started for."""
-
-    status: BuildStatus
-    names: frozenset[str]
-    requires: frozenset[str] = frozenset()
-
-    def is_failed_by_another(self) -> bool:
-        """Whether it went wrong for the sake of an artifact that this caller does not want."""
-        events = [event for name, event in self.status.artifacts.items() if name in self.names]
-        bad = [event for event in events if event.state.is_final and not event.state.is_good]
-        return bool(bad) and not any(
-            event.state is State.FAILED or event.cause is None or isinstance(event.cause, Cancelled) for event in bad
-        )
-
-    def check_required(self, url: ArchiveUrl, catalogue: Catalogue) -> None:
-        """Fail for what is required and the archive does not have."""
-        for name in self.requires:
-            if self.status.artifacts[name].state is State.ABSENT:
-                raise ObjectNotFound(f"{url}/{catalogue.pattern_of(name)}")
 
 
 class Downloader:
@@ -121,42 +88,17 @@ class Downloader:
         self.allowed_archives = allowed_archives
         self._last_use = last_use
         self._catalogue = catalogue
+        self._of_a_download = {entry.name: entry.required for entry in catalogue.of_a_download}
         self._options = options
         self._board = board
-        self._admission = admission
         slots = (Slots(admission.places), Slots(admission.places))
         moved = BytesMoved()
         board.subscribe(moved.listen)
         locks, orders = BuildLocks(acquire_lock, release_lock), OrderBook(options.static_dir)
         self._means = Means(options, executor, board, locks, room, orders, *slots, moved)
-        self._changed = Condition()
-        self._running: set[Download] = set()
         self._soundness = Soundness(options.static_dir, board.note)
-        self._has_come_back = False
-        self._stopped = False
         self._end = Flag()
-
-    @property
-    def active_count(self) -> int:
-        """How many downloads are running."""
-        return len(self._running)
-
-    @property
-    def queue_lengths(self) -> dict[str, int]:
-        """How many downloads wait for a place, to stage what is synchronous and what is background."""
-        return {"synchronous": self._means.synchronous.queue_length, "background": self._means.background.queue_length}
-
-    @property
-    def queue_length(self) -> int:
-        """How many downloads wait for a place."""
-        return sum(self.queue_lengths.values())
-
-    @property
-    def is_congested(self) -> bool:
-        """Whether a new download would be refused, or would wait for long."""
-        longest = max(self._means.synchronous.longest_wait, self._means.background.longest_wait)
-        is_long = self.queue_length >= _LONG_QUEUE * self._admission.places or longest >= _LONG_WAIT
-        return is_long or self._admission.is_full(len(self._running))
+        self.downloads = Downloads(catalogue, self._means, admission, self._soundness)
 
     def start(self, resumes: bool = True) -> dict[str, OSError]:
         """Clear up what an earlier run left, if it did not end well; where that was not possible, and why.
@@ -166,9 +108,7 @@ class Downloader:
         try:
             take_up(self._means.orders, self._board, self._again, resumes)
         finally:
-            with self._changed:
-                self._has_come_back = True
-                self._changed.notify_all()
+            self.downloads.come_back()
         problems = clear_up(self._options.static_dir)
         Thread(target=self._soundness.sweep, args=(self._end,), name="look at builds", daemon=True).start()
         return problems
@@ -197,7 +137,7 @@ class Downloader:
         """
         order = Order(self._to_stage(archive_url), self._catalogue.of_a_download, is_whole=True, client=client)
         self._use(order.url, lease)
-        self._wait(order, self._ordered(order), gone, for_synchronous=background)
+        self.downloads.wait(order, self.downloads.ordered(order), gone, for_synchronous=background)
 
     def get_status_of_background_downloads(
         self, archive_url: str, timeout: float | None = None, gone: Future[None] | None = None
@@ -214,7 +154,7 @@ class Downloader:
         url = self._parsed(archive_url)
         self._use(url)
         deadline = None if timeout is None else monotonic() + timeout
-        for share in self._known(url, _GRACE):
+        for share in self.downloads.known(url, _GRACE):
             try:
                 share.status.wait(None if deadline is None else max(0.0, deadline - monotonic()), gone, share.names)
             except TimeoutError:
@@ -256,10 +196,10 @@ class Downloader:
         order = Order(url, [*entries, *self._catalogue.brought_by(entries)], clean, client=client, holder=holder)
         self._check_removable(order)
         self._use(url, lease, clean)
-        shares = self._ordered(order)
+        shares = self.downloads.ordered(order)
 
         def wait() -> None:
-            self._wait(order, shares, gone)
+            self.downloads.wait(order, shares, gone)
             if deletes_source:
                 delete_source(BuildPlaces(self._options.static_dir, url.build_path), url, entries)
 
@@ -284,7 +224,7 @@ class Downloader:
         order = Order(url, entries, clean, is_whole=not has_wish, client=client)
         self._check_removable(order)
         self._use(url)
-        self._ordered(order)
+        self.downloads.ordered(order)
         return url.build_path
 
     def is_staged(self, archive_url: str, wish: Wish) -> bool:
@@ -298,20 +238,7 @@ class Downloader:
         url = self._parsed(archive_url, any_depth=True)
         entries = self._wished(wish)
         self._use(url)
-        self._soundness.make_sure(url.build_path)
-        with self._changed:
-            downloads = self._downloads(url)
-            missing = self._missing(url, entries)
-            newest = [next((one for one in downloads if entry.name in one.shown), None) for entry in entries]
-            if any(
-                one is not None and one.is_under_way(entry.name) for one, entry in zip(newest, entries, strict=True)
-            ):
-                return False
-        for entry, status in zip(entries, newest, strict=True):
-            event = status.artifacts[entry.name] if status is not None else None
-            if entry in missing and event is not None and event.cause is not None:
-                raise event.cause.copy()
-        return not missing
+        return self.downloads.are_staged(url, entries)
 
     def staged_files(self, archive_url: str, artifacts: Sequence[str] = ()) -> tuple[BuildPlaces, list[str]]:
         """Where a build lies, and the paths of the files that are staged of it, or of some artifacts of it.
@@ -363,14 +290,9 @@ class Downloader:
             NotUnderWay: there is none.
 
         """
-        with self._changed:
-            mine = [download for download in self._running if download.url.build_path == build_path]
-            if not mine:
-                self.build(build_path)
-                raise NotUnderWay(build_path)
-            for download in mine:
-                download.cancel()
-            self._changed.wait_for(lambda: not self._running.intersection(mine))
+        if not self.downloads.cancel(build_path):
+            self.build(build_path)
+            raise NotUnderWay(build_path)
 
     def remove(self, build_path: str) -> None:
         """Remove what is staged of a build, and forget what went wrong; files that somebody else put beside it stay.
@@ -382,11 +304,7 @@ class Downloader:
 
         """
         places = BuildPlaces(self._options.static_dir, build_path)
-        with self._changed:
-            mine = [download for download in self._running if download.url.build_path == build_path]
-            if not all(download.status.is_over for download in mine):
-                raise BuildBusy(build_path)
-            self._changed.wait_for(lambda: not self._running.intersection(mine))  # they are clearing up
+        self.downloads.wait_for_the_end(build_path)
         self.build(build_path)
         lock = FileLock.try_once(places.lock)
         if lock is None:
@@ -398,8 +316,8 @@ class Downloader:
             lock.release()
         self._board.removed(build_path)
 
-    def retry(self, build_path: str, client: str = "") -> None:
-        """Have what failed of the build, or was cancelled, staged anew; returns at once.
+    def retry(self, build_path: str, artifact: str = "", client: str = "") -> None:
+        """Have what failed of the build, or was cancelled, staged anew, or one ``artifact`` of that; returns at once.
 
         Raises:
             NotStaged: nothing is known of it.
@@ -408,10 +326,24 @@ class Downloader:
 
         """
         view = self.build(build_path)
-        names = [artifact.name for artifact in view.artifacts if not artifact.state.is_good]
+        names = [one.name for one in view.artifacts if not one.state.is_good and artifact in ("", one.name)]
         usual = {entry.name: entry for entry in self._catalogue.of_a_download}
         entries = [self._entry(name, usual) for name in names]
-        self._ordered(Order(self._to_stage(view.archive_url, any_depth=True), entries, client=client))
+        self.downloads.ordered(Order(self._to_stage(view.archive_url, any_depth=True), entries, client=client))
+
+    def complete(self, build_path: str, client: str = "") -> None:
+        """Have all of a build staged of which only a part is here; returns at once.
+
+        Raises:
+            NotStaged: nothing is known of it.
+            RequestError, BuildConflict: it cannot be asked for any more.
+
+        """
+        self.start_staging(self.build(build_path).archive_url, Wish(), client=client)
+
+    def dismiss(self, build_path: str, artifact: str) -> None:
+        """Forget that an artifact of the build failed, or was cancelled."""
+        self._board.dismiss(build_path, artifact)
 
     def _entry(self, name: str, usual: Mapping[str, CatalogueEntry]) -> CatalogueEntry:
         """The artifact that a download of the name staged."""
@@ -431,7 +363,7 @@ class Downloader:
         entry = replace(self._entry(artifact, usual), required=True)
         order = Order(self._parsed(archive_url, any_depth=True), [entry])
         try:
-            self._wait(order, self._ordered(order), None)
+            self.downloads.wait(order, self.downloads.ordered(order), None)
         except KeyboardInterrupt:
             with suppress(NotUnderWay):
                 self.cancel(build_path)
@@ -453,7 +385,7 @@ class Downloader:
             self._entry(name, usual) if record.is_whole else replace(self._entry(name, usual), required=required)
             for name, required in record.artifacts.items()
         ]
-        self._ordered(Order(url, entries, record.clean, record.is_whole, written=written))
+        self.downloads.ordered(Order(url, entries, record.clean, record.is_whole, written=written))
 
     def files_of(self, build_path: str, artifact: str) -> list[str]:
         """The paths in the build of the files that an artifact published."""
@@ -462,15 +394,8 @@ class Downloader:
     def stop(self, timeout: float) -> None:
         """End every download, telling those who wait; returns when they have ended, or after ``timeout`` seconds."""
         self._end.set()
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
-            running = list(self._running)
-        for download in running:
-            download.stop()
-        with self._changed:
-            if self._changed.wait_for(lambda: not self._running, timeout):
-                self._means.orders.close()
+        if self.downloads.stop(timeout):
+            self._means.orders.close()
 
     def note_use(self, build_path: str) -> None:
         """Take note that somebody used a build, which need not be there."""
@@ -504,7 +429,7 @@ class Downloader:
 
     def _view(self, build_path: str) -> BuildView | None:
         places = BuildPlaces(self._options.static_dir, build_path)
-        return overview(places, self._board.downloads(build_path), self._last_use.of(build_path))
+        return overview(places, self._board.downloads(build_path), self._last_use.of(build_path), self._of_a_download)
 
     def _parsed(self, archive_url: str, any_depth: bool = False) -> ArchiveUrl:
         return ArchiveUrl.parse(archive_url, self._options.archive_roots, any_depth)
@@ -521,130 +446,6 @@ class Downloader:
                 raise InvalidParameter(name, f"more than {_MOST_NAMES} are named; ask for them in several requests")
         named = self._catalogue.named(wish.artifacts)
         return [*named, *(file_artifact(pattern) for pattern in dict.fromkeys(wish.files))]
-
-    def _missing(self, url: ArchiveUrl, entries: Iterable[CatalogueEntry]) -> list[CatalogueEntry]:
-        """Which of the artifacts the manifest does not have."""
-        manifest = staged_manifest(BuildPlaces(self._options.static_dir, url.build_path), url)
-        return [entry for entry in entries if not manifest.satisfies(entry.name, entry.required)]
-
-    def _downloads(self, url: ArchiveUrl) -> list[BuildStatus]:
-        """The downloads from that URL that are shown, the newest first."""
-        downloads = self._board.downloads(url.build_path)
-        for status in downloads:
-            if status.archive_url != str(url) and not status.is_over:
-                raise BuildConflict(url.build_path, status.archive_url, str(url))
-        return [status for status in downloads if status.archive_url == str(url)]
-
-    def _ordered(self, order: Order) -> list[_Share]:
-        """The downloads to wait for: those that are under way, and one that is started for what is left."""
-        self._soundness.make_sure(order.url.build_path)
-        with self._changed:
-            downloads = self._downloads(order.url)
-            required = {entry.name for entry in order.artifacts if entry.required}
-            entries = list(order.artifacts) if order.clean else self._missing(order.url, order.artifacts)
-            names = {entry.name for entry in entries}
-            shares = []
-            for status in [] if order.clean else downloads:
-                mine = frozenset(name for name in names if status.is_under_way(name))
-                if mine:
-                    shares.append(_Share(status, mine, mine & required))
-                    names -= mine
-            download = self._new_download(order, [entry for entry in entries if entry.name in names])
-        for share in shares:
-            self._board.note(order.url.build_path, f"joined the download of request {share.status.request_id or '-'}")
-        if download is None:
-            return shares
-        download.write_order()
-        self._start(download)
-        return [*shares, _Share(download.status, frozenset(names))]
-
-    def _new_download(self, order: Order, left: Sequence[CatalogueEntry]) -> Download | None:
-        """The download of what is ``left`` of an order, which is running from now on; None where nothing is."""
-        if not left:
-            return None
-        if self._stopped:
-            raise Cancelled(STOPPING)
-        self._admit(order.client)
-        download = Download(replace(order, artifacts=left), self._means)
-        self._running.add(download)
-        self._changed.notify_all()
-        return download
-
-    def _admit(self, client: str) -> None:
-        """Go on where ``client`` may start another download; where nobody asks, one always may.
-
-        Raises:
-            Overloaded
-
-        """
-        if client and (self._admission.per_client is not None or self._admission.is_full(len(self._running))):
-            self._admission.check(client, [one.client for one in self._running if not one.status.is_over])
-
-    def _wait(
-        self, order: Order, shares: list[_Share], gone: Future[None] | None, for_synchronous: bool = False
-    ) -> None:
-        """Wait for the shares of an order; what was given up for the sake of another's wish is ordered once more."""
-        for _ in range(_TRIES_AFTER_OTHERS):
-            failed_by_another = False
-            for share in shares:
-                wait = share.status.wait_for_synchronous if for_synchronous else share.status.wait
-                try:
-                    wait(gone=gone, names=share.names)
-                except CallerGone:
-                    raise
-                except DevServerError:
-                    if not share.is_failed_by_another():
-                        raise
-                    failed_by_another = True
-                share.check_required(order.url, self._catalogue)
-            if not failed_by_another:
-                return
-            shares = self._ordered(replace(order, clean=False))
-        for share in shares:
-            share.status.wait(gone=gone, names=share.names)
-
-    def _known(self, url: ArchiveUrl, grace: float) -> list[_Share]:
-        """The downloads that stage what the build lacks, waiting ``grace`` seconds for them to begin."""
-        entries = self._catalogue.of_a_download
-        self._soundness.make_sure(url.build_path)
-
-        def shares() -> list[_Share] | None:
-            names = {entry.name for entry in self._missing(url, entries)}
-            found = []
-            for status in self._downloads(url):
-                mine = frozenset(names & status.shown.keys())
-                found += [_Share(status, mine)] if mine else []
-                names -= mine
-            return None if names else found
-
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self._has_come_back)
-            self._changed.wait_for(lambda: self._stopped or shares() is not None, grace)
-            found = shares()
-        if found is None:
-            raise NoDownload(str(url))
-        return found
-
-    def _start(self, download: Download) -> None:
-        build_path = download.url.build_path
-        try:
-            Thread(target=self._run, args=(download,), name=f"download {build_path}", daemon=True).start()
-        except RuntimeError as error:  # the machine has no thread left
-            download.fail(as_devserver_error(error, build_path))
-            self._forget(download)
-
-    def _run(self, download: Download) -> None:
-        try:
-            with request_ids.held(download.status.request_id):
-                download.run()
-        finally:
-            self._forget(download)
-
-    def _forget(self, download: Download) -> None:
-        download.settle_order()
-        with self._changed:
-            self._running.discard(download)
-            self._changed.notify_all()
 
     def _noted(self, url: ArchiveUrl, work: Callable[[], None], request_id: str) -> None:
         with request_ids.held(request_id):

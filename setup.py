@@ -46,9 +46,9 @@ setup(
     long_description_content_type="text/markdown",
     license="BSD-3-Clause",
     python_requires=">=3.10",
-    py_modules=["comeback", "devserver", "devserver_settings", "devserver_util", "download", "downloader"],
+    py_modules=["comeback", "devserver", "devserver_settings", "devserver_util", "download", "downloader", "downloads"],
     packages=find_packages(
-        include=["artifacts", "artifacts.*", "commands", "demo", "staging", "staging.*", "web", "web.*"]
+        include=["artifacts", "artifacts.*", "commands", "demo", "staging", "staging.*", "web", "web.*", "wiring"]
     ),
     package_data={"artifacts": ["*.toml"], "web": ["assets/*", "templates/*"]},
     install_requires=RUNTIME,

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any
 
-from rich.filesize import decimal
+from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.table import Column
 from rich.text import Text
 
-from commands.display import Display
+from commands.display import Display, is_not_tried
 from commands.printing import printable
+from staging.units import in_bytes
 
 _GOOD = ("staged", "absent")
-_WIDEST_AMOUNT = 20  # 999.9 MB of 999.9 MB: what stands behind it does not jump
-_STYLES = {"staged": "green", "absent": "green", "failed": "red", "cancelled": "red", "pending": "dim"}
+_WIDEST_AMOUNT = 22  # 1023 KiB of 1023.9 MiB: what stands behind it does not jump
+_WIDEST_BAR = 30
+# Columns of the terminal from which on there is room for more than names and states: names are not cut for its sake.
+_ROOM_FOR_AMOUNTS, _ROOM_FOR_BARS, _ROOM_FOR_ALL = 52, 72, 100
+_NARROW_BAR = 10
+_STYLES = {"staged": "green", "absent": "green", "failed": "red", "cancelled": "dim", "not tried": "dim"}
+_SPEED_OVER = 5.0  # seconds over which a rate is taken
+_SHORTEST = 0.5  # seconds over which one can be told
 
 
 class Bars(Display):
-    """Bars that move as the bytes come."""
+    """Bars that move as the bytes come, and a line below them for all of it."""
 
     def __init__(self) -> None:
-        self._progress = Progress(_Field("name"), BarColumn(30), _Field("amount", _WIDEST_AMOUNT), _Field("state"))
+        width = Console().width
+        self._progress = Progress(*_columns(width))
         self._tasks: dict[str, TaskID] = {}
+        self._all: TaskID | None = None
+        self._latest: dict[str, Mapping[str, Any]] = {}
+        self._speed = _Speed()
+        self._tells_speed = width >= _ROOM_FOR_ALL
 
     def __enter__(self) -> Bars:  # noqa: PYI034 - typing has no Self before Python 3.11
         self._progress.start()
@@ -35,9 +49,44 @@ class Bars(Display):
     def show(self, event: Mapping[str, Any]) -> None:
         """See :class:`Display`."""
         name = event["artifact"]
+        self._latest[name] = event
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task("", name=name, amount="", state="")
         self._progress.update(self._tasks[name], **_looks(event))
+        if len(self._tasks) > 1:
+            self._show_all()
+
+    def _show_all(self) -> None:
+        """The line of all artifacts, which stays the last one."""
+        done, total = (sum(event[key] for event in self._latest.values()) for key in ("bytes_done", "bytes_total"))
+        is_over = all(event["state"] in (*_GOOD, "failed", "cancelled") for event in self._latest.values())
+        told = "" if is_over or not self._tells_speed else self._speed.told(done, total)
+        if self._all is not None and list(self._progress.task_ids)[-1] != self._all:
+            self._progress.remove_task(self._all)
+            self._all = None
+        if self._all is None:
+            self._all = self._progress.add_task("", name="all of it", amount="", state="")
+        looks = {"amount": _amount(done, total), "state": told, "completed": done, "total": total or 1}
+        self._progress.update(self._all, **looks)
+
+
+class _Speed:
+    """How fast bytes came in the last moments."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def told(self, done: int, total: int) -> str:
+        """The rate and the time left; nothing where they cannot be told yet."""
+        now = monotonic()
+        self._samples.append((now, done))
+        while now - self._samples[0][0] > _SPEED_OVER:
+            self._samples.popleft()
+        begun, before = self._samples[0]
+        if now - begun < _SHORTEST or done <= before:
+            return ""
+        rate = (done - before) / (now - begun)
+        return f"{in_bytes(rate)}/s, {_in_time((total - done) / rate)} left"
 
 
 class _Field(ProgressColumn):
@@ -55,11 +104,44 @@ class _Field(ProgressColumn):
         return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
+def _columns(width: int) -> list[ProgressColumn]:
+    """What there is room for."""
+    columns: list[ProgressColumn] = [_Field("name")]
+    if width >= _ROOM_FOR_BARS:
+        columns.append(BarColumn(_WIDEST_BAR if width >= _ROOM_FOR_ALL else _NARROW_BAR))
+    if width >= _ROOM_FOR_AMOUNTS:
+        columns.append(_Field("amount", _WIDEST_AMOUNT))
+    return [*columns, _Field("state")]
+
+
 def _looks(event: Mapping[str, Any]) -> dict[str, Any]:
     """What an artifact's bar shows; one whose size is not known yet swings to and fro."""
     state, done, total = event["state"], event["bytes_done"], event["bytes_total"]
-    amount = f"{decimal(done)} of {decimal(total)}" if total and done < total else decimal(total) if total else ""
     if state in _GOOD:
-        return {"state": state, "amount": amount, "completed": 1, "total": 1}
+        return {"state": state, "amount": _amount(done, total), "completed": 1, "total": 1}
+    if state == "pending":
+        return {"state": "waiting", "amount": _amount(total, total), "completed": 0, "total": 1}
+    if is_not_tried(event):
+        return {"state": "not tried", "amount": "", "completed": 0, "total": 1}
     is_moving = state in ("downloading", "staging")
-    return {"state": state, "amount": amount, "completed": done, "total": total or (None if is_moving else 1)}
+    has_come = is_moving and total and done >= total  # what takes its time now is to unpack and publish it
+    return {
+        "state": "unpacking" if has_come else state,
+        "amount": _amount(done, total),
+        "completed": done,
+        "total": total or (None if is_moving else 1),
+    }
+
+
+def _amount(done: int, total: int) -> str:
+    return f"{in_bytes(done)} of {in_bytes(total)}" if total and done < total else in_bytes(total) if total else ""
+
+
+def _in_time(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 60
+        else f"{seconds / 60:.0f} min"
+        if seconds < 3600
+        else f"{seconds / 3600:.1f} h"
+    )

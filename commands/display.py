@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.filesize import decimal
-
 from commands.printing import say
+from staging.units import in_bytes
 
 
 class Display:
@@ -24,20 +23,31 @@ class Display:
 
 
 class Lines(Display):
-    """A line for each change of state; events that only move bytes are none."""
+    """A line for each change of state; events that only move bytes are none. A cause is told once."""
 
     def __init__(self) -> None:
         self._states: dict[str, str] = {}
+        self._told: set[str] = set()
 
     def show(self, event: Mapping[str, Any]) -> None:
         """See :class:`Display`."""
         name, state = event["artifact"], event["state"]
         if state != self._states.get(name, "pending"):
-            say(f"{name}: {state}{_more(event)}")
+            say(f"{name}: {'not tried' if is_not_tried(event) else state}{self._more(event)}")
         self._states[name] = state
 
+    def _more(self, event: Mapping[str, Any]) -> str:
+        if is_not_tried(event):
+            return ""
+        if event["cause"]:
+            cause = f"{event['cause']['kind']}: {event['cause']['text']}"
+            is_news = cause not in self._told
+            self._told.add(cause)
+            return f": {cause}" if is_news else " for the same cause"
+        return f", {in_bytes(event['bytes_total'])}" if event["state"] == "staged" else ""
 
-def _more(event: Mapping[str, Any]) -> str:
-    if event["cause"]:
-        return f": {event['cause']['kind']}: {event['cause']['text']}"
-    return f", {decimal(event['bytes_total'])}" if event["state"] == "staged" else ""
+
+def is_not_tried(artifact: Mapping[str, Any]) -> bool:
+    """Whether an artifact, or the last event of one, was given up because another had failed, whose cause it has."""
+    cause = artifact["cause"]
+    return artifact["state"] == "cancelled" and cause is not None and cause["kind"] != "Cancelled"

@@ -1,17 +1,27 @@
-"""What is on a devserver: its builds, one of them, and how the server itself is doing."""
+"""What is on a devserver: its builds, one of them, and how the server itself is doing; and ending what is there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from rich.filesize import decimal
-
+from commands.display import is_not_tried
 from commands.naming import find
 from commands.options import Server
 from commands.printing import columns, print_json, say
+from staging.units import in_bytes
 from web.client import Artifact, Build
 
 _NO_PATIENCE = 0.0  # who looks wants to know now
+_GIB = 1024**3
+# How the figures of /check_health are said to people; one that is not among them is shown as it is.
+_FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
+    "free_disk": ("free on the disk", lambda gib: in_bytes(gib * _GIB)),
+    "cpu_percent": ("processors busy", lambda percent: f"{percent:.0f} %"),
+    "disk_total_bytes_per_second": ("disk, read and written", lambda rate: f"{in_bytes(rate)}/s"),
+    "network_total_bytes_per_second": ("network, in and out", lambda rate: f"{in_bytes(rate)}/s"),
+    "staging_thread_count": ("builds being staged", lambda count: f"{count:.0f}"),
+    "apache_client_count": ("clients being served", lambda count: f"{count:.0f}"),
+}
 
 
 def show_builds(server: Server, prefix: str, as_json: bool) -> None:
@@ -20,7 +30,7 @@ def show_builds(server: Server, prefix: str, as_json: bool) -> None:
     if as_json:
         print_json(builds)
         return
-    for line in columns([(build["build"], _state(build), _amount(build), _last_use(build)) for build in builds]):
+    for line in columns([(build["build"], _state(build), _on_disk(build), _last_use(build)) for build in builds]):
         say(line)
 
 
@@ -30,10 +40,11 @@ def show_build(server: Server, name: str, as_json: bool) -> None:
     if as_json:
         print_json(build)
         return
-    say(f"{build['build']}: {_state(build)}, {_amount(build)}, from {build['archive_url']}")
+    say(f"{build['build']}: {_state(build)}, {_on_disk(build)}, from {build['archive_url']}")
     for hold in _holds(build):
         say(f"  {hold}")
-    for line in columns([(one["name"], one["state"], _amount(one), _cause(one)) for one in build["artifacts"]]):
+    rows = [(one["name"], _state_of(one), _fetched(one), _cause(one)) for one in build["artifacts"]]
+    for line in columns(rows):
         say(f"  {line}")
 
 
@@ -45,7 +56,7 @@ def show_server(server: Server, as_json: bool) -> None:
         print_json({"server": server.url, "version": version, "health": health})
         return
     say(f"devserver {version} at {server.url}")
-    for line in columns([(name, f"{figure:.6g}") for name, figure in sorted(health.items())]):
+    for line in columns([_figure(name, health[name]) for name in _in_order(health)]):
         say(f"  {line}")
 
 
@@ -53,7 +64,7 @@ def remove(server: Server, name: str, confirm: Callable[[str], None]) -> None:
     """Remove a build, after ``confirm`` was asked the question and has not raised anything."""
     client = server.client(_NO_PATIENCE)
     build = find(client, name)
-    confirm(f"Remove {build['build']} ({_state(build)}, {_amount(build)})?")
+    confirm(f"Remove {build['build']} ({_state(build)}, {_on_disk(build)})?")
     client.remove(build["build"])
     say(f"{build['build']}: removed")
 
@@ -73,14 +84,37 @@ def unpin(server: Server, name: str) -> None:
     say(f"{build['build']}: not pinned{f', but leased by {leases}' if leases else ''}")
 
 
+def cancel(server: Server, name: str) -> None:
+    """Stop what is being staged of a build."""
+    client = server.client(_NO_PATIENCE)
+    path = find(client, name)["build"]
+    client.cancel(path)
+    say(f"{path}: cancelled; what was staged of it stays")
+
+
 def _state(build: Build) -> str:
+    if build["in_part"]:
+        return "in part"
     left = build["seconds_left"]
     return build["state"] if left is None else f"{build['state']} ({left:.0f} s left)"
 
 
-def _amount(one: Build | Artifact) -> str:
+def _state_of(artifact: Artifact) -> str:
+    return "waiting" if artifact["state"] == "pending" else "not tried" if is_not_tried(artifact) else artifact["state"]
+
+
+def _on_disk(build: Build) -> str:
+    """What a build takes on the disk; of one on its way, how much has come."""
+    if build["under_way"] and build["bytes_total"]:
+        return f"{in_bytes(build['bytes_done'])} of {in_bytes(build['bytes_total'])} fetched"
+    return f"{in_bytes(build['size'])} on disk"
+
+
+def _fetched(one: Artifact) -> str:
     done, total = one["bytes_done"], one["bytes_total"]
-    return decimal(total) if done >= total else f"{decimal(done)} of {decimal(total)}"
+    if not total:
+        return ""
+    return in_bytes(total) if one["state"] == "pending" or done >= total else f"{in_bytes(done)} of {in_bytes(total)}"
 
 
 def _last_use(build: Build) -> str:
@@ -94,4 +128,13 @@ def _holds(build: Build) -> list[str]:
 
 def _cause(artifact: Artifact) -> str:
     cause = artifact["cause"]
-    return f"{cause['kind']}: {cause['text']}" if cause else ""
+    return f"{cause['kind']}: {cause['text']}" if cause and not is_not_tried(artifact) else ""
+
+
+def _in_order(health: dict[str, float]) -> list[str]:
+    return [*(name for name in _FIGURES if name in health), *sorted(health.keys() - _FIGURES.keys())]
+
+
+def _figure(name: str, value: float) -> tuple[str, str]:
+    label, said = _FIGURES.get(name, (name, lambda figure: f"{figure:.6g}"))
+    return label, said(value)

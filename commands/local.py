@@ -133,7 +133,7 @@ def demo(arguments: tuple[str, ...]) -> None:
 
     if find_spec(_EMULATOR) is None and not {"-h", "--help"}.intersection(arguments):
         raise click.ClickException(
-            "the demo needs gcp-storage-emulator; install it with: pip install 'devserver[demo]'"
+            "the demo needs gcp-storage-emulator; install it with: pip install gcp-storage-emulator"
         )
     command_line.main(list(arguments), prog_name="devserver demo", standalone_mode=False)
 

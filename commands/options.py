@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from web.client import Client
@@ -31,8 +32,35 @@ class Server(NamedTuple):
         return Client(self.url, token=self.token, ca=self.ca_file, **limit)
 
 
-def _address(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+_IN_FRONT = "devserver.server"  # where the context holds what --server in front of the command says
+
+
+class Option(click.Option):
+    """An option whose errors name the environment where the value is from there, and there alone."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """See click's own."""
+        hint = click.Parameter.get_error_hint(self, ctx)
+        is_set_there = ctx is not None and ctx.get_parameter_source(self.name or "") is ParameterSource.ENVIRONMENT
+        return f"{hint} (env var: '{self.envvar}')" if is_set_there else hint
+
+
+class WholeNumber(click.IntRange):
+    """A whole number within bounds."""
+
+    name = "whole number"
+
+
+class Number(click.FloatRange):
+    """A number within bounds."""
+
+    name = "number"
+
+
+def _address(context: click.Context, parameter: click.Parameter, value: str) -> str:
     """The address of a devserver: ``http://devserver:8080``, or without the scheme."""
+    if context.get_parameter_source(parameter.name or "") is not ParameterSource.COMMANDLINE:
+        value = context.meta.get(_IN_FRONT) or value
     url = value if "://" in value else f"http://{value}"
     try:
         parts = urlsplit(url)
@@ -61,6 +89,7 @@ def asks_a_server(command: Command) -> Command:
         callback=_address,
         metavar="URL",
         default="http://127.0.0.1:8080",
+        cls=Option,
         envvar="DEVSERVER_SERVER",
         show_envvar=True,
         show_default=True,
@@ -88,9 +117,19 @@ class Rate(click.ParamType[float]):
         return rate
 
 
+def _note_server(context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        context.meta[_IN_FRONT] = value
+    return value
+
+
+# Its place is behind the command, where the help shows it; whoever writes it in front is understood as well.
+server_in_front = click.option("--server", hidden=True, metavar="URL", callback=_note_server)
+
+
 timeout = click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True, max=1e6),
+    type=Number(min=0, min_open=True, max=1e6),
     metavar="SECONDS",
     help="Wait no longer than that; the devserver goes on.",
 )

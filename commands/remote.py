@@ -6,16 +6,10 @@ import sys
 
 import click
 
+from commands.completion import artifact_names, build_paths
 from commands.options import Server, asks_a_server
 from commands.options import as_json as json_option
 from commands.options import timeout as timeout_option
-
-
-def _artifact_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """The names of the built-in catalogue, for the shell to complete."""
-    from artifacts.catalogue import read_catalogue
-
-    return [entry.name for entry in read_catalogue().entries if entry.name.startswith(incomplete)]
 
 
 @click.command("stage")
@@ -25,7 +19,7 @@ def _artifact_names(_context: click.Context, _parameter: click.Parameter, incomp
     "artifacts",
     multiple=True,
     metavar="NAME",
-    shell_complete=_artifact_names,
+    shell_complete=artifact_names,
     help="Stage this artifact of the catalogue, instead of the whole build; repeatable.",
 )
 @click.option(
@@ -70,29 +64,41 @@ def stage(
 
 
 @click.command("wait")
-@click.argument("build")
+@click.argument("build", shell_complete=build_paths)
+@click.option(
+    "--artifact",
+    "artifacts",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=artifact_names,
+    help="Wait for this artifact, instead of the whole build; repeatable.",
+)
+@click.option("--file", "files", multiple=True, metavar="NAME", help="Wait for this file; repeatable.")
 @timeout_option
 @json_option("the build, instead of how it is doing,")
 @asks_a_server
-def wait(build: str, timeout: float | None, as_json: bool, server: Server) -> None:
+def wait(
+    build: str, artifacts: tuple[str, ...], files: tuple[str, ...], timeout: float | None, as_json: bool, server: Server
+) -> None:
     """Wait until a build is staged.
 
-    That is, until nothing of BUILD, a build path or an archive URL, is being staged any more.
+    That is, until nothing of BUILD, a build path or an archive URL, is being staged any more, or until what is named
+    of it is settled.
 
     \b
     devserver wait --timeout 600 x86-mario-release/R17-1413.0.0-a1-b1346
 
-    Exit status: 0 all that was asked for of it is staged, 1 something failed, 2 usage, 3 the server cannot be reached,
-    4 it timed out, 130 Ctrl-C.
+    Exit status: 0 it is staged, 1 something failed, or only a part of it is here and no more is on its way, 2 usage,
+    3 the server cannot be reached, 4 it timed out, 130 Ctrl-C.
     """  # noqa: D301
-    from commands.staging import Manner
+    from commands.staging import Manner, Wish
     from commands.staging import wait as do
 
-    do(server, build, Manner(timeout, as_json))
+    do(server, Wish(build, artifacts, files), Manner(timeout, as_json))
 
 
 @click.command("status")
-@click.argument("build", required=False)
+@click.argument("build", required=False, shell_complete=build_paths)
 @json_option("it")
 @asks_a_server
 def status(build: str | None, as_json: bool, server: Server) -> None:
@@ -131,8 +137,26 @@ def builds(prefix: str, as_json: bool, server: Server) -> None:
     show_builds(server, prefix, as_json)
 
 
+@click.command("cancel")
+@click.argument("build", shell_complete=build_paths)
+@asks_a_server
+def cancel(build: str, server: Server) -> None:
+    """Stop what is being staged of a build.
+
+    BUILD is a build path or an archive URL. What is staged of it stays.
+
+    \b
+    devserver cancel x86-mario-release/R17-1413.0.0-a1-b1346
+
+    Exit status: 1 it is not being staged, 2 usage, 3 the server cannot be reached.
+    """  # noqa: D301
+    from commands.listing import cancel as do
+
+    do(server, build)
+
+
 @click.command("remove")
-@click.argument("build")
+@click.argument("build", shell_complete=build_paths)
 @click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can answer.")
 @asks_a_server
 def remove(build: str, yes: bool, server: Server) -> None:
@@ -143,7 +167,7 @@ def remove(build: str, yes: bool, server: Server) -> None:
     \b
     devserver remove --yes x86-mario-release/R17-1413.0.0-a1-b1346
 
-    Exit status: 1 it was not removed, 2 usage, 3 the server cannot be reached.
+    Exit status: 1 it was not removed, 2 usage, 3 the server cannot be reached, 130 Ctrl-C.
     """  # noqa: D301
     from commands.listing import remove as do
 
@@ -194,15 +218,18 @@ def _nothing(_question: str) -> None:
 
 def _confirm(question: str) -> None:
     """Ask; anything but a yes ends the command."""
-    from commands.failures import CommandFailed
+    from commands.failures import CommandFailed, Interrupted
     from commands.printing import printable
 
     try:
         is_meant = click.confirm(printable(question), err=True)
-    except click.Abort:
+    except click.Abort as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            click.echo(err=True)
+            raise Interrupted("interrupted; nothing was removed") from None
         is_meant = False
     if not is_meant:
         raise CommandFailed("nothing was removed")
 
 
-REMOTE = (stage, status, wait, builds, remove, pin, unpin)
+REMOTE = (stage, status, wait, builds, cancel, remove, pin, unpin)

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from demo.archive import use_emulator
+from demo.archive import ARCHIVE_URL, use_emulator
 from demo.reference_build import BUILD_PATH, BuildSizes
 from demo.served_build import Client
 from demo.servers import DemoError, Server, devserver, emulator, tail
@@ -94,12 +94,17 @@ def run(directory: Path, sizes: BuildSizes, port: int, once: bool) -> int:
     return 0
 
 
-def wait_for_ctrl_c(*servers: Server) -> None:
+def wait_for_ctrl_c(archive: Server, server: Server) -> None:
     """Leave the servers up until a signal comes; raises :class:`DemoError` if one of them ends by itself."""
-    click.secho(f"\nThe devserver stays up at {servers[-1].url}/static/{BUILD_PATH}/ until Ctrl-C.")
+    click.secho(f"\nThe devserver stays up at {server.url}/static/{BUILD_PATH}/ until Ctrl-C.")
+    click.echo(
+        "\nA devserver of your own stages from the same emulator; in two other terminals:\n\n"
+        f"  STORAGE_EMULATOR_HOST={archive.url} devserver --static-dir /tmp/builds\n"
+        f"  devserver stage {ARCHIVE_URL} --wait\n"
+    )
     while True:
-        for server in servers:
-            server.check()
+        for one in (archive, server):
+            one.check()
         sleep(0.25)
 
 

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from staging.units import in_bytes
+
 _DEPTH = 2  # directories deeper than that are counted
 _FEW = 4  # so many files are named; more are counted
 _COLUMN = 70
 
 
-def megabytes(size: int) -> str:
-    """``size`` bytes, in the unit that suits it."""
-    if size < 1000:
-        return f"{size} B"
-    return f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
-
-
 def line(name: str, size: int, indent: int = 1) -> str:
     """One file of a list."""
-    return f"{'  ' * indent + name:<{_COLUMN}}{megabytes(size):>10}"
+    return f"{'  ' * indent + name:<{_COLUMN}}{in_bytes(size):>10}"
 
 
 def tree_lines(files: Mapping[str, int], depth: int = 0) -> Iterator[str]:

@@ -12,7 +12,7 @@ from time import monotonic
 import click
 
 from demo.archive import ARCHIVE_URL, publish
-from demo.listing import line, megabytes, tree_lines
+from demo.listing import line, tree_lines
 from demo.reference_build import (
     FULL_PAYLOAD,
     MTON_PAYLOAD,
@@ -24,6 +24,7 @@ from demo.reference_build import (
 )
 from demo.served_build import Client, Tree
 from demo.servers import DemoError, Server
+from staging.units import in_bytes
 
 # Where in the build's directory each object that is staged as it is ends up.
 _SERVED_AS = {
@@ -142,7 +143,7 @@ def _check_sizes(tree: Tree, objects: Mapping[str, Path], names: list[str]) -> N
     for name in names:
         served, size = tree[_SERVED_AS[name]], objects[name].stat().st_size
         if served != size:
-            raise DemoError(f"{_SERVED_AS[name]} has {megabytes(served)} of the {megabytes(size)} of {name}")
+            raise DemoError(f"{_SERVED_AS[name]} has {in_bytes(served)} of the {in_bytes(size)} of {name}")
 
 
 def _is_in(place: str, tree: Tree) -> bool:

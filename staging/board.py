@@ -97,6 +97,14 @@ class StatusBoard:
         with self._lock:
             self._keep(build, [one for one in self._builds.get(build, ()) if not one.is_over])
 
+    def dismiss(self, build: str, artifact: str) -> None:
+        """Show no more that an artifact of the build failed, or was cancelled."""
+        with self._lock:
+            downloads = self._builds.get(build, ())
+            for status in downloads:
+                status.supersede([artifact])
+            self._keep(build, [*filter(_is_worth_showing, downloads)])
+
     def removed(self, build: str, how: str = "removed") -> None:
         """Tell that the build was removed, and how."""
         self.forget_failures(build)

@@ -93,7 +93,8 @@ class InvalidArchiveUrl(RequestError):
         self.url, self.reason = url, reason
 
     def __str__(self) -> str:
-        return f"{self.url!r} is not an archive URL: {self.reason}"
+        what = "cannot be staged from" if self.url.startswith("file://") else "is not an archive URL"
+        return f"{self.url!r} {what}: {self.reason}"
 
 
 class ArchiveNotAllowed(RequestError):

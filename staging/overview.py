@@ -6,12 +6,13 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from time import time
 from typing import NamedTuple
 
-from staging.errors import DevServerError
+from staging.errors import Cancelled, DevServerError
 from staging.holds import Holds, holds_of
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
@@ -45,6 +46,16 @@ class ArtifactView:
     staged_at: float = 0.0
     cause: DevServerError | None = None
 
+    @property
+    def is_bad(self) -> bool:
+        """Whether it failed, or was cancelled."""
+        return self.state.is_final and not self.state.is_good
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it was not tried because another one had failed, whose cause it has."""
+        return self.state is State.CANCELLED and self.cause is not None and not isinstance(self.cause, Cancelled)
+
 
 @dataclass(frozen=True)
 class BuildView:
@@ -58,6 +69,7 @@ class BuildView:
         last_used: the same of its last use; None where it is not known.
         asked_at: the same of when the newest of its downloads that are shown began; 0 for none.
         holds: for whom it is kept.
+        of_a_download: the artifacts that ``/download`` stages, and whether a build has to have them.
 
     """
 
@@ -68,11 +80,28 @@ class BuildView:
     last_used: float | None = None
     asked_at: float = 0.0
     holds: Holds = field(default_factory=Holds)
+    of_a_download: Mapping[str, bool] = field(default_factory=dict)
+
+    @cached_property
+    def state(self) -> State:
+        """Derived from the artifacts'; what was asked for by name, and failed, makes no complete build a bad one."""
+        counted = (one.state for one in self.artifacts if not (one.is_bad and self.is_complete))
+        return derived_state(counted)
+
+    @cached_property
+    def is_complete(self) -> bool:
+        """Whether all that ``/download`` stages is here."""
+        states = {artifact.name: artifact.state for artifact in self.artifacts}
+        return bool(self.of_a_download) and all(
+            states.get(name) is State.STAGED or (states.get(name) is State.ABSENT and not required)
+            for name, required in self.of_a_download.items()
+        )
 
     @property
-    def state(self) -> State:
-        """Derived from the artifacts'."""
-        return derived_state(artifact.state for artifact in self.artifacts)
+    def is_in_part(self) -> bool:
+        """Whether some of what ``/download`` stages is here and not all, though nothing is under way or went wrong."""
+        has_some = any(one.name in self.of_a_download for one in self.artifacts)
+        return has_some and self.state is State.STAGED and not self.is_complete
 
     @property
     def is_under_way(self) -> bool:
@@ -102,14 +131,16 @@ class BuildView:
     @property
     def seconds_left(self) -> float | None:
         """How long what is under way will take if it goes on as it went; None where nobody can say."""
-        open_ones = [artifact for artifact in self.artifacts if not artifact.state.is_final]
-        done = sum(artifact.bytes_done for artifact in open_ones)
-        left = sum(artifact.bytes_total for artifact in open_ones) - done
+        of_this_time = [one for one in self.artifacts if not one.state.is_final or one.staged_at >= self.began_at]
+        done = sum(artifact.bytes_done for artifact in of_this_time)
+        left = sum(artifact.bytes_total for artifact in of_this_time) - done
         elapsed = time() - self.began_at
         return left * elapsed / done if done and self.began_at and elapsed > 0 else None
 
 
-def overview(places: BuildPlaces, downloads: Sequence[BuildStatus], last_used: float | None) -> BuildView | None:
+def overview(
+    places: BuildPlaces, downloads: Sequence[BuildStatus], last_used: float | None, of_a_download: Mapping[str, bool]
+) -> BuildView | None:
     """What is known of a build whose ``downloads`` are shown, the newest first; None where nothing is."""
     staged = _staged(places)
     if staged is None and not downloads:
@@ -128,6 +159,7 @@ def overview(places: BuildPlaces, downloads: Sequence[BuildStatus], last_used: f
         last_used=last_used,
         asked_at=max((status.began_at for status in downloads), default=0.0),
         holds=holds_of(places),
+        of_a_download=of_a_download,
     )
 
 

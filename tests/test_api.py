@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Generator
+from time import time
 from typing import Any
 from urllib.parse import quote
 
@@ -172,6 +173,50 @@ def stream(server: DevServer, build: Build, last_id: str = "") -> Generator[tupl
             elif "data" in fields:
                 yield fields.get("id", ""), fields["event"], json.loads(fields["data"])
                 fields = {}
+
+
+def test_every_artifact_counts_from_the_moment_that_the_archive_was_listed(
+    server: DevServer, archive: FakeArchive, build: Build
+) -> None:
+    with archive.holding("stateful.tgz") as reached:
+        post(server, {"archive_url": build.url})
+        assert reached.wait(10)
+        view = eventually(lambda: _with_totals(server, build))
+        pending = {one["name"] for one in view["artifacts"] if one["state"] == "pending"}
+        assert {"autotest", "nton_payload", "mton_payload"} <= pending
+        objects = [content for name, content in build.objects.items() if name != "image.zip"]
+        assert view["bytes_total"] == sum(map(len, objects))
+
+
+def _with_totals(server: DevServer, build: Build) -> dict[str, Any]:
+    view: dict[str, Any] = requests.get(address(server, build), timeout=10).json()
+    return view if all(one["bytes_total"] for one in view["artifacts"]) else {}
+
+
+def test_time_left_is_that_of_all_that_is_to_come() -> None:
+    began = time() - 10
+    done = ArtifactView("stateful", State.STAGED, 50, 50, staged_at=began + 5)
+    earlier = ArtifactView("symbols", State.STAGED, 1000, 1000, staged_at=began - 5)
+    coming = [ArtifactView("autotest", State.DOWNLOADING, 50, 100), ArtifactView("nton", State.PENDING, 0, 150)]
+    view = BuildView("a/b", "gs://x/a/b", [done, earlier, *coming], began_at=began)
+    assert view.seconds_left == pytest.approx(20, abs=1)
+
+
+def test_a_build_is_complete_where_all_that_download_stages_is_there(server: DevServer, build: Build) -> None:
+    def told() -> tuple[str, bool, bool]:
+        view = requests.get(address(server, build), timeout=10).json()
+        return view["state"], view["complete"], view["in_part"]
+
+    check_success(server.get("/stage", archive_url=build.url, files="image.zip"))
+    assert told() == ("staged", False, False)
+    check_success(server.get("/stage", archive_url=build.url, artifacts="stateful"))
+    assert told() == ("staged", False, True)
+    server.stage(build.url)
+    assert told() == ("staged", True, False)
+    assert server.get("/stage", archive_url=build.url, artifacts="quick_provision").status_code == 500
+    assert told() == ("staged", True, False)
+    *_, (_, kind, data) = stream(server, build)
+    assert (kind, data["state"], data["cause"]) == ("outcome", "staged", None)
 
 
 def test_a_stream_goes_forward_only_and_ends_with_the_outcome(start_server: StartServer) -> None:

@@ -93,7 +93,7 @@ def test_wrappers_find_port_and_process_id(start_server: StartServer, tmp_path: 
     assert server.get("/index").status_code == 200
     assert int(pidfile.read_text()) == server.process.pid
     assert (tmp_path / "devserver.port").read_text() == str(server.port)
-    assert f"Serving on http://127.0.0.1:{server.port}" in logfile.read_text()
+    assert f"DEVSERVER listening on http://127.0.0.1:{server.port}" in logfile.read_text()
     assert server.log == ""
     assert server.stop() == 0
     assert not pidfile.exists()
@@ -149,11 +149,19 @@ def test_a_signal_ends_it_at_any_moment_of_its_start(
     start_server: StartServer, moment: float, end: signal.Signals
 ) -> None:
     server = start_server()
-    eventually(lambda: "ENGINE Listening for SIGTERM" in server.log)
+    eventually(lambda: "DEVSERVER devserver " in server.log)
     Flag().wait(moment)
     server.process.send_signal(end)
     assert server.process.wait(20) == 0  # ten seconds, on a machine that does nothing else
     assert "Traceback" not in server.log
+
+
+def test_the_log_of_a_start_and_an_end_is_in_plain_words(server: DevServer) -> None:
+    url = server.url
+    server.stop()
+    lines = [line.partition("DEVSERVER ")[2] for line in server.log.splitlines() if "DEVSERVER " in line]
+    assert lines[1:] == [f"listening on {url}", "SIGTERM was received", "stopping", "stopped"]
+    assert "ENGINE" not in server.log
 
 
 def test_a_stale_portfile_is_not_read(server: DevServer, tmp_path: Path) -> None:

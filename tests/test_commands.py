@@ -28,6 +28,7 @@ COMMANDS = (
     "status",
     "wait",
     "builds",
+    "cancel",
     "remove",
     "pin",
     "unpin",
@@ -36,12 +37,14 @@ COMMANDS = (
     "verify",
     "demo",
     "nginx-config",
+    "token",
 )
 BAR = "━"
 ESCAPE = "\x1b"
 SHOW_CURSOR = "\x1b[?25h"
 OF_A_DOWNLOAD = [entry.name for entry in read_catalogue().of_a_download]
 BACKGROUND = "autotest.tar.bz2"
+MISSING = "quick_provision"  # which the build does not have
 
 
 def ask(server: DevServer, command: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -147,7 +150,75 @@ def test_the_servers_health_is_shown(server: DevServer) -> None:
     shown = ask(server, "status")
     assert shown.returncode == 0
     assert f" at {server.url}\n" in shown.stdout
-    assert re.search(r"(?m)^  free_disk +[0-9.]+$", shown.stdout)
+    assert re.search(r"(?m)^  free on the disk +[0-9.]+ [GT]iB$", shown.stdout)
+    assert re.search(r"(?m)^  processors busy +[0-9]+ %$", shown.stdout)
+    assert "_" not in shown.stdout
+
+
+def test_the_server_may_be_named_in_front_of_the_command_as_well(server: DevServer) -> None:
+    for arguments in (["--server", server.url, "builds"], ["builds", "--server", server.url]):
+        assert in_a_pipe(*arguments, DEVSERVER_SERVER=NOBODY).returncode == 0
+    assert in_a_pipe("--server", NOBODY, "builds", "--server", server.url).returncode == 0
+
+
+def test_a_value_from_the_environment_is_said_to_be_from_there() -> None:
+    assert "(env var: 'DEVSERVER_PORT'): 'x'" in in_a_pipe(DEVSERVER_PORT="x").stderr
+
+
+def test_what_is_under_way_is_cancelled(server: DevServer, archive: FakeArchive, build: Build) -> None:
+    with archive.holding(BACKGROUND) as reached:
+        check_success(server.download(build.url))
+        assert reached.wait(10)
+        refused = ask(server, "remove", build.path, "--yes")
+        assert "cancel that first" in refused.stderr
+        cancelled = ask(server, "cancel", build.url)
+        assert (cancelled.returncode, cancelled.stdout.count("\n")) == (0, 1)
+    assert re.search(r"(?m)^  autotest +cancelled", ask(server, "status", build.path).stdout)
+    again = ask(server, "cancel", build.path)
+    assert (again.returncode, again.stderr.startswith("devserver: NotUnderWay")) == (1, True)
+    assert ask(server, "remove", build.path, "--yes").returncode == 0
+
+
+def test_what_was_not_asked_for_spoils_no_complete_build(server: DevServer, build: Build) -> None:
+    assert ask(server, "stage", build.url, "--wait").returncode == 0
+    assert ask(server, "stage", build.url, "--artifact", MISSING, "--wait").returncode == 1
+    assert server.get("/is_staged", archive_url=build.url, artifacts=MISSING).status_code == 500
+    staged = ask(server, "stage", build.url, "--artifact", "stateful", "--wait")
+    assert (staged.returncode, MISSING in staged.stdout) == (0, False)
+    waited = ask(server, "wait", build.path)
+    assert (waited.returncode, MISSING in waited.stdout) == (0, False)
+    assert ask(server, "builds").stdout.split()[1] == "staged"
+    assert re.search(rf"(?m)^  {MISSING} +failed .*ObjectNotFound", ask(server, "status", build.path).stdout)
+    assert ask(server, "wait", build.path, "--artifact", MISSING).returncode == 1
+
+
+def test_the_state_of_what_was_asked_for_is_in_the_json(server: DevServer, build: Build) -> None:
+    assert ask(server, "stage", build.url, "--artifact", MISSING, "--wait").returncode == 1
+    staged = json.loads(ask(server, "stage", build.url, "--artifact", "stateful", "--wait", "--json").stdout)
+    assert staged["asked"] == {"state": "staged", "artifacts": {"stateful": "staged"}}
+    failed = json.loads(ask(server, "stage", build.url, "--artifact", MISSING, "--wait", "--json").stdout)
+    assert failed["asked"]["state"] == "failed"
+
+
+def test_a_build_of_which_only_a_part_is_here_is_not_called_staged(server: DevServer, build: Build) -> None:
+    assert ask(server, "stage", build.url, "--artifact", "stateful", "--wait").returncode == 0
+    server.stop()
+    server.start_again()
+    assert ask(server, "builds").stdout.split()[1:3] == ["in", "part"]
+    waited = ask(server, "wait", build.path)
+    assert (waited.returncode, waited.stderr.startswith("devserver: only a part of ")) == (1, True)
+    assert f"`devserver stage {build.url}` stages the rest" in waited.stderr
+    assert ask(server, "wait", build.path, "--artifact", "stateful").returncode == 0
+    assert ask(server, "stage", build.url, "--wait").returncode == 0
+    assert ask(server, "builds").stdout.split()[1] == "staged"
+
+
+def test_a_cause_is_told_once(server: DevServer, archive: FakeArchive, build: Build) -> None:
+    archive.remove(build.bucket, f"{build.path}/stateful.tgz")
+    for url in (build.url, f"{build.url}-nowhere"):
+        ended = ask(server, "stage", url, "--wait")
+        assert ended.stdout.count("ObjectNotFound") == 1
+    assert "autotest: not tried\n" in ask(server, "stage", build.url, "--wait").stdout
 
 
 # JSON
@@ -161,7 +232,7 @@ def test_every_answer_is_json_where_a_script_asks_for_it(server: DevServer, buil
 
     address = f"{server.url}/api/v1/builds/{quote(build.path, safe='')}"
     assert answer("stage", build.url)["build"] == build.path
-    assert answer("stage", build.url, "--wait")["state"] == "staged"
+    assert answer("stage", build.url, "--wait")["asked"]["state"] == "staged"
     assert answer("wait", build.path) == requests.get(address, timeout=10).json()
     assert answer("status", build.path) == answer("wait", build.path)
     assert answer("builds") == [answer("status", build.path)]
@@ -214,7 +285,7 @@ def test_what_the_server_refuses_is_status_1(server: DevServer, arguments: list[
     ("arguments", "message"),
     [
         (["stage"], "Missing argument 'URL'"),
-        (["wait", "a/b", "--timeout", "soon"], "'soon' is not a valid float"),
+        (["wait", "a/b", "--timeout", "soon"], "'soon' is not a valid number"),
         (["wait", "a/b", "--timeout", "0"], "--timeout"),
         (["stage", "gs://a/b/c", "--artifact", "stateful", "--timeout", "1"], "--timeout goes with --wait"),
         (["status", "--server", "ftp://somewhere"], "is no address of a devserver"),
@@ -222,6 +293,8 @@ def test_what_the_server_refuses_is_status_1(server: DevServer, arguments: list[
         (["status", "--server", "http://a:b"], "is no address of a devserver"),
         (["remove", "a/b", "--server", NOBODY], "give --yes"),
         (["builds", "--nonsense"], "No such option"),
+        (["--server", NOBODY], "--server goes with a command"),
+        (["--port", "no"], "devserver: Invalid value for '--port': 'no' is not a valid whole number"),
     ],
 )
 def test_a_wrong_use_is_status_2(arguments: list[str], message: str) -> None:
@@ -237,7 +310,7 @@ def test_a_wrong_use_is_status_2(arguments: list[str], message: str) -> None:
 def test_a_server_that_is_not_there_is_status_3(arguments: list[str]) -> None:
     ended = in_a_pipe(*arguments, DEVSERVER_SERVER="127.0.0.1:9")
     assert (ended.returncode, ended.stdout) == (3, "")
-    assert ended.stderr == f"devserver: {NOBODY} cannot be reached: ConnectionError\n"
+    assert ended.stderr == f"devserver: {NOBODY} cannot be reached: connection refused\n"
 
 
 def test_what_is_no_devserver_is_status_3(archive: FakeArchive) -> None:
@@ -312,13 +385,13 @@ def test_ctrl_c_leaves_the_servers_work_alone_and_says_so(
 
 def test_remove_asks_a_person(server: DevServer, build: Build) -> None:
     server.stage(build.url)
-    for answer in ("n\n", "\n", CTRL_C):
+    for answer, exit_status in (("n\n", 1), ("\n", 1), (CTRL_C, 130)):
         with in_a_terminal("remove", build.path, "--server", server.url) as terminal:
             terminal.see(f"Remove {build.path} (staged, ")
             terminal.see("[y/N]: ")
             terminal.press(answer)
-            terminal.see("devserver: nothing was removed")
-            assert terminal.end()[0] == 1
+            terminal.see("nothing was removed")
+            assert terminal.end()[0] == exit_status
     build.check_staged(server.static_dir)
     with in_a_terminal("remove", build.path, "--server", server.url) as terminal:
         terminal.see("[y/N]: ")
@@ -389,7 +462,7 @@ def test_a_demonstration_without_its_emulator_says_what_to_install() -> None:
         [sys.executable, "-c", code], cwd=PROJECT, env=environment(), capture_output=True, text=True, check=False
     )
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
-    assert "pip install 'devserver[demo]'" in ended.stderr
+    assert "pip install gcp-storage-emulator" in ended.stderr
 
 
 def test_serve_takes_the_options_before_and_behind_it(tmp_path: Path, server: DevServer) -> None:
@@ -418,7 +491,7 @@ def test_the_help_names_every_command() -> None:
 
 @pytest.mark.parametrize(
     ("words", "completed"),
-    [("devserver rem", {"remove"}), ("devserver stage --artifact state", {"stateful"})],
+    [("devserver can", {"cancel"}), ("devserver rem", {"remove"}), ("devserver stage --artifact state", {"stateful"})],
 )
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_shell_completes_words(shell: str, words: str, completed: set[str]) -> None:
@@ -427,3 +500,12 @@ def test_the_shell_completes_words(shell: str, words: str, completed: set[str]) 
     ended = in_a_pipe(_DEVSERVER_COMPLETE=f"{shell}_complete", COMP_WORDS=words, COMP_CWORD=position)
     assert ended.returncode == 0
     assert completed == {word for word in re.findall(r"[\w-]+", ended.stdout) if word.startswith(last)}
+
+
+@pytest.mark.parametrize("command", ["status", "wait", "remove", "cancel"])
+def test_the_shell_completes_builds(server: DevServer, build: Build, command: str) -> None:
+    server.stage(build.url)
+    words = {"_DEVSERVER_COMPLETE": "bash_complete", "COMP_WORDS": f"devserver {command} x86", "COMP_CWORD": "2"}
+    assert in_a_pipe(**words, DEVSERVER_SERVER=server.url).stdout == f"plain,{build.path}\n"
+    nobody = in_a_pipe(**words, DEVSERVER_SERVER=NOBODY)
+    assert (nobody.returncode, nobody.stdout.strip(), nobody.stderr) == (0, "", "")

@@ -119,7 +119,7 @@ def is_as_written(text: str, example: str) -> bool:
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with everything in it that the page on extending it shows."""
     copy = tmp_path_factory.mktemp("extended") / "project"
-    for name in ("artifacts", "commands", "staging", "tests", "web"):
+    for name in ("artifacts", "commands", "staging", "tests", "web", "wiring"):
         shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (*PROJECT.glob("*.py"), PROJECT / "pyproject.toml"):
         shutil.copy(path, copy)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +18,9 @@ from tests.builds import Build
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.nginx import in_front_of
-from tests.servers import DevServer, cause_of, check_success, eventually
+from tests.servers import PROJECT, DevServer, cause_of, check_success, eventually
+from web.client import Client, ServerUnreachable
+from web.front.nginx import configuration
 
 
 class Front(NamedTuple):
@@ -84,6 +90,40 @@ def test_the_log_of_an_older_configuration_counts_as_use(
         file.write(f"200 /static/{build.path}/update.gz\nnonsense\n\n")
     eventually((server.static_dir / build.path / ".devserver" / "last-use").exists)
     assert 'requests_total{rpc="static",status="200"} 1.0' in server.get("/metrics").text
+
+
+def test_a_devserver_that_is_not_there_is_said_to_be_not_running(front: Front, build: Build) -> None:
+    front.server.stage(build.url)
+    front.server.stop()
+    for path in ("/", "/check_health", f"/static/{build.path}/", "/static/nothing"):
+        answer = front.get(path)
+        assert (answer.status_code, answer.headers["Cache-Control"]) == (502, "no-store")
+        assert "The devserver is not running" in answer.text
+        assert cause_of(answer).startswith("NotRunning: ")
+    assert front.get(f"/static/{build.path}/stateful.tgz").content == build.objects["stateful.tgz"]
+    with pytest.raises(ServerUnreachable):
+        Client(front.address, patience=0.0).version()
+
+
+def test_nginx_asks_for_no_more_files_than_it_may_open(tmp_path: Path) -> None:
+    command = [sys.executable, str(PROJECT / "devserver.py"), "--static-dir", str(tmp_path), "nginx-config"]
+    limited = ["sh", "-c", 'ulimit -n 4000 && exec "$@"', "sh", *command, "--run-dir", str(tmp_path / "run")]
+    text = subprocess.run(limited, check=True, capture_output=True, text=True).stdout
+    assert "worker_rlimit_nofile 4000;" in text
+    assert "worker_connections 1000;" in text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may say who the workers are to be")
+def test_workers_are_root_only_where_nobody_else_may_look(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    assert "user root root;" in configuration(closed, "127.0.0.1:1", "127.0.0.1:2", tmp_path)
+    with tempfile.TemporaryDirectory() as made:
+        open_to_all = Path(made)
+        open_to_all.chmod(0o755)
+        assert "\nuser " not in configuration(open_to_all, "127.0.0.1:1", "127.0.0.1:2", tmp_path)
+        os.chown(open_to_all, 65534, 65534)
+        assert "user nobody nogroup;" in configuration(open_to_all, "127.0.0.1:1", "127.0.0.1:2", tmp_path)
 
 
 def test_a_waiter_waits_through_nginx(front: Front, archive: FakeArchive, build: Build) -> None:

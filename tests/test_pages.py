@@ -7,7 +7,9 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -18,6 +20,7 @@ from tests.browsing import LOADING, THEMES, WIDTHS, Visitor, chromium
 from tests.builds import Build, make_build
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
+from tests.nginx import free_port, in_front_of
 from tests.servers import DevServer, check_success, eventually
 
 HOSTILE = [
@@ -32,6 +35,7 @@ HOSTILE = [
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A browser for all tests of a worker."""
+    expect.set_options(LOADING)
     with chromium() as browser:
         yield browser
 
@@ -39,7 +43,6 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def visitor(browser: Browser, server: DevServer) -> Iterator[Visitor]:
     """Somebody who visits the server's pages."""
-    expect.set_options(LOADING)
     with Visitor(browser, server.url) as visitor:
         yield visitor
 
@@ -145,6 +148,99 @@ def test_a_page_outlives_a_restart_of_the_server(
         visitor.complaints.clear()
 
 
+def test_a_page_behind_nginx_outlives_a_restart_too(
+    browser: Browser, start_server: StartServer, tmp_path: Path, build: Build
+) -> None:
+    run_dir = tmp_path / "run"
+    server = start_server("--port", str(free_port()), "--front", "nginx", "--front-log", str(run_dir / "use.log"))
+    server.stage(build.url)
+    with in_front_of(server, run_dir) as address, Visitor(browser, address) as visitor:
+        page, front = visitor.open(f"/builds/{build.path}"), visitor.open("/")
+        server.stop()
+        for tab in (page, front):
+            expect(tab.get_by_role("status").first).to_contain_text("does not answer")
+        expect(artifact(page, "stateful")).to_contain_text("staged")
+        late = visitor.open("/")
+        expect(late.get_by_role("heading", name="The devserver is not running")).to_be_visible()
+        server.start_again()
+        expect(late.get_by_role("heading", name="Welcome to the Dev Server!")).to_be_visible()
+        for tab in (page, front):
+            expect(tab.locator("#notice")).to_be_hidden()
+        visitor.complaints.clear()
+
+
+def test_a_build_that_somebody_removes_is_said_to_be_gone(visitor: Visitor, server: DevServer, build: Build) -> None:
+    server.stage(build.url)
+    page = visitor.open(f"/builds/{build.path}")
+    expect(artifact(page, "stateful")).to_contain_text("staged")
+    requests.delete(f"{server.url}/api/v1/builds/{quote(build.path, safe='')}", timeout=10)
+    expect(page.get_by_text("neither staged nor being staged")).to_be_visible()
+    assert visitor.complaints.pop().endswith("404 (Not Found)")
+
+
+def test_a_part_that_failed_beside_a_complete_build_is_its_own(
+    visitor: Visitor, server: DevServer, build: Build
+) -> None:
+    server.stage(build.url)
+    assert server.get("/stage", archive_url=build.url, artifacts="quick_provision").status_code == 500
+    page = visitor.open(f"/builds/{build.path}")
+    expect(page.locator("[data-live] .state").first).to_have_text("staged")
+    expect(page.locator("#answered")).to_contain_text("was answered")
+    failed = artifact(page, "quick_provision")
+    expect(failed).to_contain_text("ObjectNotFound")
+    failed.get_by_role("button", name="Retry").click()
+    expect(failed).to_contain_text("ObjectNotFound")
+    failed.get_by_role("button", name="Dismiss").click()
+    expect(failed).to_have_count(0)
+    expect(page.locator("[data-live] .state").first).to_have_text("staged")
+
+
+def test_the_rest_of_a_build_of_which_a_part_is_here_is_one_click_away(
+    visitor: Visitor, server: DevServer, build: Build
+) -> None:
+    check_success(server.get("/stage", archive_url=build.url, artifacts="stateful"))
+    expect(visitor.open("/").locator(".build .state")).to_have_text("in part")
+    page = visitor.open(f"/builds/{build.path}")
+    expect(page.locator("[data-live] .state").first).to_have_text("in part")
+    expect(page.locator("#answered")).to_contain_text("is answered once")
+    page.get_by_role("button", name="Stage the rest").click()
+    expect(artifact(page, "autotest").locator(".state")).to_have_text("staged")
+    expect(page.locator("[data-live] .state").first).to_have_text("staged")
+
+
+def test_a_cause_is_shown_once_and_what_was_not_tried_is_grey(
+    visitor: Visitor, server: DevServer, archive: FakeArchive, build: Build
+) -> None:
+    server.download(f"{build.url}-nowhere")
+    page = visitor.open(f"/builds/{build.path}-nowhere")
+    expect(page.locator(".problem")).to_have_count(1)
+    expect(page.get_by_role("link", name="/static/")).to_have_count(0)
+    archive.remove(build.bucket, f"{build.path}/stateful.tgz")
+    server.download(build.url)
+    page = visitor.open(f"/builds/{build.path}")
+    expect(page.locator(".problem")).to_have_count(1)
+    expect(artifact(page, "stateful").locator(".problem")).to_be_visible()
+    expect(artifact(page, "autotest").locator(".state")).to_have_text("not tried")
+
+
+def test_a_build_that_is_in_the_way_is_named_where_the_url_was_typed(
+    visitor: Visitor, server: DevServer, build: Build
+) -> None:
+    server.stage(build.url)
+    page = visitor.open("/download")
+    ask_for(page, f"gs://another-bucket/{build.path}")
+    expect(page.get_by_role("alert")).to_contain_text("holds the build of")
+    expect(page.get_by_label("Archive URL of a build")).to_have_value(f"gs://another-bucket/{build.path}")
+    page.get_by_role("link", name="the build that is in the way").click()
+    page.wait_for_url(f"**/builds/{build.path}")
+    assert visitor.complaints.pop().endswith("409 (Conflict)")
+
+
+def test_the_list_of_builds_is_the_front_page(visitor: Visitor) -> None:
+    page = visitor.open("/builds/")
+    expect(page.get_by_role("heading", name="Welcome to the Dev Server!")).to_be_visible()
+
+
 def test_removing_asks_first(visitor: Visitor, server: DevServer, build: Build) -> None:
     server.stage(build.url)
     page = visitor.open(f"/builds/{build.path}")
@@ -181,8 +277,12 @@ def test_builds_are_filtered_as_one_types(visitor: Visitor, server: DevServer, a
     page = visitor.open("/")
     rows = page.locator(".build")
     expect(rows.first).to_contain_text(builds[-1].path)  # the newest comes first
-    page.get_by_label("Show only builds that hold").fill("r17 1.0.0")
+    shown = page.locator("#shown")
+    page.get_by_label("Show only builds whose name contains").fill("r99")
+    expect(shown).to_have_text("No build's name contains “r99”.")
+    page.get_by_label("Show only builds whose name contains").fill("r17 1.0.0")
     expect(rows.locator("visible=true")).to_have_count(1)
+    expect(shown).to_have_text("1 of 3 shown")
     check_success(server.get("/stage", archive_url=builds[0].url, artifacts="full_payload"))
     expect(rows.first).to_contain_text(builds[0].path, use_inner_text=False)
     expect(rows.locator("visible=true")).to_have_count(1)

@@ -177,3 +177,34 @@ def test_a_directory_is_a_list_for_people_and_programs(server: DevServer) -> Non
     assert "&lt;b&gt;&amp;.txt" in page.text
     listing = requests.get(f"{server.url}/static/names/", headers={"Accept": "application/json"}, timeout=10).json()
     assert [(entry["name"], entry["size"]) for entry in listing] == [("<b>&.txt", 3), ("sub/", None)]
+
+
+def test_the_size_of_a_link_is_that_of_what_is_served(server: DevServer, build: Build) -> None:
+    server.stage(build.url)
+    lines = server.get("/list_image_dir", archive_url=build.url).text.splitlines()
+    sizes = {path: int(size) for path, size, _ in map(str.split, lines)}
+    for path, size in sizes.items():
+        assert size == len(server.get(f"/static/{build.path}/{path}").content), path
+    assert sizes[f"au/{build.version}_nton/stateful.tgz"] == len(build.objects["stateful.tgz"])
+
+
+def test_a_program_that_gives_no_parameters_is_told_so(server: DevServer) -> None:
+    assert "<dl" in server.get("/stage").text
+    answer = requests.get(f"{server.url}/stage", headers={"Accept": "application/json"}, timeout=10)
+    assert (answer.status_code, answer.json()["title"]) == (400, "InvalidParameter")
+    assert "/doc/stage" in answer.json()["detail"]
+
+
+def test_every_parameter_is_a_term_of_the_documentation(server: DevServer) -> None:
+    page = server.get("/doc/stage").text
+    for name in ("archive_url", "artifacts", "async", "delete_source"):
+        assert f"<dt><code>{name}</code></dt>" in page
+    assert 'href="/doc/stage"' not in page
+    assert 'href="/doc/stage"' in server.get("/doc").text
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/static/", "/static/nothing", "/nothing", "/api/v1/health", "/assets/devserver.js"]
+)
+def test_the_server_has_one_name_and_tells_no_version(server: DevServer, path: str) -> None:
+    assert server.get(path).headers["Server"] == "devserver"

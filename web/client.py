@@ -26,6 +26,7 @@ _KEEPALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6),
 ]
+_MOST_WRAPPED = 100  # errors within errors
 _STREAM_SILENCE = 60.0  # seconds; the server says something every fifteen
 _STOPPING = "Cancelled: the devserver is stopping"
 _LAST_KINDS = ("outcome", "removed")
@@ -92,6 +93,7 @@ class Artifact(TypedDict):
     bytes_done: int
     bytes_total: int
     files: int
+    size: int
     staged_at: str | None
     cause: Cause | None
 
@@ -111,11 +113,13 @@ class Build(TypedDict):
     archive_url: str
     state: str
     under_way: bool
+    complete: bool
+    in_part: bool
+    size: int
     bytes_done: int
     bytes_total: int
     seconds_left: float | None
     last_used: str | None
-    size: int
     pinned: bool
     leases: list[Lease]
     artifacts: list[Artifact]
@@ -411,6 +415,21 @@ class _Retry:
         time.sleep(pause)
 
 
+def _why(error: BaseException) -> str:
+    """Why a server cannot be reached, in the system's words; the HTTP library wraps them in errors of its own."""
+    if isinstance(error, requests.Timeout):
+        return "timed out"
+    wrapped: list[object] = [error]
+    for one in wrapped:  # it grows meanwhile
+        if isinstance(one, socket.gaierror):
+            return "the name is not known"
+        if isinstance(one, OSError) and one.strerror:
+            return one.strerror.lower()
+        if isinstance(one, BaseException) and len(wrapped) < _MOST_WRAPPED:
+            wrapped += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+    return "the connection broke off" if isinstance(error, requests.ConnectionError) else type(error).__name__
+
+
 def _session() -> requests.Session:
     session = requests.Session()
     session.mount("http://", _Adapter())
@@ -435,7 +454,7 @@ def _unreachable(url: str, error: requests.RequestException) -> ServerUnreachabl
     """
     if _UNTRUSTED in str(error):
         raise ServerUnreachable(f"{url} has a certificate that is not trusted here; ca= names a file of those that are")
-    return ServerUnreachable(f"{url} cannot be reached: {type(error).__name__}")
+    return ServerUnreachable(f"{url} cannot be reached: {_why(error)}")
 
 
 def _address_of(build_path: str) -> str:

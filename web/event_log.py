@@ -7,10 +7,10 @@ from time import time
 from staging.board import Note
 from staging.errors import InternalFailure
 from staging.status import BuildStatus, Change, Event, State
+from staging.units import in_bytes
 from web.logs import log_line
 
 _TAG = "DOWNLOAD"
-_MIB = 1024**2
 
 
 def log_event(status: BuildStatus, event: Event, change: Change) -> None:
@@ -43,7 +43,7 @@ def _described(event: Event) -> str:
     if event.cause is not None:
         return f"{event.state.value}: {event.cause.kind}: {event.cause}"
     if event.bytes_total:
-        return f"{event.state.value} ({event.bytes_total / _MIB:.1f} MiB)"
+        return f"{event.state.value} ({in_bytes(event.bytes_total)})"
     return event.state.value
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import cherrypy
 
-from staging.errors import OtherSite
+from staging.errors import InvalidParameter, OtherSite
 from web import rendering
+from web.error_pages import prefers_json
 from web.visitors import is_of_other_site
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -56,10 +58,14 @@ def refuse_other_sites() -> None:
 
 
 def documented(handler: Handler) -> Handler:
-    """Have a handler of several parameters answer with its documentation where it is given none of them."""
+    """Have a handler of several parameters answer with its documentation where it is given none of them; a program
+    that prefers JSON is told that it forgot them.
+    """
 
     @wraps(handler)
     def answered(self: Any, /, **parameters: Any) -> Any:
+        if not parameters and prefers_json(cherrypy.request.headers.get("Accept", "")):
+            raise InvalidParameter("parameters", f"none was given; /doc/{handler.__name__} says which there are")
         if not parameters:
             return documentation_page({handler.__name__: inspect.getdoc(handler) or ""})
         return handler(self, **parameters)
@@ -71,7 +77,32 @@ def documentation_page(documentation: Mapping[str, str]) -> bytes:
     """The documentation of some RPCs, by their names, as a page."""
     cherrypy.response.headers.update(rendering.HEADERS)
     title = f"/{next(iter(documentation))}" if len(documentation) == 1 else "What can be asked"
-    return rendering.page("documentation.html", title=title, documentation=documentation)
+    blocks = {name: _blocks(text) for name, text in documentation.items()}
+    return rendering.page("documentation.html", title=title, documentation=blocks)
+
+
+def _blocks(text: str) -> list[tuple[str, Any]]:
+    """The paragraphs of a docstring, as ``("text", …)``, and its lists of parameters, as ``("list", [(name, …), …])``.
+
+    A parameter is a line of one word, and what it means stands below it, indented.
+    """
+    blocks: list[tuple[str, Any]] = []
+    lines = [*text.splitlines(), ""]
+    for line, following in pairwise(lines):
+        if line.startswith("    ") and blocks and blocks[-1][0] == "list":
+            parameter = blocks[-1][1][-1]
+            parameter[1] = f"{parameter[1]} {line.strip()}".lstrip()
+        elif following.startswith("    "):
+            if not blocks or blocks[-1][0] != "list":
+                blocks.append(("list", []))
+            blocks[-1][1].append([line, ""])
+        elif line and blocks and blocks[-1][0] == "paragraph":
+            blocks[-1] = ("paragraph", f"{blocks[-1][1]} {line}")
+        elif line:
+            blocks.append(("paragraph", line))
+        else:
+            blocks.append(("gap", ""))
+    return [block for block in blocks if block[0] != "gap"]
 
 
 def as_text(content: str | bytes) -> bytes:

@@ -46,7 +46,8 @@ class ArchiveUrl:
         """
         scheme, separator, rest = text.partition("://")
         if not separator or scheme not in ("gs", "file"):
-            raise InvalidArchiveUrl(text, "it should look like gs://bucket/target/version")
+            directory = ", or for a directory like file:///srv/archive/target/version" if archive_roots else ""
+            raise InvalidArchiveUrl(text, f"it should look like gs://bucket/target/version{directory}")
         _check_characters(text, rest)
         if scheme == "gs":
             root, _, path = rest.partition("/")

@@ -151,4 +151,6 @@ def _of_artifact(build_path: str, name: str, told: Event | ArtifactView) -> byte
 
 
 def _cause_of(view: BuildView) -> Json | None:
+    if view.state.is_good:  # what somebody asked for by name beside it may have failed, and is no cause of this
+        return None
     return next((cause_json(artifact.cause) for artifact in view.artifacts if artifact.cause is not None), None)

@@ -14,7 +14,6 @@
   let isSettled = false; // whether all that was under way when the stream began has been told
   const works = new Map(); // build -> artifact -> its latest event
   const samples = new Map(); // build and artifact -> [moment, bytes] pairs
-  const notice = document.getElementById("notice");
   let refreshTimer = null;
   let isRefreshing = false;
   let isRefreshWanted = false;
@@ -105,9 +104,11 @@
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const live = page.querySelector("[data-live]");
-      if (live) put(live);
-      else location.reload(); // the build is gone: the page that says so is shown
+      // What stands in front of a devserver that is not there, or what took its place, has other pages.
+      if (!page.querySelector('meta[name="application-name"][content="devserver"]') || answer.status >= 500) {
+        throw new Error(answer.statusText);
+      }
+      put(page);
       tell("");
     } catch {
       tell("The devserver does not answer. This page goes on by itself when it does.");
@@ -121,16 +122,20 @@
     }
   }
 
-  function put(live) {
+  // Where the build is gone, all of the page that says so.
+  function put(page) {
     const focused = document.activeElement && document.activeElement.id;
     const text = filterText();
-    document.querySelector("[data-live]").replaceWith(document.adoptNode(live));
+    const part = ["[data-live]", "main"].find((name) => page.querySelector(name) && document.querySelector(name));
+    document.querySelector(part).replaceWith(document.adoptNode(page.querySelector(part)));
     prepare(text);
     for (const build of works.keys()) showBuild(build);
     if (focused && document.getElementById(focused)) document.getElementById(focused).focus();
   }
 
   function tell(text) {
+    const notice = document.getElementById("notice");
+    if (!notice) return;
     notice.textContent = text;
     notice.hidden = !text;
   }
@@ -142,10 +147,14 @@
 
   function filterRows() {
     const words = filterText().toLowerCase().split(/\s+/).filter(Boolean);
-    for (const row of document.querySelectorAll(".build")) {
+    const rows = [...document.querySelectorAll(".build")];
+    for (const row of rows) {
       const name = row.querySelector("a").textContent.toLowerCase();
       row.hidden = !words.every((word) => name.includes(word));
     }
+    const count = rows.filter((row) => !row.hidden).length;
+    document.getElementById("shown").textContent = !words.length ? ""
+      : count ? `${count} of ${rows.length} shown` : `No build's name contains “${words.join(" ")}”.`;
   }
 
   function addCopyButton(command) {

@@ -79,7 +79,7 @@ class StaticFiles:
     def __call__(self, environ: Environment, start_response: StartResponse) -> Iterable[bytes]:
         """See PEP 3333."""
         answer = self._answered(environ)
-        headers = {"X-Content-Type-Options": "nosniff", **answer.headers}
+        headers = {"Server": rendering.SERVER_NAME, "X-Content-Type-Options": "nosniff", **answer.headers}
         start_response(f"{answer.status.value} {answer.status.phrase}", list(headers.items()))
         served = _served(environ, answer)
         for observer in self._observers:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import stat
 from pathlib import Path
 
 from staging.layout import RESERVED_NAME
@@ -12,6 +15,17 @@ USE_LOG = "use.log"  # in nginx's own directory: a line for each file that was r
 # of the URL, decoded, to the line's end.
 _LINE = "$status $body_bytes_sent $msec $remote_addr $uri"
 
+_MOST_OPEN_FILES = 65536
+_FILES_OF_A_CONNECTION = 4  # at the most: the client's, the devserver's, and what is sent
+
+# Its <pre> is that of the devserver's own error pages, whose last line clients read.
+_AWAY = (
+    '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="3">'
+    "<title>The devserver is not running</title><h1>The devserver is not running</h1>"
+    "<pre>\n\nNotRunning: nginx is here, and the devserver behind it is not\n</pre>"
+    "<p>This page tries again every three seconds.</p></html>"
+).replace("\n", "\\n")
+
 _CONFIGURATION = """\
 # An nginx in front of a devserver, as `devserver nginx-config` writes it. Start it with
 #     nginx -p {run_dir} -c this-file
@@ -19,13 +33,13 @@ _CONFIGURATION = """\
 #     --front nginx --front-log {run_dir}/{use_log}
 
 worker_processes auto;
-worker_rlimit_nofile 65536;
+worker_rlimit_nofile {open_files};
 pcre_jit on;
 pid nginx.pid;
 error_log error.log;
 {user}
 events {{
-    worker_connections 16384;
+    worker_connections {connections};
 }}
 
 http {{
@@ -90,6 +104,16 @@ http {{
             try_files /nothing-of-this-name @devserver;
         }}
 
+        # While the devserver is not there, programs are told so by the status, and people by a page that comes back.
+        error_page 502 @away;
+        recursive_error_pages on;
+        location @away {{
+            default_type "text/html; charset=utf-8";
+            add_header Cache-Control no-store always;
+            add_header Retry-After 5 always;
+            return 502 '{away}';
+        }}
+
         # A harness may wait here for hours.
         location @devserver {{
             proxy_pass http://devserver;
@@ -134,7 +158,6 @@ def configuration(
     devserver: str,
     listen: str,
     run_dir: Path,
-    owner: str,
     reads_freely: bool = True,
     certificate: Certificate | None = None,
 ) -> str:
@@ -145,12 +168,11 @@ def configuration(
         devserver: its address, ``host:port``.
         listen: nginx's address, ``host:port``.
         run_dir: the directory of what nginx writes.
-        owner: who nginx' workers are to be, a user and a group, where root starts it; empty otherwise. By default they
-            are somebody who may read less.
         reads_freely: whether reading takes no token.
         certificate: what to speak TLS with; None for plain HTTP.
 
     """
+    files = _open_files()
     return _CONFIGURATION.format(
         static_dir=static_dir,
         devserver=devserver,
@@ -161,8 +183,33 @@ def configuration(
         guard="" if reads_freely else _GUARD,
         question="" if reads_freely else _QUESTION,
         passed_on="" if reads_freely else "401 ",
-        user=f"user {owner};\n" if owner else "",
+        user=_user(static_dir) if os.geteuid() == 0 else "",
+        open_files=files,
+        connections=files // _FILES_OF_A_CONNECTION,
+        away=_AWAY,
         use_log=USE_LOG,
         line=_LINE,
         reserved=RESERVED_NAME.replace(".", r"\."),
+    )
+
+
+def _open_files() -> int:
+    """How many files each of nginx' processes may open: no more than its user is allowed, or nginx complains."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_OPEN_FILES)
+
+
+def _user(static_dir: Path) -> str:
+    """Who the workers are to be of an nginx that root starts: the owner of the static directory.
+
+    Workers are never root where they need not be: of a directory of root's that everybody may read they are who nginx
+    has them be, and what one file or the other does not let them read, the devserver answers.
+    """
+    if static_dir.stat().st_uid != 0:
+        return f"user {static_dir.owner()} {static_dir.group()};\n"
+    if all(path.stat().st_mode & stat.S_IXOTH for path in (static_dir, *static_dir.parents)):
+        return ""
+    return (
+        "# Only root may look into the static directory. Better give it, and the devserver, a user of their own.\n"
+        "user root root;\n"
     )

@@ -16,6 +16,7 @@ from web.http.gateway import SendfileGateway
 from web.http.request import LARGEST_BODY, BoundedRequest
 from web.http.thread_pool import ElasticThreadPool
 from web.http.tls import Certificate, TlsAdapter
+from web.rendering import SERVER_NAME
 
 _BACKLOG = 1024  # connections that the kernel keeps until the server takes them
 _THREADS_AT_LEAST = 10
@@ -57,6 +58,7 @@ def configure(host: str, port: int, waiting: int, tls: Certificate | None = None
             "checker.on": False,
             "error_page.default": error_page,
             "request.show_tracebacks": False,
+            "response.headers.server": SERVER_NAME,
         }
     )
     cherrypy.server.instance = WebServer(waiting)

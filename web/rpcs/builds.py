@@ -166,5 +166,5 @@ def _milestone(given: str) -> int | None:
 
 
 def _line(directory: Path, path: str) -> str:
-    status = (directory / path).lstat()
+    status = (directory / path).stat()  # of what is served, where it is a link
     return f"{path} {status.st_size} {datetime.fromtimestamp(int(status.st_mtime), timezone.utc).isoformat()}"

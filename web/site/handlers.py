@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 import cherrypy
@@ -26,13 +27,25 @@ class SiteHandlers:
         return self._pages.front()
 
     @answers("GET", "HEAD", "POST")
-    def builds(self, /, *path: str, ask: Any = None, action: Any = None, token: Any = None, **_ignored: Any) -> bytes:
-        """The page of one build; a POST has it cancelled, retried, pinned, unpinned or removed."""
+    def builds(
+        self,
+        /,
+        *path: str,
+        ask: Any = None,
+        action: Any = None,
+        artifact: Any = None,
+        token: Any = None,
+        **_ignored: Any,
+    ) -> bytes:
+        """The page of one build; a POST does what one of its buttons says, to the build or to one artifact of it."""
+        if not any(path):
+            raise cherrypy.HTTPRedirect("/", int(HTTPStatus.SEE_OTHER))  # the list of them
         try:
             build_path = build_path_of("/".join(path))
             if cherrypy.request.method == "POST":
                 refuse_other_sites()
-                return self._pages.act(build_path, optional_text("action", action), token)
+                of_it = optional_text("artifact", artifact)
+                return self._pages.act(build_path, optional_text("action", action), of_it, token)
             if optional_text("ask", ask) == "remove":
                 return self._pages.remove_form(build_path)
             return self._pages.build(build_path)

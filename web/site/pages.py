@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -13,9 +13,10 @@ import psutil
 
 from artifacts.catalogue import Catalogue
 from downloader import Downloader, Wish
-from staging.errors import InvalidParameter, RequestError
+from staging.errors import BuildConflict, Cancelled, DevServerError, InvalidParameter, NotStaged, RequestError
 from staging.holds import BuildHolds
 from staging.overview import ArtifactView, BuildView
+from staging.status import State
 from web import rendering
 from web.access import grants
 from web.http.clients import client_address
@@ -58,9 +59,9 @@ class Pages:
             free=disk.free,
         )
 
-    def download_form(self, archive_url: str = "", problem: str = "") -> bytes:
-        """The page that asks which build to download."""
-        return show("download.html", archive_url=archive_url, problem=problem)
+    def download_form(self, archive_url: str = "", problem: str = "", in_the_way: str = "") -> bytes:
+        """The page that asks which build to download; after a problem, with that and the build that is in the way."""
+        return show("download.html", archive_url=archive_url, problem=problem, in_the_way=in_the_way)
 
     def download(self, archive_url: str, token: Any) -> bytes:
         """Start the download that the form asks for, and go to the build's page; or say what is wrong with it."""
@@ -72,6 +73,9 @@ class Pages:
         except RequestError as error:
             cherrypy.response.status = int(HTTPStatus.BAD_REQUEST)
             return self.download_form(archive_url, f"{error}")
+        except BuildConflict as conflict:
+            cherrypy.response.status = int(HTTPStatus.CONFLICT)
+            return self.download_form(archive_url, f"{conflict}", conflict.build)
         return _see(path)
 
     def build(self, build_path: str) -> bytes:
@@ -89,9 +93,10 @@ class Pages:
             "build.html",
             build=build,
             **groups,
-            answered_at=_answered_at(groups["synchronous"]),
+            answered_at=_answered_at(groups["synchronous"]) if self._has_all_of_it_first(build) else 0.0,
+            causes=_shared_causes(build.artifacts),
             files={artifact.name: self._files_of(build, artifact) for artifact in build.artifacts},
-            can_retry=not build.is_under_way and any(not artifact.state.is_good for artifact in build.artifacts),
+            can_retry=not build.is_under_way and not build.state.is_good,
             readers=self._readers(build.build_path),
             server=cherrypy.request.base,
             url_in_query=quote(build.archive_url, safe="/:"),
@@ -107,32 +112,47 @@ class Pages:
         build = self._downloader.build(build_path)
         return show("remove.html", build=build, readers=self._readers(build.build_path))
 
-    def act(self, build_path: str, action: str, token: Any) -> bytes:
-        """Do what a button of a build's page says, and show what there is then.
+    def act(self, build_path: str, action: str, artifact: str, token: Any) -> bytes:
+        """Do what a button of a build's page says, of the build or of one artifact, and show what there is then.
 
         Raises:
             DevServerError: it cannot be done.
 
         """
         downloader = self._downloader
-        actions: dict[str, Callable[[str], None]] = {
-            "cancel": downloader.cancel,
-            "retry": partial(downloader.retry, client=client_address()),
-            "remove": downloader.remove,
-            "pin": self._holds.pin,
-            "unpin": self._holds.unpin,
+        actions: dict[str, Callable[[], None]] = {
+            "cancel": lambda: downloader.cancel(build_path),
+            "retry": lambda: downloader.retry(build_path, artifact, client_address()),
+            "complete": lambda: downloader.complete(build_path, client_address()),
+            "dismiss": lambda: downloader.dismiss(build_path, artifact),
+            "remove": lambda: downloader.remove(build_path),
+            "pin": lambda: self._holds.pin(build_path),
+            "unpin": lambda: self._holds.unpin(build_path),
         }
         if action not in actions:
             raise InvalidParameter("action", f"{action!r} is none of {', '.join(actions)}")
         if forms.is_ours(token):  # else it is asked for once more: the form was another's, or its cookie is gone
             grants.require("remove" if action == "remove" else "stage")
-            actions[action](build_path)
-            if action == "remove":
+            actions[action]()
+            if action == "remove" or not self._is_known(build_path):
                 raise cherrypy.HTTPRedirect("/", int(HTTPStatus.SEE_OTHER))
         return _see(build_path)
 
+    def _is_known(self, build_path: str) -> bool:
+        """Whether there is anything to show of a build; not where its only artifact failed, and that was dismissed."""
+        try:
+            self._downloader.build(build_path)
+        except NotStaged:
+            return False
+        return True
+
     def _newest_builds(self) -> list[BuildView]:
         return sorted(self._downloader.builds(), key=lambda build: max(build.staged_at, build.asked_at), reverse=True)
+
+    def _has_all_of_it_first(self, build: BuildView) -> bool:
+        """Whether everything is there that is staged before /download answers."""
+        good = {artifact.name for artifact in build.artifacts if artifact.state.is_good}
+        return self._synchronous <= good
 
     def _group_of(self, name: str) -> str:
         if name in self._synchronous:
@@ -162,8 +182,16 @@ def _see(build_path: str) -> bytes:
     raise cherrypy.HTTPRedirect(f"/builds/{rendering.address(build_path)}", int(HTTPStatus.SEE_OTHER))
 
 
-def _answered_at(synchronous: list[ArtifactView]) -> float:
-    """When /download could answer; 0 where it could not."""
-    if not all(artifact.state.is_good for artifact in synchronous):
-        return 0.0
+def _answered_at(synchronous: Sequence[ArtifactView]) -> float:
+    """When /download could answer: the last of these was staged then."""
     return max((artifact.staged_at for artifact in synchronous), default=0.0)
+
+
+def _shared_causes(artifacts: Sequence[ArtifactView]) -> dict[str, DevServerError]:
+    """The causes that are told once for the whole build, by their texts: those that are not one artifact's own."""
+    own = Counter(str(one.cause) for one in artifacts if one.state is State.FAILED)
+    return {
+        str(one.cause): one.cause
+        for one in artifacts
+        if one.cause is not None and (isinstance(one.cause, Cancelled) or own[str(one.cause)] != 1)
+    }

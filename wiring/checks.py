@@ -1,0 +1,101 @@
+"""What can be found wrong with the options before anything starts."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from staging.archives import AllowedArchives
+from staging.errors import ConfigurationError, InvalidArchiveUrl
+from web.http.tls import Certificate
+
+_FILES = ("portfile", "pidfile", "logfile", "ledger")
+
+
+def checked_static_dir(options: dict[str, Any]) -> Path:
+    """Find out what cannot be used of the options of a server; the static directory, made and resolved.
+
+    Raises:
+        ConfigurationError
+
+    """
+    static_dir = usable_directory("--static-dir", options["static_dir"])
+    _check_address(options["host"], options["port"])
+    for option in _FILES:
+        if options[option]:
+            _check_writable(f"--{option}", options[option], options[option].absolute().parent)
+    if options["log_dir"]:
+        usable_directory("--log-dir", options["log_dir"])
+    if options["portfile"]:
+        options["portfile"].unlink(missing_ok=True)  # of an earlier run, whose port is not ours
+    return static_dir
+
+
+def usable_directory(option: str, path: Path) -> Path:
+    """The directory ``path``, made if need be.
+
+    Raises:
+        ConfigurationError: it cannot be made, or written to.
+
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(option, f"{path} cannot be made ({error.strerror})") from error
+    _check_writable(option, path, path)
+    return path.resolve()
+
+
+def allowed_archives(prefixes: Sequence[str]) -> AllowedArchives:
+    """The archives that may be staged from.
+
+    Raises:
+        ConfigurationError: one of the ``prefixes`` is none.
+
+    """
+    try:
+        return AllowedArchives.parse(prefixes)
+    except InvalidArchiveUrl as error:
+        raise ConfigurationError("--allow-archive", str(error)) from error
+
+
+def certificate(options: dict[str, Any]) -> Certificate | None:
+    """The certificate to serve HTTPS with; None for plain HTTP.
+
+    Raises:
+        ConfigurationError: it cannot be used.
+
+    """
+    chain, key = options["tls_cert"], options["tls_key"]
+    if (chain is None) != (key is None):
+        raise ConfigurationError("--tls-cert, --tls-key", "they go together; one of them is missing")
+    if chain is None:
+        return None
+    if options["front"]:
+        raise ConfigurationError("--tls-cert", "with --front, it is nginx that speaks TLS: give it to nginx-config")
+    return Certificate(chain, key)
+
+
+def _check_writable(option: str, path: Path, directory: Path) -> None:
+    """Find out whether files can be made in ``directory``.
+
+    Another file than ``path``: wrappers watch for some of them.
+    """
+    try:
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        raise ConfigurationError(option, f"{path} cannot be written ({error.strerror})") from error
+
+
+def _check_address(host: str, port: int) -> None:
+    """Find out whether the address is free, to say so in one line."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigurationError("--host, --port", f"cannot listen on {host}:{port} ({error.strerror})") from error

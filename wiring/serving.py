@@ -1,0 +1,91 @@
+"""A devserver that serves until a signal says to stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Event as Flag
+from typing import Any
+
+import cherrypy
+from cherrypy.process.plugins import PIDFile
+
+from staging.executors.confinement import tighten_umask
+from web.bus_log import speak_plainly
+from web.front.use_log import UseLog
+from web.http import server
+from web.logs import configure_logs
+from web.metrics.counters import Metrics
+from web.plugins import ConnectionsPlugin, DownloadsPlugin, EvictorPlugin, PortFile
+from web.verification import VerificationPlugin
+from wiring.checks import certificate, checked_static_dir
+from wiring.files import Files, front_listener, make_files
+from wiring.staging import Staging, make_staging
+from wiring.web import mount_web
+
+
+def serve(options: dict[str, Any], version: str) -> None:
+    """Serve until a signal says to stop; ``options`` has a value for every setting.
+
+    Raises:
+        ConfigurationError: an option's value cannot be used.
+
+    """
+    tighten_umask()
+    static_dir = checked_static_dir(options)
+    bus = cherrypy.engine
+    speak_plainly(bus)
+    configure_logs(options["logfile"], options["log_dir"], options["production"], options["log_format"])
+    server.configure(options["host"], options["port"], options["max_threads"], certificate(options))
+    metrics = Metrics()
+    files = make_files(options, static_dir, metrics, bus)
+    staging = make_staging(options, static_dir, metrics, files)
+    mount_web(options, static_dir, version, staging, metrics, files, bus)
+    _subscribe_plugins(options, static_dir, staging, metrics, files, bus)
+    end_was_asked_for = _end_on_signals(bus)
+    cherrypy.log(f"devserver {version}, staging to and serving {static_dir}", "DEVSERVER")
+    bus.start()
+    if end_was_asked_for.is_set():
+        bus.exit()
+    bus.block()
+
+
+def _subscribe_plugins(
+    options: dict[str, Any], static_dir: Path, staging: Staging, metrics: Metrics, files: Files, bus: Any
+) -> None:
+    """Have everything else start and stop with the server."""
+    DownloadsPlugin(bus, staging.downloader, staging.executor, options["resume"]).subscribe()
+    EvictorPlugin(bus, staging.room).subscribe()
+    if options["verify_every"]:
+
+        def on_verified(_build_path: str, count: int, size: int, wrong: int) -> None:
+            metrics.keeping.count_verified(count, size, wrong)
+
+        VerificationPlugin(bus, static_dir, options["verify_every"], staging.board.note, on_verified).subscribe()
+    ConnectionsPlugin(bus, server.busy_connections).subscribe()
+    if options["front"]:
+        listener = front_listener(metrics, files.ledger)
+        UseLog(bus, options["front_log"], files.application.note_use, listener).subscribe()
+    if options["portfile"]:
+        PortFile(bus, options["portfile"], server.bound_port).subscribe()
+    if options["pidfile"]:
+        PIDFile(bus, str(options["pidfile"])).subscribe()
+
+
+def _end_on_signals(bus: Any) -> Flag:
+    """End the server on SIGTERM and on Ctrl-C, also where a shell started it with Ctrl-C switched off.
+
+    Returns:
+        A flag that is set by a signal that comes too early: a bus that is still starting forgets that it was ended.
+
+    """
+    too_early = Flag()
+
+    def end() -> None:
+        if bus.state is bus.states.STARTED:
+            bus.exit()
+        else:
+            too_early.set()
+
+    bus.signal_handler.handlers.update({"SIGTERM": end, "SIGINT": end})
+    bus.signals.subscribe()
+    return too_early

@@ -1,0 +1,119 @@
+"""Everything that answers requests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cherrypy
+
+from staging.errors import ConfigurationError
+from staging.holds import BuildHolds
+from web import application, rendering
+from web.access.gate import Gate
+from web.access.tokens import TokenFile
+from web.answers import Served
+from web.api.application import Api
+from web.api.events import EventStreams
+from web.api.operations import Handlers
+from web.health import HealthSampler, Load
+from web.http import server
+from web.http.clients import WaitingRoom
+from web.metrics.counters import Metrics
+from web.metrics.gauges import Sources
+from web.metrics.page import MetricsPage
+from web.plugins import BEFORE_THE_SERVER
+from web.site.pages import Pages
+from wiring.files import Files, access_log
+from wiring.staging import Staging
+
+
+def mount_web(
+    options: dict[str, Any],
+    static_dir: Path,
+    version: str,
+    staging: Staging,
+    metrics: Metrics,
+    files: Files,
+    bus: Any,
+) -> None:
+    """Put everything that answers requests into CherryPy's tree."""
+    downloader = staging.downloader
+    waiting_room = WaitingRoom(options["max_threads"])
+    holds = BuildHolds(static_dir, downloader.build)
+    health = _health(static_dir, staging, waiting_room, bus)
+    tokens = _tokens(options)
+    pages = Pages(downloader, holds, staging.catalogue, files.readers, str(static_dir))
+    metrics_page = MetricsPage(metrics.registry, _sources(static_dir, version, staging, waiting_room))
+    root = application.Root(downloader, health, waiting_room, static_dir, pages, metrics_page, tokens)
+    handlers = Handlers(downloader, holds, staging.catalogue, health, version)
+    api = Api(handlers, _streams(staging, bus), waiting_room, version)
+    application.mount(root, api, files.application, metrics.serving.count_request, is_proxied=bool(options["front"]))
+    if tokens is not None:
+        _put_a_gate_in_front(options, tokens, metrics)
+
+
+def _streams(staging: Staging, bus: Any) -> EventStreams:
+    """The streams of what happens to builds, which end before the server waits for its threads."""
+    downloader = staging.downloader
+    streams = EventStreams(downloader.build, downloader.is_under_way, downloader.builds_under_way)
+    staging.board.subscribe(streams.listen)
+    staging.board.subscribe_to_removals(streams.listen_to_removals)
+    bus.subscribe("stop", streams.close, priority=BEFORE_THE_SERVER)
+    return streams
+
+
+def _health(static_dir: Path, staging: Staging, waiting_room: WaitingRoom, bus: Any) -> HealthSampler:
+    """What knows how the server is doing, and what it has taken on."""
+    downloads, executor = staging.downloader.downloads, staging.executor
+
+    def load() -> Load:
+        return Load(
+            queued_downloads=downloads.queue_length,
+            waiting_clients=waiting_room.taken,
+            free_seats=waiting_room.free,
+            is_overloaded=downloads.is_congested or not waiting_room.free or server.is_crowded(),
+        )
+
+    counts = (lambda: downloads.active_count, server.clients_being_served)
+    health = HealthSampler(bus, static_dir, *counts, load, lambda: executor.figures)
+    health.subscribe()
+    return health
+
+
+def _sources(static_dir: Path, version: str, staging: Staging, waiting_room: WaitingRoom) -> Sources:
+    """Where the metrics' gauges come from."""
+    downloader, executor = staging.downloader, staging.executor
+    return Sources(
+        version=version,
+        static_dir=static_dir,
+        builds=downloader.builds,
+        waiting=lambda: waiting_room.taken,
+        busy_threads=server.clients_being_served,
+        idle_threads=server.idle_threads,
+        queue_lengths=lambda: downloader.downloads.queue_lengths,
+        downloads=lambda: downloader.downloads.active_count,
+        workers=lambda: executor.worker_count,
+    )
+
+
+def _tokens(options: dict[str, Any]) -> TokenFile | None:
+    """The tokens that changing something takes; None where it takes none."""
+    if options["tokens"] is None:
+        if options["require_token_to_read"]:
+            raise ConfigurationError("--require-token-to-read", "it goes with --tokens, which says which there are")
+        return None
+    rendering.offer_login()
+    return TokenFile(options["tokens"], lambda text: cherrypy.log(text, "DEVSERVER"))
+
+
+def _put_a_gate_in_front(options: dict[str, Any], tokens: TokenFile, metrics: Metrics) -> None:
+    """Let nobody read who may not, and tell the rest of the server whose token came with a request."""
+    log = access_log(options)
+
+    def on_refusal(answer: Served) -> None:
+        log.begins(answer)
+        metrics.serving.count_request("refused", answer.status)
+
+    reads_freely = not options["require_token_to_read"]
+    server.put_in_front(lambda whole: Gate(whole, tokens, reads_freely, on_refusal))
