@@ -31,6 +31,7 @@ LAYERS = (
     ("staging.inspection",),
     ("staging.transfer", "staging.decompression"),
     ("staging.extraction",),
+    ("staging.areas", "staging.merging"),
     ("staging.publishing",),
     ("staging.executors", "staging.executors.base", "staging.executors.confinement"),
     ("staging.executors.process",),

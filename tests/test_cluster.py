@@ -15,6 +15,7 @@ from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.redis_server import RedisServer
 from tests.servers import DevServer, cause_of, check_success, eventually
+from tests.test_crashes import assert_tidy
 
 SILENCE = ("--worker-silence", "3")
 
@@ -105,3 +106,36 @@ def test_what_a_dead_machine_was_staging_is_staged_by_another(
     check_success(server.wait_for_status(build.url, timeout="30"))
     build.check_staged(server.static_dir)
     assert "its job is given to another" in server.log
+
+
+def test_a_machine_that_hung_and_goes_on_does_no_harm(cluster: Cluster, archive: FakeArchive, build: Build) -> None:
+    hung = cluster.worker("hung")
+    server = cluster.devserver("devserver")
+    with archive.holding("autotest.tar.bz2") as reached:
+        check_success(server.download(build.url))
+        assert reached.wait(10)
+        cluster.worker("other")
+        hung.signal_all(signal.SIGSTOP)
+    check_success(server.wait_for_status(build.url, timeout="30"))
+    hung.signal_all(signal.SIGCONT)
+    eventually(lambda: not hung.jobs())
+    build.check_staged(server.static_dir)
+    assert server.stop() == 0
+    server.start_again()  # the lock of who hung is cleared up at the next start
+    _ = server.port
+    assert_tidy(server.static_dir)
+
+
+def test_a_worker_that_is_told_to_end_gives_its_job_to_another(
+    cluster: Cluster, archive: FakeArchive, build: Build
+) -> None:
+    first = cluster.worker("first")
+    server = cluster.devserver("devserver", "--worker-silence", "60")
+    with archive.holding("autotest.tar.bz2") as reached:
+        check_success(server.download(build.url))
+        assert reached.wait(10)
+        cluster.worker("second")
+        first.close()
+        assert first.process.returncode == 0
+    check_success(server.wait_for_status(build.url, timeout="30"))
+    build.check_staged(server.static_dir)
