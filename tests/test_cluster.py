@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.builds import Build
+from tests.builds import Build, make_build
 from tests.clusters import Worker
 from tests.conftest import StartServer
-from tests.fake_archive import FakeArchive
+from tests.fake_archive import FakeArchive, Fault
 from tests.redis_server import RedisServer
 from tests.servers import DevServer, cause_of, check_success, eventually
 from tests.test_crashes import assert_tidy
@@ -139,3 +139,113 @@ def test_a_worker_that_is_told_to_end_gives_its_job_to_another(
         assert first.process.returncode == 0
     check_success(server.wait_for_status(build.url, timeout="30"))
     build.check_staged(server.static_dir)
+
+
+def test_a_hundred_callers_of_two_devservers_are_told_and_each_object_is_fetched_once(
+    cluster: Cluster, archive: FakeArchive
+) -> None:
+    builds = [make_build(version=f"R17-{number}.0.0").upload(archive) for number in range(10)]
+    servers = [cluster.devserver("a"), cluster.devserver("b", "--no-stage-inline")]
+    for name in ("one", "two"):
+        cluster.worker(name)
+    for rpc in ("/download", "/wait_for_status"):
+        asked = [servers[number % 2].ask(rpc, archive_url=builds[number // 2 % 10].url) for number in range(100)]
+        for answer in asked:
+            check_success(answer.result(60))
+    for build in builds:
+        build.check_staged(servers[0].static_dir)
+    assert set(fetched(archive).values()) == {10}
+
+
+def test_whoever_asks_another_devserver_is_told_the_same(cluster: Cluster, archive: FakeArchive, build: Build) -> None:
+    a, b = cluster.devserver("a"), cluster.devserver("b")
+    cluster.worker("worker")
+    with archive.holding("autotest.tar.bz2") as reached:
+        check_success(a.download(build.url))
+        assert reached.wait(10)
+        waiter = b.ask("/wait_for_status", archive_url=build.url)
+        eventually(lambda: state_at(b, build, "nton_payload") == "staged")
+        assert state_at(b, build, "autotest") == "downloading"
+        assert not waiter.done()
+        late = cluster.devserver("late")  # it did not hear how it began
+        eventually(lambda: state_at(late, build, "autotest") == "downloading")
+        joined = late.ask("/download", archive_url=build.url)
+        check_success(joined.result(10))
+    check_success(waiter.result(20))
+    assert set(fetched(archive).values()) == {1}
+    assert "nton_payload staged" not in b.log  # that is in the log of who staged it
+
+
+def test_a_failure_is_told_by_every_devserver(cluster: Cluster, archive: FakeArchive, build: Build) -> None:
+    a, b = cluster.devserver("a"), cluster.devserver("b")
+    cluster.worker("worker")
+    archive.fail_always("autotest.tar.bz2", Fault(status=403))
+    check_success(a.download(build.url))
+    causes = {cause_of(server.wait_for_status(build.url)) for server in (b, a)}
+    assert len(causes) == 1
+    assert causes.pop().startswith("AccessDenied: ")
+
+
+def test_a_dead_devservers_waiters_are_told_by_the_other(cluster: Cluster, archive: FakeArchive, build: Build) -> None:
+    a, b = cluster.devserver("a"), cluster.devserver("b")
+    cluster.worker("worker")
+    with archive.holding("autotest.tar.bz2") as reached:
+        check_success(a.download(build.url))
+        assert reached.wait(10)
+        early = b.ask("/wait_for_status", archive_url=build.url)
+        eventually(lambda: state_at(b, build, "autotest") == "downloading")
+        a.kill()
+        eventually(lambda: "the download that was cut off goes on" in b.log)
+        late = b.ask("/wait_for_status", archive_url=build.url)
+    for waiter in (early, late):
+        check_success(waiter.result(40))
+    build.check_staged(b.static_dir)
+
+
+def test_a_redis_that_dies_and_comes_back_costs_nothing(cluster: Cluster, archive: FakeArchive, build: Build) -> None:
+    server = cluster.devserver("devserver", "--retry-deadline", "20")
+    cluster.worker("worker")
+    with archive.holding("autotest.tar.bz2") as reached:
+        check_success(server.download(build.url))
+        assert reached.wait(10)
+        cluster.broker.kill()
+        eventually(lambda: server.get("/check_health").json()["broker_reachable"] == 0)
+        cluster.broker.start_again()
+        eventually(lambda: server.get("/check_health").json()["broker_reachable"] == 1)
+    check_success(server.wait_for_status(build.url))
+    other = make_build(version="R18-1.0.0").upload(archive)
+    server.stage(other.url)
+    assert set(fetched(archive).values()) == {2}  # once for each build
+    assert server.log.count("the broker does not answer") == 1
+    assert server.log.count("the broker answers again") == 1
+
+
+def test_what_needs_a_redis_that_stays_away_fails_with_the_cause(
+    cluster: Cluster, archive: FakeArchive, build: Build
+) -> None:
+    server = cluster.devserver("devserver", "--retry-deadline", "2")
+    _ = server.port
+    cluster.broker.kill()
+    check_success(server.download(build.url))
+    answer = server.wait_for_status(build.url)
+    assert (
+        cause_of(answer)
+        == "BrokerUnreachable: the broker between this devserver and its workers did not answer for 2 s"
+    )
+    cluster.broker.start_again()
+    cluster.worker("worker")
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
+
+
+def test_a_cluster_without_workers_is_told(cluster: Cluster, build: Build) -> None:
+    server = cluster.devserver("devserver", "--retry-deadline", "1")
+    check_success(server.download(build.url))
+    answer = server.wait_for_status(build.url)
+    assert cause_of(answer).startswith("WorkerDied: worker could not start: there was none in the cluster for 1 s")
+
+
+def state_at(server: DevServer, build: Build, artifact: str) -> str:
+    """The state of an artifact, as the JSON API of a devserver has it."""
+    answer = server.get(f"/api/v1/builds/{build.path}").json()
+    return next((one["state"] for one in answer.get("artifacts", ()) if one["name"] == artifact), "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import cherrypy
 
 from artifacts.job import NAME, StageRequest, StagingOptions
 from staging.archives import AllowedArchives, ArchiveUrl
+from staging.board import StatusBoard
 from staging.errors import ConfigurationError
 from staging.executors.base import Executor
 from staging.executors.confinement import Confinement, has_landlock, tighten_umask
@@ -21,6 +23,8 @@ from wiring.checks import allowed_archives, usable_directory
 
 _WORKERS_IMPORT = ["artifacts.job", "staging.archives.gcs", "devserver"]
 _LARGEST_OBJECT = 256 * 1024**3  # bytes; the largest file that a worker may write, where tarballs may hold less
+_AFTER_COMING_BACK = 95  # the place among what starts
+_BEFORE_THE_DOWNLOADS = 5  # and among what stops: what is given up then is for others to take up
 _RIGHT = "give the address of a Redis, as in redis://127.0.0.1:6379/0"
 
 
@@ -40,6 +44,19 @@ def make_executor(options: dict[str, Any], static_dir: Path) -> Executor:
 
     silence, patience = options["worker_silence"], options["retry_deadline"]
     return ClusterExecutor(broker, silence, patience, lambda text: cherrypy.log(text, "CLUSTER"))
+
+
+def keep_in_touch(
+    bus: Any, options: dict[str, Any], static_dir: Path, board: StatusBoard, take_over: Callable[[], None]
+) -> None:
+    """Keep in touch with the other devservers of a cluster, from the moment that the bus starts until it stops."""
+    if options["executor"] == "process":
+        return
+    from staging.cluster.neighbours import Neighbours
+
+    neighbours = Neighbours(options["broker"], static_dir, board, take_over)
+    bus.subscribe("start", neighbours.start, priority=_AFTER_COMING_BACK)
+    bus.subscribe("stop", neighbours.stop, priority=_BEFORE_THE_DOWNLOADS)
 
 
 def staging_options(options: dict[str, Any], static_dir: Path) -> StagingOptions:

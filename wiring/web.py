@@ -57,7 +57,7 @@ def _streams(staging: Staging, bus: Any) -> EventStreams:
     """The streams of what happens to builds, which end before the server waits for its threads."""
     downloader = staging.downloader
     streams = EventStreams(downloader.build, downloader.is_under_way, downloader.builds_under_way)
-    staging.board.subscribe(streams.listen)
+    staging.board.subscribe(streams.listen, of_others=True)
     staging.board.subscribe_to_removals(streams.listen_to_removals)
     bus.subscribe("stop", streams.close, priority=BEFORE_THE_SERVER)
     return streams

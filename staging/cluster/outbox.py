@@ -13,6 +13,7 @@ from staging.cluster.runs import Run, Told
 from staging.status import Event
 
 _BEAT = 1.0  # seconds between two signs of life
+_TIME_TO_RETURN = 5.0  # seconds that a devserver has to put a run there anew that the broker has forgotten
 _PAUSE = 0.3  # seconds before the broker is tried again
 
 
@@ -22,17 +23,14 @@ class Outbox:
     It bears with a broker that is away: the job goes on meanwhile.
     """
 
-    def __init__(
-        self, run: Run, attempt: int, cancelled: Flag, ends: Flag, longest_silence: float, patience: float
-    ) -> None:
-        """``cancelled`` is set where the devserver says so, where it is silent for ``longest_silence`` seconds, and
-        where this worker ``ends``: then the job is returned. Tries to tell the outcome for ``patience`` seconds.
+    def __init__(self, run: Run, attempt: int, cancelled: Flag, ends: Flag, patience: float) -> None:
+        """``cancelled`` is set where the devserver says so, where it does not renew the run any more, and where this
+        worker ``ends``: then the job is returned. Tries to tell the outcome for ``patience`` seconds.
         """
         self._run = run
         self._attempt = attempt
         self._cancelled = cancelled
         self._ends = ends
-        self._longest_silence = longest_silence
         self._patience = patience
         self._changed = Condition()
         self._unsent = [Told(attempt, "begun")]
@@ -103,7 +101,7 @@ class Outbox:
         if attempt is not None:
             self._wanted_at = monotonic()
         is_superseded = attempt not in (None, self._attempt)
-        is_forgotten = monotonic() > self._wanted_at + self._longest_silence
+        is_forgotten = monotonic() > self._wanted_at + _TIME_TO_RETURN
         with self._changed:
             if self._ends.is_set() and not self._cancelled.is_set():
                 self._is_returned = True

@@ -90,7 +90,7 @@ class ClusterWorker:
         if self._ends.is_set() or not run.begin(attempt):
             return
         cancelled = Flag()
-        with Outbox(run, attempt, cancelled, self._ends, self._longest_silence, self._patience) as outbox:
+        with Outbox(run, attempt, cancelled, self._ends, self._patience) as outbox:
             try:
                 job, adapted = self._allowed(name, request, attempt)
                 self._executor.run(job, adapted, outbox.put_event, None, cancelled)
