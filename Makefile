@@ -9,7 +9,7 @@ SCREENSHOT_PACKAGES := chromium fonts-dejavu-core lbzip2
 GSUTIL := .venv-gsutil
 PROMTOOL := $(BIN)/promtool
 
-.PHONY: help demo test fuzz chaos soak bench simulation paint evictionbench screenshots dashboard check format clean
+.PHONY: help demo test fuzz chaos soak bench simulation paint evictionbench clusterbench screenshots dashboard check format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -83,6 +83,10 @@ dashboard: $(VENV)/ready ## write docs/grafana-dashboard.json, after a change of
 
 evictionbench: $(VENV)/ready ## measure how long it takes to decide which of ten thousand builds go
 	$(BIN)/python -m bench.eviction
+
+clusterbench: $(VENV)/ready ## measure how much sooner two workers of a cluster stage builds than one
+	./debian-packages redis-tools
+	$(BIN)/python -m bench.cluster
 
 check: $(VENV)/ready ## lint, types, format, known vulnerabilities
 	$(BIN)/ruff check .

@@ -17,11 +17,14 @@ from tests.servers import PROJECT
 class Worker:
     """One `devserver worker`, with the processes that it runs its jobs in."""
 
-    def __init__(self, directory: Path, broker: str, environment: Mapping[str, str], *options: str, name: str) -> None:
+    def __init__(
+        self, directory: Path, broker: str, environment: Mapping[str, str], *options: str, name: str, at_once: int = 6
+    ) -> None:
         """The static directory lies in ``directory``, and so does its log."""
         self.log_file = directory / f"{name}.log"
         command = [sys.executable, str(PROJECT / "devserver.py"), "--static-dir", str(directory / "static")]
         command += ["--broker", broker, "--stall-timeout", "5", "--retry-deadline", "10", *options, "worker"]
+        command += ["--at-once", str(at_once)]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, env={**os.environ, **environment}, start_new_session=True

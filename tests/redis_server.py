@@ -31,6 +31,11 @@ class RedisServer:
         """Its address."""
         return f"redis://127.0.0.1:{self.port}/0"
 
+    def count_keys(self, pattern: str) -> int:
+        """How many keys it has whose names are so."""
+        with redis.Redis(port=self.port) as client:
+            return sum(1 for _ in client.scan_iter(pattern))
+
     def kill(self) -> None:
         """End it as a crash would; all that it held is gone."""
         self.process.kill()

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from threading import Event as Flag
 
 import pytest
 
+from artifacts.job import StageRequest, StagingOptions
+from staging.archives import AllowedArchives
+from staging.cluster.executor import ClusterExecutor
+from staging.errors import ArchiveNotAllowed, WorkerDied
+from staging.locks import FileLock
 from tests.builds import Build, make_build
 from tests.clusters import Worker
 from tests.conftest import StartServer
@@ -16,6 +23,8 @@ from tests.fake_archive import FakeArchive, Fault
 from tests.redis_server import RedisServer
 from tests.servers import DevServer, cause_of, check_success, eventually
 from tests.test_crashes import assert_tidy
+from tests.test_executors import leave
+from wiring.executors import Jobs
 
 SILENCE = ("--worker-silence", "3")
 
@@ -186,7 +195,10 @@ def test_a_failure_is_told_by_every_devserver(cluster: Cluster, archive: FakeArc
     assert causes.pop().startswith("AccessDenied: ")
 
 
-def test_a_dead_devservers_waiters_are_told_by_the_other(cluster: Cluster, archive: FakeArchive, build: Build) -> None:
+@pytest.mark.parametrize("end", [DevServer.kill, DevServer.stop])
+def test_what_a_devserver_was_staging_that_ended_is_told_by_the_other(
+    cluster: Cluster, archive: FakeArchive, build: Build, end: Callable[[DevServer], object]
+) -> None:
     a, b = cluster.devserver("a"), cluster.devserver("b")
     cluster.worker("worker")
     with archive.holding("autotest.tar.bz2") as reached:
@@ -194,7 +206,7 @@ def test_a_dead_devservers_waiters_are_told_by_the_other(cluster: Cluster, archi
         assert reached.wait(10)
         early = b.ask("/wait_for_status", archive_url=build.url)
         eventually(lambda: state_at(b, build, "autotest") == "downloading")
-        a.kill()
+        end(a)
         eventually(lambda: "the download that was cut off goes on" in b.log)
         late = b.ask("/wait_for_status", archive_url=build.url)
     for waiter in (early, late):
@@ -243,6 +255,36 @@ def test_a_cluster_without_workers_is_told(cluster: Cluster, build: Build) -> No
     check_success(server.download(build.url))
     answer = server.wait_for_status(build.url)
     assert cause_of(answer).startswith("WorkerDied: worker could not start: there was none in the cluster for 1 s")
+
+
+def test_a_worker_runs_no_job_that_it_does_not_know(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.worker("worker")
+    executor = ClusterExecutor(cluster.broker.url, 5.0, 20.0, print)
+    lock = FileLock.acquire(tmp_path / "lock", Flag())
+    with pytest.raises(WorkerDied, match=r"does not know the job 'tests\.test_executors:leave'"):
+        executor.run(leave, {"status": 0}, print, lock, Flag())
+
+
+def test_a_worker_stages_where_it_was_told_and_from_what_it_may(tmp_path: Path) -> None:
+    mine, others = StagingOptions(tmp_path), StagingOptions(Path("/etc"), run_packager=True)
+    jobs = Jobs(mine, AllowedArchives.parse(["gs://mine"]))
+    request = StageRequest("gs://mine/target/version", [], others)
+    assert jobs.as_we_stage(request.to_json()) == replace(request, options=mine).to_json()
+    with pytest.raises(ArchiveNotAllowed):
+        jobs.as_we_stage(replace(request, archive_url="gs://another/target/version").to_json())
+
+
+def test_synchronous_artifacts_may_be_staged_by_a_process_of_this_machine(
+    start_server: StartServer, archive: FakeArchive, build: Build
+) -> None:
+    server = start_server("--no-stage-inline")
+    with archive.holding("stateful.tgz") as reached:
+        download = server.ask("/download", archive_url=build.url)
+        assert reached.wait(10)
+        server.worker().kill()
+        assert cause_of(download.result(10)).startswith("WorkerDied: worker killed by SIGKILL while staging ")
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
 
 
 def state_at(server: DevServer, build: Build, artifact: str) -> str:

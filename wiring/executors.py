@@ -88,12 +88,12 @@ def work(options: dict[str, Any], at_once: int) -> int:
     static_dir = usable_directory("--static-dir", options["static_dir"])
     executor = _local_executor(options, static_dir)
     log_to_stderr(options["log_format"], tag="WORKER")
-    jobs = _Jobs(staging_options(options, static_dir), allowed_archives(options["allow_archive"]))
+    jobs = Jobs(staging_options(options, static_dir), allowed_archives(options["allow_archive"]))
     silence, patience = options["worker_silence"], options["retry_deadline"]
     return ClusterWorker(broker, {NAME: jobs.as_we_stage}, executor, silence, patience).serve(at_once)
 
 
-class _Jobs:
+class Jobs:
     """What a worker makes of requests, which come from whoever can write to the broker."""
 
     def __init__(self, options: StagingOptions, allowed: AllowedArchives) -> None:

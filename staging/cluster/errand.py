@@ -148,7 +148,7 @@ class Errand:
         elif not self.has_begun and silence > self._terms.patience:
             if not self._reaching(self._workers.are_any):
                 raise WorkerDied(f"could not start: there was none in the cluster for {self._terms.patience:g} s")
-            self._heard_at = monotonic()  # they are busy
+            self._send()  # they are busy, or what lay in the queue was lost; what is sent twice is made once
 
     def _stop_if_told(self) -> None:
         """Have the worker stop, where that is wanted, and bear with it for a moment.
