@@ -3,13 +3,13 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-DEBIAN_PACKAGES := chromium curl fonts-dejavu-core lbzip2 nginx-light openssl systemd xz-utils
+DEBIAN_PACKAGES := chromium curl fonts-dejavu-core lbzip2 nginx-light openssl redis-tools systemd xz-utils
 BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils
 SCREENSHOT_PACKAGES := chromium fonts-dejavu-core lbzip2
 GSUTIL := .venv-gsutil
 PROMTOOL := $(BIN)/promtool
 
-.PHONY: help demo test fuzz chaos soak bench simulation paint evictionbench screenshots dashboard check format clean
+.PHONY: help demo test fuzz chaos soak bench simulation paint evictionbench clusterbench screenshots dashboard check format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -83,6 +83,10 @@ dashboard: $(VENV)/ready ## write docs/grafana-dashboard.json, after a change of
 
 evictionbench: $(VENV)/ready ## measure how long it takes to decide which of ten thousand builds go
 	$(BIN)/python -m bench.eviction
+
+clusterbench: $(VENV)/ready ## measure how much sooner two workers of a cluster stage builds than one
+	./debian-packages redis-tools
+	$(BIN)/python -m bench.cluster
 
 check: $(VENV)/ready ## lint, types, format, known vulnerabilities
 	$(BIN)/ruff check .

@@ -160,6 +160,25 @@ def nginx_config(options: dict[str, Any], listen: str, run_dir: Path, upstreams:
     )
 
 
+@command_line.command("worker")
+@click.option("--at-once", type=click.IntRange(min=1), default=6, show_default=True, help="Artifacts to stage at once.")
+@click.pass_obj
+def worker(options: dict[str, Any], at_once: int) -> None:
+    """Stage artifacts for the devservers of a cluster.
+
+    On any machine that mounts their static directory. The devserver's own options stand before this command: those of
+    staging and unpacking hold here as they are given here.
+
+    \b
+    devserver --static-dir /srv/builds --broker redis://broker:6379/0 worker
+
+    Exit status: 0 after SIGTERM, 2 usage.
+    """  # noqa: D301
+    from wiring.executors import work
+
+    sys.exit(work(options, at_once))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status. Whatever goes wrong is one line on standard error."""
     try:

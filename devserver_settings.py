@@ -171,6 +171,14 @@ SETTINGS = (
     Setting("unpack-max-bytes", _COUNT, UnpackLimits.max_bytes, "Bytes that one tarball may hold, unpacked."),
     Setting("unpack-max-files", _COUNT, UnpackLimits.max_files, "Files, directories and links that one may hold."),
     Setting(
+        "executor",
+        click.Choice(["process", "celery"]),
+        "process",
+        "What background work runs on: a process here, or the workers of a cluster that share the static directory.",
+    ),
+    Setting("broker", click.STRING, None, "Redis between devservers and workers, as redis://host:6379/0; for celery."),
+    Setting("stage-inline", click.BOOL, True, "Stage what a harness waits for in this process, not by the executor."),
+    Setting(
         "worker-writes",
         _DIRECTORY,
         (),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +30,7 @@ from staging.publishing import recover_artifacts, remove_build, update_manifest
 from staging.retry import retrying
 from staging.room import Room
 from staging.slots import Slots
-from staging.status import BuildStatus, Event, State
+from staging.status import BuildStatus, Event, Report, State
 from staging.tally import BytesMoved
 
 
@@ -224,14 +225,14 @@ class Download:
             with self._place(self._means.synchronous):
                 self._prepare(gathered)
                 with self._urgent():
-                    stage_artifacts(self._request(synchronous), self._report_synchronous, self._cancelled)
+                    self._stage_urgently(synchronous, lock)
         for artifact in synchronous if self._order.is_whole else ():
             if not self._state_of(artifact.entry.name).is_good:
                 raise self.status.artifacts[artifact.entry.name].cause or Cancelled(STOPPING)
         if background:
             with self._place(self._means.background):
                 self._prepare(gathered)
-                self._stage_in_background(background, lock)
+                self._stage_by_executor(background, lock, self._report)
 
     def _place(self, slots: Slots) -> AbstractContextManager[None]:
         """One of the places, when it is this build's turn."""
@@ -289,15 +290,45 @@ class Download:
         path = self.url.build_path
         self._report(*(Event(path, name, State.PENDING, bytes_total=size) for name, size in sizes.items()))
 
-    def _stage_in_background(self, artifacts: Sequence[GatheredArtifact], lock: FileLock) -> None:
+    def _stage_urgently(self, artifacts: Sequence[GatheredArtifact], lock: FileLock) -> None:
+        if self._means.options.stage_inline:
+            stage_artifacts(self._request(artifacts), self._report_synchronous, self._cancelled)
+        else:
+            self._stage_by_executor(artifacts, lock, self._report_synchronous, is_urgent=True)
+
+    def _stage_by_executor(
+        self, artifacts: Sequence[GatheredArtifact], lock: FileLock, report: Report, is_urgent: bool = False
+    ) -> None:
+        """Have the executor stage artifacts: by one job, or where it has several workers for a build, by a job each."""
+        if not self._means.executor.takes_parts:
+            self._run_job(artifacts, lock, report, is_urgent)
+            return
+
+        def run_part(artifact: GatheredArtifact) -> None:
+            with request_ids.held(self.status.request_id):
+                try:
+                    self._run_job([artifact], lock, report, is_urgent)
+                except BaseException as error:
+                    report(self._end_of(artifact.entry.name, as_devserver_error(error, artifact.entry.name)))
+
+        with ThreadPoolExecutor(self._means.options.artifacts_at_once, "part") as pool:
+            list(pool.map(run_part, artifacts))
+
+    def _run_job(self, artifacts: Sequence[GatheredArtifact], lock: FileLock, report: Report, is_urgent: bool) -> None:
         request = self._request(artifacts).to_json()
+        names = [artifact.entry.name for artifact in artifacts]
         try:
-            self._means.executor.run(run_stage_request, request, self._report, lock, self._cancelled)
+            self._means.executor.run(run_stage_request, request, report, lock, self._cancelled, is_urgent)
         except WorkerDied as death:
             # What had become ready is finished here, before anybody is told: the rest was cut off.
-            doing = self.status.in_progress() or [artifact.entry.name for artifact in artifacts]
-            self._clear_up()
+            doing = [name for name in self.status.in_progress() if name in names] or names
+            recover_artifacts(self._places, [name for name in self._open() if name in names])
+            self._tell_what_is_staged()
             raise WorkerDied(death.how, ", ".join(doing)) from death
+
+    def _end_of(self, name: str, cause: DevServerError) -> Event:
+        state = State.CANCELLED if isinstance(cause, Cancelled) else State.FAILED
+        return Event(self.url.build_path, name, state, cause=cause)
 
     def _request(self, artifacts: Sequence[GatheredArtifact]) -> StageRequest:
         return StageRequest(str(self.url), artifacts, self._means.options, self.status.request_id)

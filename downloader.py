@@ -113,6 +113,10 @@ class Downloader:
         Thread(target=self._soundness.sweep, args=(self._end,), name="look at builds", daemon=True).start()
         return problems
 
+    def take_over(self) -> None:
+        """Go on with what other devservers of this static directory were staging that are no more."""
+        take_up(self._means.orders, self._board, self._again, resumes=True)
+
     def download(
         self,
         archive_url: str,

@@ -20,10 +20,12 @@ RUNTIME = [
     "tomli>=2; python_version < '3.11'",
 ]
 DEMO = ["gcp-storage-emulator>=2024.8"]
+CLUSTER = ["celery>=5.5", "redis>=6"]
 BENCH = ["simpy>=4.1", "matplotlib>=3.9"]
 TEST = [
     *DEMO,
     *BENCH,
+    *CLUSTER,
     "pytest>=8",
     "pytest-cov>=5",
     "pytest-xdist>=3.6",
@@ -50,6 +52,6 @@ setup(
     ),
     package_data={"artifacts": ["*.toml"], "web": ["assets/*", "templates/*"]},
     install_requires=RUNTIME,
-    extras_require={"demo": DEMO, "bench": BENCH, "test": TEST, "dev": [*TEST, *DEV]},
+    extras_require={"demo": DEMO, "bench": BENCH, "cluster": CLUSTER, "test": TEST, "dev": [*TEST, *DEV]},
     entry_points={"console_scripts": ["devserver = devserver:main"]},
 )

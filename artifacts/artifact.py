@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,7 @@ class Site:
         run_packager: whether the build's own code may be run to make packages that it lacks.
         report: told of every change.
         cancelled: set when the work should stop.
+        patience_with_others: seconds after which another who is at the same artifact is taken for dead.
 
     """
 
@@ -51,6 +53,7 @@ class Site:
     run_packager: bool
     report: Report
     cancelled: Flag
+    patience_with_others: float
 
 
 class DownloadableArtifact:
@@ -71,6 +74,19 @@ class DownloadableArtifact:
     def bytes_fetched(self) -> int:
         """Bytes that came from the archive so far."""
         return self._progress.bytes_fetched
+
+    def claimed(self) -> AbstractContextManager[None]:
+        """The right to make the artifact ready, as long as the context lasts; raises ``Cancelled``."""
+        return self._area.claimed(self._site.cancelled, self._site.patience_with_others)
+
+    def is_staged(self) -> bool:
+        """Whether another has staged it meanwhile, who had that right before."""
+        return self._area.is_staged(str(self._site.url))
+
+    def tell_that_it_is_staged(self) -> None:
+        """Report that there was nothing to do."""
+        size = sum(item.size for item in self.objects)
+        self._site.report(Event(self._site.url.build_path, self.name, State.STAGED, size, size))
 
     def download(self) -> None:
         """Bring the objects into the staging area, and verify them.

@@ -23,6 +23,12 @@ from staging.status import Event, Report, State
 from staging.transfer import Transfer
 from staging.tree import UnpackLimits
 
+# Seconds after which somebody who is at work at the same artifact is taken for dead, where nothing more is known of
+# him: the worker of a devserver that died is told to stop before that.
+_PATIENCE_WITH_OTHERS = 30.0
+
+NAME = "artifacts.job:run_stage_request"  # of the job, where it is known by its name
+
 
 @dataclass(frozen=True)
 class StagingOptions:
@@ -35,6 +41,16 @@ class StagingOptions:
     run_packager: bool = False
     artifacts_at_once: int = 6
     log_format: str = TEXT
+    stage_inline: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as JSON-safe data."""
+        data = asdict(self)
+        return {
+            **data,
+            "static_dir": str(self.static_dir),
+            "archive_roots": [str(root) for root in self.archive_roots],
+        }
 
 
 @dataclass(frozen=True)
@@ -47,19 +63,20 @@ class GatheredArtifact:
 
 @dataclass(frozen=True)
 class StageRequest:
-    """Which artifacts of a build to stage, and how; JSON-safe by :meth:`to_json`."""
+    """Which artifacts of a build to stage, and how; JSON-safe by :meth:`to_json`.
+
+    ``attempt`` is more than 1 where a worker was given the job before, and is taken for dead.
+    """
 
     archive_url: str
     artifacts: Sequence[GatheredArtifact]
     options: StagingOptions
     request_id: str = ""
+    attempt: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """The request as JSON-safe data."""
-        data = asdict(self)
-        data["options"]["static_dir"] = str(self.options.static_dir)
-        data["options"]["archive_roots"] = [str(root) for root in self.options.archive_roots]
-        return data
+        return {**asdict(self), "options": self.options.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StageRequest:
@@ -72,6 +89,7 @@ class StageRequest:
             run_packager=data["options"]["run_packager"],
             artifacts_at_once=data["options"]["artifacts_at_once"],
             log_format=data["options"]["log_format"],
+            stage_inline=data["options"]["stage_inline"],
         )
         artifacts = [
             GatheredArtifact(
@@ -80,7 +98,7 @@ class StageRequest:
             )
             for item in data["artifacts"]
         ]
-        return cls(data["archive_url"], artifacts, options, data["request_id"])
+        return cls(data["archive_url"], artifacts, options, data["request_id"], data["attempt"])
 
 
 def run_stage_request(request: dict[str, Any], report: Report, cancelled: Flag) -> None:
@@ -104,6 +122,7 @@ def stage_artifacts(request: StageRequest, report: Report, cancelled: Flag) -> N
         run_packager=request.options.run_packager,
         report=report,
         cancelled=cancelled,
+        patience_with_others=_PATIENCE_WITH_OTHERS if request.attempt == 1 else 0.0,
     )
     waiting = deque(make_artifact(item.entry, item.objects, site) for item in request.artifacts)
     threads = [
@@ -128,13 +147,24 @@ def _stage_while_there_are(waiting: deque[DownloadableArtifact], site: Site, req
 
 def _stage(artifact: DownloadableArtifact, site: Site) -> None:
     try:
-        artifact.download()
-        artifact.stage()
+        with artifact.claimed():
+            _stage_claimed(artifact)
     except BaseException as error:
         cause = as_devserver_error(error, artifact.name)
         state = State.CANCELLED if isinstance(cause, Cancelled) else State.FAILED
-        if state is State.FAILED:
-            artifact.discard()  # before anybody is told, who may ask for it anew
         total = sum(item.size for item in artifact.objects)
         fetched = artifact.bytes_fetched
         site.report(Event(site.url.build_path, artifact.name, state, 0, total, cause=cause, bytes_fetched=fetched))
+
+
+def _stage_claimed(artifact: DownloadableArtifact) -> None:
+    if artifact.is_staged():
+        artifact.tell_that_it_is_staged()
+        return
+    try:
+        artifact.download()
+        artifact.stage()
+    except BaseException as error:
+        if not isinstance(as_devserver_error(error, artifact.name), Cancelled):
+            artifact.discard()  # before anybody is told, who may ask for it anew
+        raise

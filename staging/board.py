@@ -45,13 +45,20 @@ class StatusBoard:
         self._lock = Lock()
         self._telling = RLock()
         self._builds: dict[str, list[BuildStatus]] = {}
-        self._listeners: list[Listener] = []
+        self._listeners: list[tuple[Listener, bool]] = []
+        self._beginning_listeners: list[Callable[[BuildStatus], None]] = []
         self._readers: list[Callable[[Note], None]] = []
         self._removal_listeners: list[Callable[[str], None]] = []
 
-    def subscribe(self, listener: Listener) -> None:
-        """Call ``listener`` with every event from now on, one at a time, in the thread that reports it."""
-        self._listeners.append(listener)
+    def subscribe(self, listener: Listener, of_others: bool = False) -> None:
+        """Call ``listener`` with every event from now on, one at a time, in the thread that reports it; with those of
+        other devservers, where it wants them.
+        """
+        self._listeners.append((listener, of_others))
+
+    def subscribe_to_beginnings(self, listener: Callable[[BuildStatus], None]) -> None:
+        """Call ``listener`` with every download that is shown from now on."""
+        self._beginning_listeners.append(listener)
 
     def subscribe_to_notes(self, reader: Callable[[Note], None]) -> None:
         """Call ``reader`` with every note."""
@@ -76,6 +83,8 @@ class StatusBoard:
             self._builds[status.build] = [*filter(_is_worth_showing, others), status][-_MOST_OF_A_BUILD:]
             if len(self._builds) > _MOST_BUILDS:
                 self._forget_the_oldest()
+        for listener in self._beginning_listeners:
+            listener(status)
 
     def downloads(self, build: str) -> list[BuildStatus]:
         """The build's downloads that are shown, the newest first."""
@@ -124,7 +133,9 @@ class StatusBoard:
 
     def _tell(self, status: BuildStatus, event: Event, change: Change) -> None:
         """Tell the listeners; what goes wrong with one of them is for the operator, and fails no download."""
-        for listener in self._listeners:
+        for listener, wants_others in self._listeners:
+            if status.is_followed and not wants_others:
+                continue
             try:
                 listener(status, event, change)
             except Exception:

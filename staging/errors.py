@@ -21,6 +21,7 @@
     │   ├── NoRoom               nothing that may go makes enough room for it
     │   ├── PackagerFailed
     │   ├── WorkerDied
+    │   ├── BrokerUnreachable    what is between this devserver and its workers does not answer
     │   └── InternalFailure
     ├── Cancelled                somebody, or the server's end, stopped it
     ├── CallerGone               who waited went away; the work goes on
@@ -268,6 +269,17 @@ class WorkerDied(StagingError):
 
     def __str__(self) -> str:
         return f"worker {self.how} while staging {self.doing}" if self.doing else f"worker {self.how}"
+
+
+class BrokerUnreachable(StagingError):
+    """The broker that hands jobs to workers did not answer for so many ``seconds``."""
+
+    def __init__(self, seconds: str) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"the broker between this devserver and its workers did not answer for {self.seconds} s"
 
 
 class InternalFailure(StagingError):

@@ -4,7 +4,7 @@
     <static>/<build path>/.devserver/manifest.json   what of the build is staged, and where it came from
     <static>/<build path>/.devserver/<artifact>.files.json   the files that an artifact published
     <static>/<build path>/.devserver/last-use        changed when the build was last used
-    <static>/.devserver/staging/<key>/<artifact>/    where an artifact is made ready
+    <static>/.devserver/staging/<key>/<artifact>/    where an artifact is made ready; <artifact>+<token> is another one
     <static>/<build path>/.devserver/verified        changed when the build was last read and verified
     <static>/.devserver/verifying                    held by the devserver that does so
     <static>/.devserver/orders/<devserver>/...       what its downloads are to do, while they are under way
@@ -13,6 +13,7 @@
     <static>/.devserver/locks/<key>                  who is staging the build
     <static>/.devserver/locks/<key>+publishing       who is changing what is published of it
     <static>/.devserver/locks/<key>+holds            who is changing its pin and its leases, or relies on them
+    <static>/.devserver/locks/+area-<digest>         who is at work in a staging area
     <static>/.devserver/locks/+room                  who is making room
     <static>/.devserver/holds/<key>.json             the build's pin and its leases
     <static>/.devserver/on-its-way/<key>/            what is promised to those who stage it, and not there yet
@@ -123,6 +124,11 @@ class BuildPlaces:
     def lock(self) -> Path:
         """The lock file of the build's download."""
         return self.static_dir / RESERVED_NAME / "locks" / self.key
+
+    def area_lock(self, area: str) -> Path:
+        """The lock file of who works in the staging area of that file name; the lock's name is no build's."""
+        digest = hashlib.sha256(f"{self.build_path}\0{area}".encode()).hexdigest()[:32]
+        return self.lock.with_name(f"+area-{digest}")
 
     @property
     def publishing_lock(self) -> Path:

@@ -4,6 +4,7 @@ An artifact's staging area holds
 
     tree/        what will be published, laid out as it will lie in the build's directory
     objects/     objects that are on their way, and marks of how far they came
+    owner        whose it is
     ready.json   written last: the tree is complete and verified
 
 Until ``ready.json`` is there, a crash costs the area. From then on it costs nothing: :func:`recover` finishes the
@@ -19,10 +20,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from secrets import token_hex
 from threading import Event as Flag
 
+from staging.areas import another_area, areas_of, is_another, is_signed, lock_area, nobodys, sign
 from staging.checksums import as_text
-from staging.errors import PathTaken
+from staging.errors import Cancelled, PathTaken
 from staging.file_lists import (
     SUFFIX,
     FileRecord,
@@ -37,18 +40,56 @@ from staging.file_lists import (
 from staging.layout import RESERVED_NAME, BuildPlaces, as_file_name
 from staging.locks import FileLock
 from staging.manifest import ArtifactRecord, Manifest, write_json
+from staging.merging import in_the_way, merge
 from staging.transfer import has_marks
 
 
 class StagingArea:
     """Where the artifact ``name`` of one build is made ready; made anew, whatever lay there before."""
 
-    def __init__(self, places: BuildPlaces, name: str) -> None:
+    def __init__(self, places: BuildPlaces, name: str, path: Path | None = None) -> None:
+        """``path`` is where it lies, where that is not the usual place."""
         self._places = places
         self._name = name
-        self._path = places.staging / as_file_name(name)
-        self.tree = self._path / "tree"
-        self.objects = self._path / "objects"
+        self._path = path or places.staging / as_file_name(name)
+        self._token = token_hex(8)
+
+    @property
+    def tree(self) -> Path:
+        """What will be published."""
+        return self._path / "tree"
+
+    @property
+    def objects(self) -> Path:
+        """What is on its way."""
+        return self._path / "objects"
+
+    @contextmanager
+    def claimed(self, cancelled: Flag, patience: float) -> Iterator[None]:
+        """The right to work here. Who has had it for ``patience`` seconds is taken for dead: he publishes no more.
+
+        Raises:
+            Cancelled
+
+        """
+        lock = lock_area(self._places, self._path, cancelled, patience)
+        if lock is None:
+            with publishing(self._places):
+                _rename_away(self._places, self._name)
+            self._path = another_area(self._places, self._name)
+            lock = FileLock.acquire(self._places.area_lock(self._path.name), cancelled)
+        try:
+            _recover_left_area(self._places, self._path)  # what its owner left who died
+            yield
+        finally:
+            if not is_signed(self._path, self._token):  # whatever was made here after it had been taken away
+                shutil.rmtree(self._path, ignore_errors=True)
+            lock.release()
+
+    def is_staged(self, archive_url: str) -> bool:
+        """Whether the artifact was published already; asked by who has the right to work here, that is so for good."""
+        manifest = Manifest.read(self._places)
+        return manifest is not None and manifest.archive_url == archive_url and manifest.satisfies(self._name, True)
 
     def prepare(self) -> None:
         """Make the area: an empty tree, and the objects that an earlier attempt left, to be gone on with."""
@@ -59,6 +100,7 @@ class StagingArea:
         shutil.rmtree(self.tree, ignore_errors=True)
         self.tree.mkdir(parents=True)
         self.objects.mkdir(exist_ok=True)
+        sign(self._path, self._token)
 
     def prepare_anew(self) -> None:
         """Make the area, empty."""
@@ -67,7 +109,7 @@ class StagingArea:
 
     def discard(self) -> None:
         """Remove the area, unless it had become ready: then it is the next :func:`recover`'s to finish."""
-        if not (self._path / "ready.json").exists():
+        if is_signed(self._path, self._token) and not (self._path / "ready.json").exists():
             self.remove()
 
     def publish(self, archive_url: str, record: ArtifactRecord, checksums: Mapping[str, str]) -> None:
@@ -77,18 +119,25 @@ class StagingArea:
 
         Raises:
             PathTaken: a file lies in the way that no artifact of this build published. Nothing was moved.
+            Cancelled: somebody else makes the artifact ready, who took this one for dead.
 
         """
+        self._check_owner()
         files = describe_tree(self.tree, checksums)
         record = replace(record, files=len(files), size=sum(file.size for file in files.values()))
-        write_list(self.tree / RESERVED_NAME / f"{self._path.name}{SUFFIX}", files)
+        write_list(self.tree / RESERVED_NAME / list_of(self._places, self._name).name, files)
         # One at a time: two artifacts may bring the same new directory, or get in each other's way.
         with publishing(self._places):
+            self._check_owner()
             self._refuse_to_replace(files_of_its_own(self._places, archive_url, record))
             ready = {"name": self._name, "archive_url": archive_url, "record": record.to_json()}
             write_json(self._path / "ready.json", ready)
             self._merge(archive_url, record)
         self.remove()
+
+    def _check_owner(self) -> None:
+        if not is_signed(self._path, self._token):
+            raise Cancelled("another worker has taken the artifact over")
 
     def finish(self, archive_url: str, record: ArtifactRecord) -> None:
         """Do what is left of a publication that had become ready."""
@@ -97,7 +146,7 @@ class StagingArea:
         self.remove()
 
     def _merge(self, archive_url: str, record: ArtifactRecord) -> None:
-        _merge(self.tree, self._places.published)
+        merge(self.tree, self._places.published)
         _record(self._places, archive_url, {self._name: record})
         lost_list(list_of(self._places, self._name)).unlink(missing_ok=True)
 
@@ -109,7 +158,7 @@ class StagingArea:
     def _refuse_to_replace(self, but: set[str]) -> None:
         ours: set[str] | None = None
         is_list_lost = self._is_list_lost()
-        for path, is_same_kind in _in_the_way(self.tree, self._places.published):
+        for path, is_same_kind in in_the_way(self.tree, self._places.published):
             if ours is None:
                 ours = published_files(self._places) | but
             is_ours = is_list_lost or path in ours or path.startswith(f"{RESERVED_NAME}/")
@@ -125,7 +174,7 @@ class StagingArea:
 def recover(places: BuildPlaces) -> None:
     """Finish what had become ready, keep files that can be gone on with, and remove the rest.
 
-    The caller holds the build's lock, and nobody works in an area.
+    The caller holds the build's lock. Areas in which somebody works are left alone.
     """
     if places.staging.is_dir():
         for path in sorted(places.staging.iterdir()):
@@ -139,21 +188,37 @@ def recover(places: BuildPlaces) -> None:
 
 
 def recover_artifacts(places: BuildPlaces, names: Iterable[str]) -> None:
-    """The same for the areas of some artifacts, in which nobody works; others may be at work in their own."""
+    """The same for the areas of some artifacts."""
     for name in names:
-        _recover_area(places, places.staging / as_file_name(name))
+        for path in areas_of(places, name):
+            _recover_area(places, path)
+
+
+def _rename_away(places: BuildPlaces, name: str) -> None:
+    """Take the areas of an artifact from those who are taken for dead; what they hold open is theirs alone."""
+    for path in areas_of(places, name):
+        gone = another_area(places, name)
+        with suppress(FileNotFoundError):
+            path.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _recover_area(places: BuildPlaces, path: Path) -> None:
+    with nobodys(places, path) as is_nobodys:
+        if is_nobodys:
+            _recover_left_area(places, path)
+
+
+def _recover_left_area(places: BuildPlaces, path: Path) -> None:
     try:
         ready = json.loads((path / "ready.json").read_bytes())
         name, archive_url = str(ready["name"]), str(ready["archive_url"])
         record = ArtifactRecord.from_json(ready["record"])
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
-        if not has_marks(path):
+        if is_another(path) or not has_marks(path):
             shutil.rmtree(path, ignore_errors=True)
         return
-    StagingArea(places, name).finish(archive_url, record)
+    StagingArea(places, name, path).finish(archive_url, record)
 
 
 def update_manifest(places: BuildPlaces, archive_url: str, records: Mapping[str, ArtifactRecord]) -> None:
@@ -246,32 +311,3 @@ def files_of_its_own(places: BuildPlaces, archive_url: str, record: ArtifactReco
     if not is_its_own_source(places, archive_url):
         return set()
     return {path for path, name in record.whole_files.items() if path == name}
-
-
-def _in_the_way(tree: Path, published: Path, below: str = "") -> Iterator[tuple[str, bool]]:
-    """What the tree would replace: its path, and whether it is a file to be replaced by a file."""
-    for entry in tree.iterdir():
-        target = published / entry.name
-        # A record is always ours: a removal that a crash cut off leaves some that no manifest speaks of.
-        if entry.name == RESERVED_NAME or not os.path.lexists(target):
-            continue
-        path = f"{below}{entry.name}"
-        kinds = (_is_plain_directory(entry), _is_plain_directory(target))
-        if all(kinds):
-            yield from _in_the_way(entry, target, f"{path}/")
-        else:
-            yield path, not any(kinds)
-
-
-def _merge(source: Path, target: Path) -> None:
-    """Move everything below ``source`` into ``target``, by the fewest renames; doing it again finishes what is left."""
-    for entry in sorted(source.iterdir()):
-        destination = target / entry.name
-        if _is_plain_directory(entry) and _is_plain_directory(destination):
-            _merge(entry, destination)
-        else:
-            entry.replace(destination)
-
-
-def _is_plain_directory(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()

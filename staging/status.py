@@ -100,8 +100,20 @@ class BuildStatus:
     that only move bytes wake nobody.
     """
 
-    def __init__(self, archive_url: str, build: str, artifacts: Mapping[str, bool], request_id: str = "") -> None:
-        """``artifacts`` maps the name of each to whether it is synchronous; ``request_id`` is of who asked first."""
+    def __init__(
+        self,
+        archive_url: str,
+        build: str,
+        artifacts: Mapping[str, bool],
+        request_id: str = "",
+        is_followed: bool = False,
+    ) -> None:
+        """``artifacts`` maps the name of each to whether it is synchronous; ``request_id`` is of who asked first.
+
+        ``is_followed`` says that it is another devserver's, and shown here as well.
+        """
+        self.is_followed = is_followed
+        self.is_abandoned = False  # by that devserver, which is no more: what is open of it may be ordered here
         self.archive_url = archive_url
         self.build = build
         self.request_id = request_id
@@ -150,9 +162,9 @@ class BuildStatus:
             self._superseded |= over.intersection(names)
 
     def is_under_way(self, name: str) -> bool:
-        """Whether the artifact is one of this download's, and its outcome is open."""
+        """Whether the artifact is one of this download's, its outcome is open, and somebody is at it."""
         event = self._latest.get(name)
-        return event is not None and not event.state.is_final
+        return event is not None and not event.state.is_final and not self.is_abandoned
 
     def in_progress(self) -> list[str]:
         """The names of the artifacts that are being worked on."""
@@ -200,6 +212,11 @@ class BuildStatus:
                 _settle(outcome, [self._latest[name] for name in names])
             if not self._begun.done() and all(event.state.is_final for event in self._latest.values()):
                 self._begun.set_result(None)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it is known that the archive has all that is wanted, or what became of it."""
+        return self._begun.done()
 
     def begin(self) -> None:
         """Take note that the archive has all that is wanted: where no artifact is synchronous, nobody waits longer."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any
@@ -15,29 +16,50 @@ from typing import Any
 import psutil
 import pytest
 
+from staging.cluster.executor import ClusterExecutor
 from staging.errors import BadTarball, Cancelled, DevServerError, InternalFailure, WorkerDied
 from staging.executors.base import Executor, Job
 from staging.executors.process import ProcessExecutor
 from staging.locks import FileLock
 from staging.status import Event, Report, State
-from tests.servers import eventually
+from tests.redis_server import RedisServer
+from tests.servers import PROJECT, eventually
 
 SILENCE = 2.5  # seconds
 
 
+@contextmanager
+def process_executor(directory: Path) -> Iterator[Executor]:
+    yield ProcessExecutor(["tests.test_executors"], SILENCE)
+
+
+@contextmanager
+def cluster_executor(directory: Path) -> Iterator[Executor]:
+    """An executor with a worker process, and a Redis between them."""
+    with RedisServer(directory) as broker:
+        command = [sys.executable, "-m", "tests.cluster_worker", broker.url, str(SILENCE)]
+        worker = subprocess.Popen(command, cwd=PROJECT, start_new_session=True)
+        try:
+            yield ClusterExecutor(broker.url, SILENCE, 10.0, print)
+        finally:
+            worker.terminate()
+            worker.wait(10)
+
+
 # Every executor there is, by name.
-EXECUTORS: dict[str, Callable[[], Executor]] = {
-    "process": lambda: ProcessExecutor(["tests.test_executors"], SILENCE),
+EXECUTORS: dict[str, Callable[[Path], AbstractContextManager[Executor]]] = {
+    "process": process_executor,
+    "cluster": cluster_executor,
 }
 
 
 @pytest.fixture(scope="module", params=EXECUTORS)
-def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+def executor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
     """An executor that is ready."""
-    executor = EXECUTORS[request.param]()
-    executor.start()
-    yield executor
-    executor.stop()
+    with EXECUTORS[request.param](tmp_path_factory.mktemp("executor")) as executor:
+        executor.start()
+        yield executor
+        executor.stop()
 
 
 @pytest.fixture
@@ -118,9 +140,15 @@ def wait_for_the_end(request: dict[str, Any], report: Report, cancelled: Flag) -
     report(event(2))
 
 
-@pytest.mark.parametrize("name", EXECUTORS)
-def test_stopping_ends_workers_in_good_order(name: str, lock: FileLock) -> None:
-    executor = EXECUTORS[name]()
+@pytest.fixture(params=EXECUTORS)
+def own_executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Executor]:
+    """An executor for one test, which stops it."""
+    with EXECUTORS[request.param](tmp_path) as executor:
+        yield executor
+
+
+def test_stopping_ends_workers_in_good_order(own_executor: Executor, lock: FileLock) -> None:
+    executor = own_executor
     events: list[Event] = []
     outcome: list[BaseException] = []
 
@@ -141,7 +169,9 @@ def test_stopping_ends_workers_in_good_order(name: str, lock: FileLock) -> None:
         run(executor, report_many, {"count": 1}, lock)
 
 
-def test_a_worker_holds_the_lock_until_it_ends(executor: Executor, tmp_path: Path) -> None:
+def test_a_worker_on_this_machine_holds_the_lock_until_it_ends(executor: Executor, tmp_path: Path) -> None:
+    if isinstance(executor, ClusterExecutor):
+        pytest.skip("its workers are on other machines, and lock what they work in")
     lock = FileLock.acquire(tmp_path / "lock", Flag())
     started = Flag()
 

@@ -49,12 +49,15 @@ class HealthSampler(Monitor):  # type: ignore[misc]
         staging_count: Callable[[], int],
         client_count: Callable[[], int],
         load: Callable[[], Load],
+        more: Callable[[], dict[str, float]] = dict,
     ) -> None:
+        """``more`` gives figures of other parts, which cost nothing."""
         super().__init__(bus, self._sample, _SECONDS_BETWEEN_SAMPLES, name="health")
         self._static_dir = static_dir
         self._staging_count = staging_count
         self._client_count = client_count
         self._load = load
+        self._more = more
         self._is_nearly_out = False
         self._before = (monotonic(), 0, 0)
         self._figures: dict[str, float] = {}
@@ -77,6 +80,7 @@ class HealthSampler(Monitor):  # type: ignore[misc]
             "waiting_clients": load.waiting_clients,
             "free_seats": load.free_seats,
             "overloaded": int(load.is_overloaded or self._is_nearly_out),
+            **self._more(),
         }
 
     def _sample(self) -> None:

@@ -18,6 +18,7 @@ from web.metrics.counters import Metrics
 from web.plugins import ConnectionsPlugin, DownloadsPlugin, EvictorPlugin, PortFile
 from web.verification import VerificationPlugin
 from wiring.checks import certificate, checked_static_dir
+from wiring.executors import keep_in_touch
 from wiring.files import Files, front_listener, make_files
 from wiring.staging import Staging, make_staging
 from wiring.web import mount_web
@@ -54,6 +55,7 @@ def _subscribe_plugins(
 ) -> None:
     """Have everything else start and stop with the server."""
     DownloadsPlugin(bus, staging.downloader, staging.executor, options["resume"]).subscribe()
+    keep_in_touch(bus, options, static_dir, staging.board, staging.downloader.take_over)
     EvictorPlugin(bus, staging.room).subscribe()
     if options["verify_every"]:
 

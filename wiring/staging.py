@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,25 +10,19 @@ from typing import Any, NamedTuple
 import cherrypy
 
 from artifacts.catalogue import DEFAULT_CATALOGUE, Catalogue, read_catalogue
-from artifacts.job import StagingOptions
 from downloader import Downloader
 from staging.admission import Admission
 from staging.board import StatusBoard
 from staging.eviction import Limits
 from staging.executors.base import Executor
-from staging.executors.confinement import Confinement, has_landlock
-from staging.executors.process import ProcessExecutor
 from staging.inventory import Stocktaker
-from staging.retry import Patience
 from staging.room import Room, described
-from staging.tree import UnpackLimits
 from web.event_log import log_event, log_note
 from web.metrics.counters import Metrics
 from wiring.checks import allowed_archives, usable_directory
+from wiring.executors import make_executor, staging_options
 from wiring.files import Files, make_unserved_files
 
-_WORKERS_IMPORT = ["artifacts.job", "staging.archives.gcs", "devserver"]
-_LARGEST_OBJECT = 256 * 1024**3  # bytes; the largest file that a worker may write, where tarballs may hold less
 _TIME_TO_STOP = 3.0  # seconds
 
 
@@ -52,12 +45,12 @@ def make_staging(options: dict[str, Any], static_dir: Path, metrics: Metrics, fi
     """
     catalogue = read_catalogue(options["catalog"] or DEFAULT_CATALOGUE)
     board = _board(metrics)
-    executor = ProcessExecutor(_WORKERS_IMPORT, options["worker_silence"], _confinement(options, static_dir))
+    executor = make_executor(options, static_dir)
     room = _room(options, static_dir, board, metrics, files)
     admission = Admission(options["max_downloads"], options["max_queue"], options["max_downloads_per_client"])
     allowed = allowed_archives(options["allow_archive"])
-    staging_options = _staging_options(options, static_dir)
-    downloader = Downloader(catalogue, staging_options, executor, board, files.last_use, room, admission, allowed)
+    how = staging_options(options, static_dir)
+    downloader = Downloader(catalogue, how, executor, board, files.last_use, room, admission, allowed)
     return Staging(catalogue, board, executor, room, downloader)
 
 
@@ -92,24 +85,3 @@ def _room(options: dict[str, Any], static_dir: Path, board: StatusBoard, metrics
     room.subscribe(lambda build, reason, size: board.removed(build, described(reason, size)))
     room.subscribe(metrics.keeping.count_eviction)
     return room
-
-
-def _staging_options(options: dict[str, Any], static_dir: Path) -> StagingOptions:
-    return StagingOptions(
-        static_dir=static_dir,
-        # Links in it stay: URLs name them too.
-        archive_roots=tuple(Path(os.path.abspath(root)) for root in (*options["archive_root"], static_dir)),  # noqa: PTH100
-        patience=Patience(options["stall_timeout"], options["retry_deadline"]),
-        unpack_limits=UnpackLimits(options["unpack_max_bytes"], options["unpack_max_files"]),
-        run_packager=options["run_packager"],
-        artifacts_at_once=options["max_artifacts"],
-        log_format=options["log_format"],
-    )
-
-
-def _confinement(options: dict[str, Any], static_dir: Path) -> Confinement:
-    """What workers may do to this machine."""
-    if not has_landlock():
-        cherrypy.log("this kernel has no Landlock: workers may write wherever this user may", "DEVSERVER")
-    writable = (static_dir, *(usable_directory("--worker-writes", path) for path in options["worker_writes"]))
-    return Confinement(writable, max(options["unpack_max_bytes"], _LARGEST_OBJECT))

@@ -7,7 +7,6 @@ from typing import Any
 
 import cherrypy
 
-from downloads import Downloads
 from staging.errors import ConfigurationError
 from staging.holds import BuildHolds
 from web import application, rendering
@@ -42,7 +41,7 @@ def mount_web(
     downloader = staging.downloader
     waiting_room = WaitingRoom(options["max_threads"])
     holds = BuildHolds(static_dir, downloader.build)
-    health = _health(static_dir, downloader.downloads, waiting_room, bus)
+    health = _health(static_dir, staging, waiting_room, bus)
     tokens = _tokens(options)
     pages = Pages(downloader, holds, staging.catalogue, files.readers, str(static_dir))
     metrics_page = MetricsPage(metrics.registry, _sources(static_dir, version, staging, waiting_room))
@@ -58,14 +57,15 @@ def _streams(staging: Staging, bus: Any) -> EventStreams:
     """The streams of what happens to builds, which end before the server waits for its threads."""
     downloader = staging.downloader
     streams = EventStreams(downloader.build, downloader.is_under_way, downloader.builds_under_way)
-    staging.board.subscribe(streams.listen)
+    staging.board.subscribe(streams.listen, of_others=True)
     staging.board.subscribe_to_removals(streams.listen_to_removals)
     bus.subscribe("stop", streams.close, priority=BEFORE_THE_SERVER)
     return streams
 
 
-def _health(static_dir: Path, downloads: Downloads, waiting_room: WaitingRoom, bus: Any) -> HealthSampler:
+def _health(static_dir: Path, staging: Staging, waiting_room: WaitingRoom, bus: Any) -> HealthSampler:
     """What knows how the server is doing, and what it has taken on."""
+    downloads, executor = staging.downloader.downloads, staging.executor
 
     def load() -> Load:
         return Load(
@@ -75,7 +75,8 @@ def _health(static_dir: Path, downloads: Downloads, waiting_room: WaitingRoom, b
             is_overloaded=downloads.is_congested or not waiting_room.free or server.is_crowded(),
         )
 
-    health = HealthSampler(bus, static_dir, lambda: downloads.active_count, server.clients_being_served, load)
+    counts = (lambda: downloads.active_count, server.clients_being_served)
+    health = HealthSampler(bus, static_dir, *counts, load, lambda: executor.figures)
     health.subscribe()
     return health
 

@@ -37,6 +37,8 @@ _TIME_TO_END = 3.0  # seconds that a worker is given to end in good order
 class ProcessExecutor:
     """See :class:`~staging.executors.base.Executor`."""
 
+    takes_parts = False
+
     def __init__(self, preload: list[str], longest_silence: float, confinement: Confinement = NONE) -> None:
         """``preload`` names the modules that workers need, to be imported once for all of them. A worker that gives no
         sign of life for ``longest_silence`` seconds is taken for hung, and killed. ``confinement`` bounds what it may
@@ -62,8 +64,22 @@ class ProcessExecutor:
         # What goes wrong here, the first job will be told of.
         threading.Thread(target=_run_into, args=(Future(), process.start), name="warm-up", daemon=True).start()
 
-    def run(self, job: Job, request: dict[str, Any], report: Report, lock: FileLock, cancelled: Flag) -> None:
+    @property
+    def figures(self) -> dict[str, float]:
         """See :class:`~staging.executors.base.Executor`."""
+        return {}
+
+    def run(
+        self,
+        job: Job,
+        request: dict[str, Any],
+        report: Report,
+        lock: FileLock | None,
+        cancelled: Flag,
+        is_urgent: bool = False,
+    ) -> None:
+        """See :class:`~staging.executors.base.Executor`."""
+        del is_urgent  # nobody waits here: each job has a worker of its own
         if self._stopped:
             raise Cancelled(STOPPING)
         receiver, sender = self._context.Pipe(duplex=False)
@@ -171,7 +187,9 @@ class StatusQueue:
             os._exit(1)
 
 
-def _work(job: Job, request: dict[str, Any], connection: Connection, lock: FileLock, confinement: Confinement) -> None:
+def _work(
+    job: Job, request: dict[str, Any], connection: Connection, lock: FileLock | None, confinement: Confinement
+) -> None:
     """The worker's main function; ``lock`` is held by having been received.
 
     The job runs in a thread of its own, so that the main thread is free to take signals.

@@ -1,0 +1,79 @@
+"""Who works in a staging area: one at a time, for as long as he lives; and of two who think so, one publishes.
+
+Whoever works in an area holds its lock, which dies with him. A machine that was taken for dead may still hold it, or be
+about to go on: then the area is renamed, and the artifact made ready in another. Each area holds its owner's token, and
+who does not find his own in it publishes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from secrets import token_hex
+from threading import Event as Flag
+from time import monotonic
+
+from staging.layout import BuildPlaces, as_file_name
+from staging.locks import FileLock
+from staging.retry import check
+
+_OWNER = "owner"
+_PAUSE = 0.1  # seconds between two tries
+_OTHER = "++"  # which no artifact has in its file name
+
+
+def areas_of(places: BuildPlaces, name: str) -> list[Path]:
+    """The areas that there are of the artifact ``name``."""
+    usual = places.staging / as_file_name(name)
+    return [path for path in (usual, *places.staging.glob(f"{usual.name}{_OTHER}*")) if path.is_dir()]
+
+
+def another_area(places: BuildPlaces, name: str) -> Path:
+    """Where to make the artifact ready while the usual place is somebody's."""
+    return places.staging / f"{as_file_name(name)}{_OTHER}{token_hex(8)}"
+
+
+def lock_area(places: BuildPlaces, path: Path, cancelled: Flag, patience: float) -> FileLock | None:
+    """The right to work in the area ``path``; None where another has had it for ``patience`` seconds.
+
+    Raises:
+        Cancelled
+
+    """
+    deadline = monotonic() + patience
+    while (lock := FileLock.try_once(places.area_lock(path.name))) is None:
+        check(cancelled)
+        if monotonic() >= deadline:
+            return None
+        cancelled.wait(_PAUSE)
+    return lock
+
+
+def is_another(path: Path) -> bool:
+    """Whether the area is none of the usual ones."""
+    return _OTHER in path.name
+
+
+@contextmanager
+def nobodys(places: BuildPlaces, path: Path) -> Iterator[bool]:
+    """Whether nobody works in the area, and nobody begins to while the context lasts."""
+    lock = FileLock.try_once(places.area_lock(path.name))
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def sign(path: Path, token: str) -> None:
+    """Make the area the token's."""
+    (path / _OWNER).write_text(token)
+
+
+def is_signed(path: Path, token: str) -> bool:
+    """Whether the area still is."""
+    try:
+        return (path / _OWNER).read_text() == token
+    except OSError:
+        return False

@@ -1,0 +1,140 @@
+"""What background work runs on: processes of this machine, or the workers of a cluster, of which this may be one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cherrypy
+
+from artifacts.job import NAME, StageRequest, StagingOptions
+from staging.archives import AllowedArchives, ArchiveUrl
+from staging.board import StatusBoard
+from staging.errors import ConfigurationError
+from staging.executors.base import Executor
+from staging.executors.confinement import Confinement, has_landlock, tighten_umask
+from staging.executors.process import ProcessExecutor
+from staging.log_lines import log_to_stderr
+from staging.retry import Patience
+from staging.tree import UnpackLimits
+from wiring.checks import allowed_archives, usable_directory
+
+_WORKERS_IMPORT = ["artifacts.job", "staging.archives.gcs", "devserver"]
+_LARGEST_OBJECT = 256 * 1024**3  # bytes; the largest file that a worker may write, where tarballs may hold less
+_AFTER_COMING_BACK = 95  # the place among what starts
+_BEFORE_THE_DOWNLOADS = 5  # and among what stops: what is given up then is for others to take up
+_RIGHT = "give the address of a Redis, as in redis://127.0.0.1:6379/0"
+
+
+def make_executor(options: dict[str, Any], static_dir: Path) -> Executor:
+    """What the options say that background work runs on.
+
+    Raises:
+        ConfigurationError: an option's value cannot be used.
+
+    """
+    if options["executor"] == "process":
+        if options["broker"]:
+            raise ConfigurationError("--broker", "it goes with --executor celery, which hands jobs to workers by it")
+        return _local_executor(options, static_dir)
+    broker = _checked_broker(options)
+    from staging.cluster.executor import ClusterExecutor  # what it needs need not be installed
+
+    silence, patience = options["worker_silence"], options["retry_deadline"]
+    return ClusterExecutor(broker, silence, patience, lambda text: cherrypy.log(text, "CLUSTER"))
+
+
+def keep_in_touch(
+    bus: Any, options: dict[str, Any], static_dir: Path, board: StatusBoard, take_over: Callable[[], None]
+) -> None:
+    """Keep in touch with the other devservers of a cluster, from the moment that the bus starts until it stops."""
+    if options["executor"] == "process":
+        return
+    from staging.cluster.neighbours import Neighbours
+
+    neighbours = Neighbours(options["broker"], static_dir, board, take_over)
+    bus.subscribe("start", neighbours.start, priority=_AFTER_COMING_BACK)
+    bus.subscribe("stop", neighbours.stop, priority=_BEFORE_THE_DOWNLOADS)
+
+
+def staging_options(options: dict[str, Any], static_dir: Path) -> StagingOptions:
+    """How staging is done, in a devserver and in a worker of a cluster alike."""
+    return StagingOptions(
+        static_dir=static_dir,
+        # Links in it stay: URLs name them too.
+        archive_roots=tuple(Path(os.path.abspath(root)) for root in (*options["archive_root"], static_dir)),  # noqa: PTH100
+        patience=Patience(options["stall_timeout"], options["retry_deadline"]),
+        unpack_limits=UnpackLimits(options["unpack_max_bytes"], options["unpack_max_files"]),
+        run_packager=options["run_packager"],
+        artifacts_at_once=options["max_artifacts"],
+        log_format=options["log_format"],
+        stage_inline=options["stage_inline"],
+    )
+
+
+def work(options: dict[str, Any], at_once: int) -> int:
+    """Be a worker of a cluster until a signal says to stop; the exit status.
+
+    Raises:
+        ConfigurationError: an option's value cannot be used.
+
+    """
+    tighten_umask()
+    broker = _checked_broker(options)
+    from staging.cluster.worker import ClusterWorker
+
+    static_dir = usable_directory("--static-dir", options["static_dir"])
+    executor = _local_executor(options, static_dir)
+    log_to_stderr(options["log_format"], tag="WORKER")
+    jobs = Jobs(staging_options(options, static_dir), allowed_archives(options["allow_archive"]))
+    silence, patience = options["worker_silence"], options["retry_deadline"]
+    return ClusterWorker(broker, {NAME: jobs.as_we_stage}, executor, silence, patience).serve(at_once)
+
+
+class Jobs:
+    """What a worker makes of requests, which come from whoever can write to the broker."""
+
+    def __init__(self, options: StagingOptions, allowed: AllowedArchives) -> None:
+        self._options = options
+        self._allowed = allowed
+
+    def as_we_stage(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The request with this worker's own options: nobody else chooses directories and limits here.
+
+        Raises:
+            RequestError: it asks for what may not be staged.
+
+        """
+        wanted = StageRequest.from_json({**request, "options": self._options.to_json()})
+        self._allowed.check(ArchiveUrl.parse(wanted.archive_url, self._options.archive_roots, any_depth=True))
+        return wanted.to_json()
+
+
+def _local_executor(options: dict[str, Any], static_dir: Path) -> ProcessExecutor:
+    return ProcessExecutor(_WORKERS_IMPORT, options["worker_silence"], _confinement(options, static_dir))
+
+
+def _confinement(options: dict[str, Any], static_dir: Path) -> Confinement:
+    """What workers may do to this machine."""
+    if not has_landlock():
+        cherrypy.log("this kernel has no Landlock: workers may write wherever this user may", "DEVSERVER")
+    writable = (static_dir, *(usable_directory("--worker-writes", path) for path in options["worker_writes"]))
+    return Confinement(writable, max(options["unpack_max_bytes"], _LARGEST_OBJECT))
+
+
+def _checked_broker(options: dict[str, Any]) -> str:
+    """The address of the broker."""
+    try:
+        from staging.cluster.broker import connected
+    except ImportError as error:
+        wanted = "it needs Celery and Redis' client; install them with: pip install 'devserver[cluster]'"
+        raise ConfigurationError("--broker", wanted) from error
+    if not options["broker"]:
+        raise ConfigurationError("--broker", f"a cluster needs one; {_RIGHT}")
+    try:
+        connected(options["broker"])
+    except ValueError as error:
+        raise ConfigurationError("--broker", f"it is no such address; {_RIGHT}") from error
+    return str(options["broker"])
