@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -102,7 +103,8 @@ def write_json(path: Path, data: Any, indent: int | None = 1) -> None:
     harness waits for this. ``indent`` is for people; None is for what is too long for them, and several times faster.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    # Each thread's own: two downloads of one build may write the same record.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
     try:
         with temporary.open("w") as file:
             file.write(json.dumps(data, indent=indent))

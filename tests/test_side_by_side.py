@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event as Flag
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from staging.board import StatusBoard
 from staging.errors import BadTarball
 from staging.layout import BuildPlaces
 from staging.locks import FileLock
+from staging.manifest import write_json
 from staging.publishing import make_build_directory, remove_build, update_manifest
 from staging.status import BuildStatus, Event, State
 from tests.builds import Build, make_build
@@ -24,6 +26,15 @@ from tests.servers import DevServer, cause_of, check_success, eventually
 
 def of_api(server: DevServer, build: Build) -> str:
     return f"{server.url}/api/v1/builds/{quote(build.path, safe='')}"
+
+
+def test_a_record_that_many_write_at_once_is_one_of_theirs(tmp_path: Path) -> None:
+    record = tmp_path / "record.json"
+    with ThreadPoolExecutor(8) as pool:
+        for written in [pool.submit(write_json, record, {"number": number}) for number in range(2000)]:
+            written.result()
+    assert json.loads(record.read_text())["number"] in range(2000)
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
 
 
 def test_cleaning_waits_for_another_devserver_and_stages_anew(server: DevServer, build: Build) -> None:
