@@ -209,14 +209,18 @@
     });
   }
 
-  // The stream is there; what is under way is told next.
+  // The stream is there; what is under way is told next, but not what ended since the page was made, or the stream lost.
   function begin(isAgain) {
     isSettled = false;
     samples.clear();
     setTimeout(() => { isSettled = true; }, SNAPSHOT);
-    if (!isAgain) return;
-    works.clear();
-    scheduleRefresh(0);
+    if (isAgain) works.clear();
+    if (isAgain || isAnythingUnderWay()) scheduleRefresh(0);
+  }
+
+  function isAnythingUnderWay() {
+    const rows = [...document.querySelectorAll("[data-live] .artifact")];
+    return document.querySelector("[data-live] .work") || rows.some((row) => !FINAL_STATES.has(row.dataset.state));
   }
 
   prepare("");
