@@ -107,7 +107,18 @@ def test_what_is_damaged_is_staged_anew_and_nothing_else(
     else:
         assert AUTOTEST in fetched
     assert_tidy(server.static_dir)
-    # And from then on all is as if nothing had happened.
+
+
+@pytest.mark.parametrize("kind", ["the manifest is cut off", "a list of files is gone"])
+def test_after_that_all_is_as_if_nothing_had_happened(
+    server: DevServer, archive: FakeArchive, build: Build, kind: str
+) -> None:
+    server.stage(build.url)
+    damage, _ = DAMAGE[kind]
+    damage(server.static_dir / build.path)
+    assert server.stop() == 0
+    server.start_again()
+    server.stage(build.url)
     archive.forget()
     assert server.stop() == 0
     server.start_again()
