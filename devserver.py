@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 @_with_settings
 @server_in_front
 @click.pass_context
-def command_line(context: click.Context, /, server: str | None, **options: Any) -> None:
+def command_line(context: click.Context, /, server: Sequence[str], **options: Any) -> None:
     """Stage builds from an archive, and serve them to the devices of a lab.
 
     \b
@@ -116,22 +117,35 @@ for _command in (*REMOTE, *LOCAL):
     show_default=True,
     help="Directory of nginx' own files; it is made.",
 )
+@click.option(
+    "--upstream",
+    "upstreams",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="A devserver of several, each with a disk of its own, among which nginx shares out the builds; repeatable.",
+)
 @click.pass_obj
-def nginx_config(options: dict[str, Any], listen: str, run_dir: Path) -> None:
+def nginx_config(options: dict[str, Any], listen: str, run_dir: Path, upstreams: tuple[str, ...]) -> None:
     """Print the configuration of an nginx in front.
 
-    The devserver's own options stand before this command.
+    The devserver's own options stand before this command. With --upstream, it is for a front of several devservers.
 
     \b
     devserver --static-dir /srv/builds nginx-config --run-dir /run/devserver > /etc/devserver-nginx.conf
     nginx -p /run/devserver -c /etc/devserver-nginx.conf
     devserver --static-dir /srv/builds --front nginx --front-log /run/devserver/use.log
+    devserver nginx-config --upstream devserver1:8080 --upstream devserver2:8080 > /etc/devserver-front.conf
     """  # noqa: D301 - click's own mark for lines that stay as they are
+    from web.front import spread
     from web.front.nginx import configuration
     from wiring.checks import certificate, usable_directory
 
-    static_dir = usable_directory("--static-dir", options["static_dir"])
     run_dir = usable_directory("--run-dir", run_dir)
+    if upstreams:
+        owner = f"{run_dir.owner()} {run_dir.group()}" if os.geteuid() == 0 else ""
+        click.echo(spread.configuration(upstreams, listen, run_dir, owner, certificate(options)), nl=False)
+        return
+    static_dir = usable_directory("--static-dir", options["static_dir"])
     devserver = f"{options['host']}:{options['port']}"
     click.echo(
         configuration(

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from commands.options import Number, Option, WholeNumber
+from commands.options import Number, Option, WholeNumber, Written
 from staging.log_lines import LINE_FORMATS, TEXT
 from staging.tree import UnpackLimits
 from staging.units import DURATIONS, SIZES, parsed_duration, parsed_size
@@ -82,25 +82,8 @@ _EXISTING_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-class _Written(click.ParamType[Any]):
-    """A number that people write with a unit."""
-
-    def __init__(self, name: str, parsed: Callable[[str], float | None], right: str) -> None:
-        """``parsed`` reads it, and ``right`` says what it can."""
-        self.name = name
-        self._parsed = parsed
-        self._right = right
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """See click's own."""
-        number = self._parsed(value) if isinstance(value, str) else value
-        if not number:
-            self.fail(f"{value!r} is not what it should be: {self._right}", param, ctx)
-        return number
-
-
-_SIZE = _Written("size", parsed_size, SIZES)
-_DURATION = _Written("time", parsed_duration, DURATIONS)
+_SIZE = Written("size", parsed_size, SIZES)
+_DURATION = Written("time", parsed_duration, DURATIONS)
 _COUNT = WholeNumber(min=1)
 _DAYS = Number(min=0, min_open=True, max=36500)
 _SECONDS = Number(min=0, min_open=True, max=1e6)

@@ -16,7 +16,11 @@ def artifact_names(_context: click.Context, _parameter: click.Parameter, incompl
 
 
 def build_paths(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """The builds on the devserver that the command would ask; none where it does not answer at once."""
+    """The builds on the devservers that the command would ask; none of one that does not answer at once."""
+    return sorted({path for url in context.params["server"] for path in _paths_at(url, incomplete)})
+
+
+def _paths_at(url: str, incomplete: str) -> list[str]:
     import json
     from http.client import HTTPException
     from urllib.parse import urlencode
@@ -24,8 +28,8 @@ def build_paths(context: click.Context, _parameter: click.Parameter, incomplete:
 
     query = urlencode({"prefix": incomplete, "limit": _MOST})
     try:
-        address = f"{context.params['server']}/api/v1/builds?{query}"
-        with urlopen(address, timeout=_PATIENCE) as answer:  # noqa: S310 - the option takes no other scheme than HTTP's
+        # The option takes no other scheme than HTTP's.
+        with urlopen(f"{url}/api/v1/builds?{query}", timeout=_PATIENCE) as answer:  # noqa: S310
             return [build["build"] for build in json.load(answer)["builds"]]
     except (OSError, HTTPException, ValueError, KeyError, TypeError):
         return []

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.filesize import decimal
-
 from commands.failures import CommandFailed
 from commands.printing import columns, print_json, say
 from staging.errors import ConfigurationError
 from staging.eviction import Decision, Limits, Record, Victim
 from staging.inventory import Stocktaker, nobody, unknown
 from staging.room import Collected, Room
-from staging.units import in_utc
+from staging.units import in_bytes, in_utc
 from staging.usage import LastUse
 
 _NOT_NEEDED = "its room is not needed"
@@ -44,7 +42,7 @@ def collect(options: Mapping[str, Any], dry_run: bool, as_json: bool) -> None:
     else:
         _show(gone, decision, limits, dry_run)
     if decision.missing:
-        raise CommandFailed(f"{decimal(decision.missing)} more are used than may be, and all that could go is held")
+        raise CommandFailed(f"{in_bytes(decision.missing)} more are used than may be, and all that could go is held")
 
 
 def _foreseen(room: Room) -> Collected:
@@ -60,14 +58,14 @@ def _show(gone: Sequence[Victim], decision: Decision, limits: Limits, dry_run: b
     if not limits.are_there:
         say("nothing goes: none of --max-bytes, --min-free and --max-age is set")
     freed = sum(victim.record.size for victim in gone)
-    say(f"{len(gone)} of {len(rows)} builds {'would go' if dry_run else 'are gone'}, {decimal(freed)}")
+    say(f"{len(gone)} of {len(rows)} builds {'would go' if dry_run else 'are gone'}, {in_bytes(freed)}")
 
 
 _WHY = {"bytes": "more than --max-bytes", "free": "less than --min-free", "age": "not used for --max-age"}
 
 
 def _row(record: Record, what: str) -> tuple[str, ...]:
-    return (record.build_path or _WHOLE_BUCKET, decimal(record.size), f"used {in_utc(record.last_used)}", what)
+    return (record.build_path or _WHOLE_BUCKET, in_bytes(record.size), f"used {in_utc(record.last_used)}", what)
 
 
 def _stays(decision: Decision) -> list[Record]:

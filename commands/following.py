@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from queue import Empty, Queue
-from threading import Thread
-from time import monotonic
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from commands.deadline import Deadline
 from commands.display import Display
-from web.client import Client, StagingFailed, StatusEvent, StillStaging
+from web.client import Client, StagingFailed
 
 _GOOD = ("staged", "absent")
 _BAD = ("failed", "cancelled")  # the first of them has a cause of its own
-_LAST_KINDS = ("outcome", "removed")
+_STOPPING = "the devserver is stopping"
 
 Events = dict[str, Mapping[str, Any]]
 
 
 def follow(
-    client: Client, build_path: str, names: Collection[str] | None, display: Display, timeout: float | None
+    client: Client, build_path: str, names: Collection[str] | None, display: Display, deadline: Deadline
 ) -> Events:
     """The last event of every artifact, by name, once those of these ``names`` are settled; or, with None, all.
 
+    What a devserver leaves undone because it is stopping is waited for: the next one goes on with it.
+
     Raises:
-        StillStaging: ``timeout`` seconds were not enough.
+        StillStaging: the time is over.
         StagingFailed: the build was removed.
         RequestRefused, ServerUnreachable, ServerBusy
 
     """
     latest: Events = {}
     with display:
-        for event in _within(timeout, client.events(build_path)):
-            if event.kind == "removed":
-                raise StagingFailed(f"{build_path} was removed")
-            if event.kind == "artifact":
-                latest[event.data["artifact"]] = event.data
-                display.show(event.data)
-            if names is not None and all(_is_settled(latest.get(name)) for name in names):
-                break
+        while not latest or any(_was_cut_off(event) for event in latest.values()):
+            latest = {}
+            for event in deadline.each(lambda: client.events(build_path)):
+                if event.kind == "removed":
+                    raise StagingFailed(f"{build_path} was removed")
+                if event.kind == "artifact":
+                    latest[event.data["artifact"]] = event.data
+                    display.show(event.data)
+                if names is not None and all(_is_settled(latest.get(name)) for name in names):
+                    break
     return latest
+
+
+def _was_cut_off(event: Mapping[str, Any]) -> bool:
+    return event["state"] == "cancelled" and bool(event["cause"]) and event["cause"]["text"] == _STOPPING
 
 
 def check(latest: Events, names: Collection[str] | None, required: Collection[str] = ()) -> None:
@@ -67,30 +73,4 @@ def _cause(name: str, event: Mapping[str, Any]) -> str:
 
 
 def _is_settled(event: Mapping[str, Any] | None) -> bool:
-    return event is not None and event["state"] in (*_GOOD, *_BAD)
-
-
-def _within(timeout: float | None, events: Iterator[StatusEvent]) -> Iterator[StatusEvent]:
-    """The events, for so long. A thread of its own waits for them: a read cannot be given up at any moment."""
-    deadline = None if timeout is None else monotonic() + timeout
-    arrived: Queue[StatusEvent | Exception] = Queue()
-    Thread(target=_pass_on, args=(events, arrived), daemon=True).start()
-    while True:
-        left = None if deadline is None else deadline - monotonic()
-        try:
-            event = arrived.get(timeout=None if left is None else max(left, 0.0))
-        except Empty:
-            raise StillStaging(f"not staged after {timeout:g} s; the devserver goes on") from None
-        if isinstance(event, Exception):
-            raise event
-        yield event
-        if event.kind in _LAST_KINDS:
-            return
-
-
-def _pass_on(events: Iterator[StatusEvent], arrived: Queue[StatusEvent | Exception]) -> None:
-    try:
-        for event in events:
-            arrived.put(event)
-    except Exception as error:
-        arrived.put(error)
+    return event is not None and event["state"] in (*_GOOD, *_BAD) and not _was_cut_off(event)

@@ -9,7 +9,7 @@ from commands.naming import find
 from commands.options import Server
 from commands.printing import columns, print_json, say
 from staging.units import in_bytes
-from web.client import Artifact, Build
+from web.client import Artifact, Build, ServerUnreachable
 
 _NO_PATIENCE = 0.0  # who looks wants to know now
 _GIB = 1024**3
@@ -20,7 +20,11 @@ _FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "disk_total_bytes_per_second": ("disk, read and written", lambda rate: f"{in_bytes(rate)}/s"),
     "network_total_bytes_per_second": ("network, in and out", lambda rate: f"{in_bytes(rate)}/s"),
     "staging_thread_count": ("builds being staged", lambda count: f"{count:.0f}"),
+    "queued_downloads": ("downloads that queue", lambda count: f"{count:.0f}"),
     "apache_client_count": ("clients being served", lambda count: f"{count:.0f}"),
+    "waiting_clients": ("clients that wait", lambda count: f"{count:.0f}"),
+    "free_seats": ("more that may", lambda count: f"{count:.0f}"),
+    "overloaded": ("overloaded", lambda flag: "yes" if flag else "no"),
 }
 
 
@@ -49,13 +53,29 @@ def show_build(server: Server, name: str, as_json: bool) -> None:
 
 
 def show_server(server: Server, as_json: bool) -> None:
-    """Show how the server is doing."""
-    client = server.client(_NO_PATIENCE)
+    """Show how the server is doing, or each of several.
+
+    Raises:
+        ServerUnreachable: one of them is not there; the others were shown.
+
+    """
+    lost: list[ServerUnreachable] = []
+    for one in server.each():
+        try:
+            _show_one(one, as_json)
+        except ServerUnreachable as error:
+            lost.append(error)
+    if lost:
+        raise lost[0]
+
+
+def _show_one(server: Server, as_json: bool) -> None:
+    client, url = server.client(_NO_PATIENCE), server.urls[0]
     version, health = client.version(), client.health()
     if as_json:
-        print_json({"server": server.url, "version": version, "health": health})
+        print_json({"server": url, "version": version, "health": health})
         return
-    say(f"devserver {version} at {server.url}")
+    say(f"devserver {version} at {url}")
     for line in columns([_figure(name, health[name]) for name in _in_order(health)]):
         say(f"  {line}")
 

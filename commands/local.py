@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from importlib.util import find_spec
 from pathlib import Path
 from time import time
@@ -10,8 +9,9 @@ from typing import Any
 
 import click
 
-from commands.options import Rate
+from commands.options import Written
 from commands.options import as_json as json_option
+from staging.units import DURATIONS, SIZES, parsed_duration, parsed_size
 
 _EMULATOR = "gcp_storage_emulator"
 # Under this name the context holds what stages builds, which is put together where everything is.
@@ -38,26 +38,18 @@ def catalog(options: dict[str, Any], file: Path | None, as_json: bool) -> None:
     show(file or options["catalog"], as_json)
 
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float:
-    """The moment that lies so long back."""
-    if value is None:
-        return 0.0
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])", value)
-    if not match:
-        raise click.BadParameter(f"{value!r} is no length of time; write for example 90s, 30m, 2h or 7d")
-    return time() - float(match[1]) * _UNITS[match[2]]
-
-
 @click.command("ledger")
 @click.option("--build", default="", metavar="PATH", help="What was served of this build alone.")
 @click.option("--client", default="", metavar="ADDRESS", help="What was served to this client alone.")
-@click.option("--since", callback=_moment, metavar="TIME", help="What was served in the last 90s, 30m, 2h or 7d alone.")
+@click.option(
+    "--since",
+    type=Written("time", parsed_duration, DURATIONS),
+    metavar="TIME",
+    help="What was served in the last 90s, 30m, 2h or 7d alone.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print an object of JSON in each line.")
 @click.pass_obj
-def ledger(options: dict[str, Any], build: str, client: str, since: float, as_json: bool) -> None:
+def ledger(options: dict[str, Any], build: str, client: str, since: float | None, as_json: bool) -> None:
     """Show which files of which builds were served to whom.
 
     The devserver's own --ledger, before this command, or DEVSERVER_LEDGER says where that is written; the devserver
@@ -72,7 +64,7 @@ def ledger(options: dict[str, Any], build: str, client: str, since: float, as_js
 
     if options["ledger"] is None:
         raise click.UsageError("which ledger? Give it as in devserver --ledger FILE ledger")
-    show(options["ledger"], build, client, since, as_json)
+    show(options["ledger"], build, client, time() - since if since else 0.0, as_json)
 
 
 @click.command("gc")
@@ -98,7 +90,12 @@ def gc(options: dict[str, Any], dry_run: bool, as_json: bool) -> None:
 @click.command("verify")
 @click.argument("builds", nargs=-1, metavar="[BUILD]...")
 @click.option("--repair", is_flag=True, help="Stage the artifacts anew that something is wrong with.")
-@click.option("--max-rate", type=Rate(), metavar="BYTES", help="Read no more than that in a second: 50M, 500K.")
+@click.option(
+    "--max-rate",
+    type=Written("rate", parsed_size, SIZES),
+    metavar="BYTES",
+    help="Read no more than that in a second: 50M, 500K.",
+)
 @json_option("what was found")
 @click.pass_context
 def verify(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -18,18 +17,22 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Server(NamedTuple):
-    """The devserver to ask: its address, the token to send, and the file of the certificates to trust."""
+    """The devservers to ask: their addresses, the token to send, and the file of the certificates to trust."""
 
-    url: str
+    urls: tuple[str, ...]
     token: str | None = None
     ca_file: str | None = None
 
     def client(self, patience: float | None = None) -> Client:
-        """A client that asks it, with the client's own patience or another."""
+        """A client that asks them, with the client's own patience or another."""
         from web.client import Client
 
         limit: dict[str, Any] = {} if patience is None else {"patience": patience}
-        return Client(self.url, token=self.token, ca=self.ca_file, **limit)
+        return Client(self.urls, token=self.token, ca=self.ca_file, **limit)
+
+    def each(self) -> list[Server]:
+        """One for each of them."""
+        return [self._replace(urls=(url,)) for url in self.urls]
 
 
 _IN_FRONT = "devserver.server"  # where the context holds what --server in front of the command says
@@ -57,10 +60,32 @@ class Number(click.FloatRange):
     name = "number"
 
 
-def _address(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    """The address of a devserver: ``http://devserver:8080``, or without the scheme."""
+class Written(click.ParamType[Any]):
+    """A number that people write with a unit."""
+
+    def __init__(self, name: str, parsed: Callable[[str], float | None], right: str) -> None:
+        """``parsed`` reads it, and ``right`` says what it can."""
+        self.name = name
+        self._parsed = parsed
+        self._right = right
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click's own."""
+        number = self._parsed(value) if isinstance(value, str) else value
+        if not number:
+            self.fail(f"{value!r} is not what it should be: {self._right}", param, ctx)
+        return number
+
+
+def _addresses(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
+    """The addresses of devservers; each value is one, or some with commas between them."""
     if context.get_parameter_source(parameter.name or "") is not ParameterSource.COMMANDLINE:
-        value = context.meta.get(_IN_FRONT) or value
+        values = context.meta.get(_IN_FRONT) or values
+    return tuple(dict.fromkeys(_address(one.strip()) for value in values for one in value.split(",")))
+
+
+def _address(value: str) -> str:
+    """The address of a devserver: ``http://devserver:8080``, or without the scheme."""
     url = value if "://" in value else f"http://{value}"
     try:
         parts = urlsplit(url)
@@ -76,7 +101,7 @@ def asks_a_server(command: Command) -> Command:
     """Give a command the options that say which server to ask, and how, and its errors their exit statuses."""
 
     @wraps(command)
-    def asking(*args: Any, server: str, token: str | None, ca_file: str | None, **options: Any) -> Any:
+    def asking(*args: Any, server: tuple[str, ...], token: str | None, ca_file: str | None, **options: Any) -> Any:
         from commands.failures import told  # the client takes a tenth of a second to import
 
         with told():
@@ -86,14 +111,15 @@ def asks_a_server(command: Command) -> Command:
         asking = option(asking)
     return click.option(
         "--server",
-        callback=_address,
+        callback=_addresses,
+        multiple=True,
         metavar="URL",
-        default="http://127.0.0.1:8080",
+        default=["http://127.0.0.1:8080"],
         cls=Option,
         envvar="DEVSERVER_SERVER",
         show_envvar=True,
         show_default=True,
-        help="The devserver to ask.",
+        help="The devserver to ask; repeatable, or with commas between them, where several share out the builds.",
     )(asking)  # type: ignore[return-value]
 
 
@@ -102,29 +128,14 @@ def as_json(what: str) -> Callable[[Command], Command]:
     return click.option("--json", "as_json", is_flag=True, help=f"Print {what} as JSON.")
 
 
-class Rate(click.ParamType[float]):
-    """So many bytes a second: ``50M``."""
-
-    name = "rate"
-    _UNITS: ClassVar = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
-
-    def convert(self, value: Any, _parameter: click.Parameter | None, _context: click.Context | None) -> float:
-        """The bytes per second of ``50M``, ``500K`` or ``2G``."""
-        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([KMG]?)", str(value).upper())
-        rate = float(match[1]) * self._UNITS[match[2]] if match else 0.0
-        if rate <= 0:
-            raise click.BadParameter(f"{value!r} is no rate; it should look like 50M: bytes a second, with K, M or G")
-        return rate
-
-
-def _note_server(context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None:
-        context.meta[_IN_FRONT] = value
-    return value
+def _note_servers(context: click.Context, _parameter: click.Parameter, values: Sequence[str]) -> Sequence[str]:
+    if values:
+        context.meta[_IN_FRONT] = values
+    return values
 
 
 # Its place is behind the command, where the help shows it; whoever writes it in front is understood as well.
-server_in_front = click.option("--server", hidden=True, metavar="URL", callback=_note_server)
+server_in_front = click.option("--server", hidden=True, multiple=True, metavar="URL", callback=_note_servers)
 
 
 timeout = click.option(

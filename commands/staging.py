@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from shlex import quote
 from typing import Any, NamedTuple
 
+from commands.deadline import Deadline
 from commands.failures import left_alone
 from commands.following import check, follow
 from commands.naming import find
@@ -72,10 +73,10 @@ def stage(server: Server, wish: Wish, to_the_end: bool, manner: Manner) -> None:
         ClientError
 
     """
-    client = server.client(_NO_PATIENCE)
-    path = client.start(*wish)
-    awaited = _awaited(client, wish, to_the_end)
-    _follow(server, path, awaited, manner, awaited.shown)
+    client, deadline = server.client(_NO_PATIENCE), Deadline(manner.timeout)
+    path = deadline.answer(lambda: client.start(*wish))
+    awaited = deadline.answer(lambda: _awaited(client, wish, to_the_end))
+    _follow(server, path, awaited, deadline, manner.as_json, awaited.shown)
     if not manner.as_json:
         is_over = to_the_end or not client.build(path)["under_way"]
         waiting = f"devserver wait {path}{wish.options}"
@@ -89,11 +90,13 @@ def wait(server: Server, wish: Wish, manner: Manner) -> None:
         ClientError
 
     """
-    build = find(server.client(_NO_PATIENCE), wish.archive_url)
+    deadline = Deadline(manner.timeout)
+    build = deadline.answer(lambda: find(server.client(_NO_PATIENCE), wish.archive_url))
     path, names = build["build"], wish.names or None
     # What somebody asked for by name, and failed before, is not a part of a complete build.
     bad = [one["name"] for one in build["artifacts"] if one["state"] in ("failed", "cancelled")]
-    _follow(server, path, _Awaited(names, names, wish.names, bad if build["complete"] and not names else ()), manner)
+    awaited = _Awaited(names, names, wish.names, bad if build["complete"] and not names else ())
+    _follow(server, path, awaited, deadline, manner.as_json)
     build = server.client(_NO_PATIENCE).build(path)
     if build["in_part"] and not names:
         raise StagingFailed(
@@ -117,7 +120,14 @@ def _so_far(wish: Wish) -> str:
     return "staging has begun" if wish.names else "what devices need first is staged"
 
 
-def _follow(server: Server, path: str, awaited: _Awaited, manner: Manner, asked: Collection[str] | None = None) -> None:
+def _follow(
+    server: Server,
+    path: str,
+    awaited: _Awaited,
+    deadline: Deadline,
+    as_json: bool,
+    asked: Collection[str] | None = None,
+) -> None:
     """Wait for artifacts and show how they are doing; as JSON, the build is shown however it ends, and the state of
     what was ``asked`` for, if that is given.
     """
@@ -126,13 +136,13 @@ def _follow(server: Server, path: str, awaited: _Awaited, manner: Manner, asked:
     with left_alone(path):
         try:
             if names is None or names:
-                display = fitting_display(manner.as_json, awaited.shown, awaited.ignored)
-                latest = follow(server.client(), path, names, display, manner.timeout)
+                display = fitting_display(as_json, awaited.shown, awaited.ignored)
+                latest = follow(server.client(), path, names, display, deadline)
                 counted = {name: event for name, event in latest.items() if name not in awaited.ignored}
                 check(counted, names, awaited.required)
         except (StagingFailed, StillStaging) as error:
             failure = error
-        if manner.as_json:
+        if as_json:
             build = server.client(_NO_PATIENCE).build(path)
             print_json(build if asked is None else {**build, "asked": _state_of(build, asked)})
     if failure:

@@ -11,7 +11,6 @@ from threading import Event as Flag
 from typing import Any, NamedTuple
 
 import click
-from rich.filesize import decimal
 
 from commands.failures import CommandFailed, Interrupted
 from commands.printing import print_json, say
@@ -24,6 +23,7 @@ from staging.layout import BuildPlaces
 from staging.manifest import Manifest
 from staging.overview import builds_below
 from staging.pace import Pace, step_back
+from staging.units import in_bytes
 from staging.verification import verify
 
 Machinery = Callable[[], AbstractContextManager[Downloader]]
@@ -161,7 +161,7 @@ def _repaired(places: BuildPlaces, found: Inspection, downloader: Downloader) ->
 
 def _show(outcome: Outcome) -> None:
     path, found = outcome.places.build_path, outcome.found
-    amount = f"{found.files} files, {decimal(found.bytes)}"
+    amount = f"{found.files} files, {in_bytes(found.bytes)}"
     unknown = f"; of {found.without_checksum}, the size alone is known" if found.without_checksum else ""
     say(f"{path}: {amount}: {f'{len(found.wrong)} wrong' if found.wrong else 'all right'}{unknown}")
     for one in found.wrong:

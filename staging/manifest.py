@@ -103,6 +103,10 @@ def write_json(path: Path, data: Any, indent: int | None = 1) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w") as file:
-        file.write(json.dumps(data, indent=indent))
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as file:
+            file.write(json.dumps(data, indent=indent))
+        temporary.replace(path)
+    except BaseException:  # the disk is full, for one
+        temporary.unlink(missing_ok=True)
+        raise

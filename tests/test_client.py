@@ -52,7 +52,7 @@ def test_builds_are_started_listed_and_removed(server: DevServer, archive: FakeA
 def test_builds_are_listed_over_all_pages(
     server: DevServer, archive: FakeArchive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.client._PAGE", 2)
+    monkeypatch.setattr("web.client.listing._PAGE", 2)
     builds = [make_build(version=f"R17-{number}.0.0").upload(archive) for number in range(5)]
     client = Client(server.url)
     for build in builds:

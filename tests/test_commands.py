@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ COMMANDS = (
     "catalog",
     "gc",
     "verify",
+    "ledger",
     "demo",
     "nginx-config",
     "token",
@@ -211,6 +214,30 @@ def test_a_build_of_which_only_a_part_is_here_is_not_called_staged(server: DevSe
     assert ask(server, "wait", build.path, "--artifact", "stateful").returncode == 0
     assert ask(server, "stage", build.url, "--wait").returncode == 0
     assert ask(server, "builds").stdout.split()[1] == "staged"
+
+
+def test_who_waits_goes_on_where_the_devserver_starts_anew(
+    server: DevServer, archive: FakeArchive, build: Build
+) -> None:
+    with ThreadPoolExecutor(1) as pool, archive.holding("autotest.tar.bz2") as reached:
+        waiting = pool.submit(in_a_pipe, "stage", build.url, "--wait", "--server", server.url)
+        assert reached.wait(20)
+        port = server.port
+        assert server.stop() == 0
+        server.command += ["--port", str(port)]
+        server.start_again()
+        _ = server.port
+    ended = waiting.result(60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    build.check_staged(server.static_dir)
+
+
+def test_the_time_that_is_given_is_for_asking_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # which takes connections, and says nothing
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        for command in (["stage", "gs://a/b/c", "--wait"], ["wait", "b/c"]):
+            ended = in_a_pipe(*command, "--timeout", "0.5", "--server", address)
+            assert (ended.returncode, ended.stderr.count("\n")) == (4, 1), ended.stderr
 
 
 def test_a_cause_is_told_once(server: DevServer, archive: FakeArchive, build: Build) -> None:

@@ -293,7 +293,7 @@ def test_gc_says_what_it_would_do_and_does_it(server: DevServer, versions: list[
         (path_of(versions[0]), "stays: pinned"),
         (path_of(versions[2]), "stays: its room is not needed"),
     ]
-    assert told.stdout.splitlines()[-1] == "1 of 3 builds would go, 100.0 kB"
+    assert told.stdout.splitlines()[-1] == "1 of 3 builds would go, 97.7 KiB"
     assert everything(server.static_dir) == before
     done = in_a_pipe(*server_options, "gc", "--json")
     assert done.returncode == 0

@@ -80,7 +80,7 @@ def test_every_answer_names_its_request(standing: DevServer, path: str) -> None:
     [
         (b'x" 200 7 "" "y', "x__200_7_____y"),
         (b"x] [request other", "x___request_other"),
-        (b"\x1b[31mre\x85d", "__31mre_d"),
+        (b"[31mre\x85d", "_31mre_d"),
         (b"caf\xe9", "caf_"),
         (b"a" * 5000, "a" * 128),
     ],
@@ -137,12 +137,12 @@ def test_json_goes_to_files_too(start_server: StartServer, tmp_path: Path) -> No
     (line,) = (tmp_path / "access.log").read_text().splitlines()
     assert json.loads(line)["message"] == "GET /static/"
     lines = (tmp_path / "devserver.log").read_text().splitlines()
-    assert "Bus STARTED" in [json.loads(line)["message"] for line in lines]
+    assert any(json.loads(line)["message"].startswith("listening on http://") for line in lines)
 
 
 def test_a_traceback_is_a_part_of_its_line(start_server: StartServer, build: Build) -> None:
     server = start_server("--log-format", "json")
-    eventually(lambda: "Bus STARTED" in server.log)
+    eventually(lambda: "listening on" in server.log)
     (server.static_dir / ".devserver").mkdir(exist_ok=True)
     (server.static_dir / ".devserver" / "staging").write_text("in the way")
     server.download(build.url)

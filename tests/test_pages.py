@@ -241,6 +241,31 @@ def test_the_list_of_builds_is_the_front_page(visitor: Visitor) -> None:
     expect(page.get_by_role("heading", name="Welcome to the Dev Server!")).to_be_visible()
 
 
+def test_any_number_of_tabs_is_alive(visitor: Visitor, archive: FakeArchive, build: Build) -> None:
+    tabs = [visitor.open("/") for _ in range(8)]  # more than a browser opens connections to one server
+    with archive.holding("autotest.tar.bz2") as reached:
+        ask_for(tabs[0], build.url)
+        assert reached.wait(10)
+        late = visitor.open("/")
+        for tab in (*tabs[1:], late):
+            expect(tab.locator(".work")).to_contain_text(build.path)
+    for tab in (*tabs[1:], late):
+        expect(tab.locator(".work")).to_have_count(0)
+
+
+def test_what_has_the_focus_keeps_it_while_the_page_moves_on(
+    visitor: Visitor, server: DevServer, archive: FakeArchive, build: Build
+) -> None:
+    with archive.holding("autotest.tar.bz2") as reached:
+        check_success(server.download(build.url))
+        assert reached.wait(10)
+        page = visitor.open(f"/builds/{build.path}")
+        expect(artifact(page, "autotest").locator(".state")).to_have_text("downloading")
+        page.get_by_role("link", name="update.gz", exact=True).first.focus()
+    expect(artifact(page, "autotest").locator(".state")).to_have_text("staged")
+    expect(page.get_by_role("link", name="update.gz", exact=True).first).to_be_focused()
+
+
 def test_removing_asks_first(visitor: Visitor, server: DevServer, build: Build) -> None:
     server.stage(build.url)
     page = visitor.open(f"/builds/{build.path}")

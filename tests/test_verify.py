@@ -149,8 +149,8 @@ def test_a_manifest_that_cannot_be_understood_is_something_wrong(
         (["gs://elsewhere/x86-mario-release/R17-1413.0.0-a1-b1346"], "is the build of gs://chromeos-image-archive/"),
         (["ftp://x/y"], "is not an archive URL"),
         (["../.."], "is not staged"),
-        (["--max-rate", "fast"], "it should look like 50M"),
-        (["--max-rate", "0"], "it should look like 50M"),
+        (["--max-rate", "fast"], "not what it should be: a number of bytes, or 500M"),
+        (["--max-rate", "0"], "not what it should be: a number of bytes, or 500M"),
     ],
 )
 def test_usage(server: DevServer, archive: FakeArchive, staged: Path, arguments: list[str], message: str) -> None:

@@ -3,12 +3,10 @@
 "use strict";
 
 (() => {
-  const EVENTS = "/api/v1/events";
   const REFRESH_AFTER = 150; // milliseconds, so that one refresh shows several changes
   const RETRY_AFTER = 1000;
   const SNAPSHOT = 500; // milliseconds within which the present state has come
   const SPEED_OVER = 5000; // milliseconds over which a rate is taken
-  const FINAL = new Set(["staged", "failed", "absent", "cancelled"]);
   const UNITS = ["bytes", "KiB", "MiB", "GiB", "TiB"];
 
   let isSettled = false; // whether all that was under way when the stream began has been told
@@ -78,14 +76,14 @@
     }
   }
 
-  function take(event) {
-    const data = JSON.parse(event.data);
+  function take(data) {
     if (!works.has(data.build)) works.set(data.build, new Map());
     const artifacts = works.get(data.build);
     const before = artifacts.get(data.artifact);
     artifacts.set(data.artifact, data);
-    if ([...artifacts.values()].every((artifact) => FINAL.has(artifact.state))) works.delete(data.build);
-    if (!before || before.state !== data.state) scheduleRefresh(REFRESH_AFTER);
+    if ([...artifacts.values()].every((artifact) => FINAL_STATES.has(artifact.state))) works.delete(data.build);
+    const isShown = [undefined, data.build].includes(document.querySelector("[data-live]")?.dataset.of);
+    if (isShown && (!before || before.state !== data.state)) scheduleRefresh(REFRESH_AFTER);
     showBuild(data.build);
   }
 
@@ -124,13 +122,24 @@
 
   // Where the build is gone, all of the page that says so.
   function put(page) {
-    const focused = document.activeElement && document.activeElement.id;
+    const focused = placeOf(document.activeElement);
     const text = filterText();
     const part = ["[data-live]", "main"].find((name) => page.querySelector(name) && document.querySelector(name));
     document.querySelector(part).replaceWith(document.adoptNode(page.querySelector(part)));
     prepare(text);
     for (const build of works.keys()) showBuild(build);
-    if (focused && document.getElementById(focused)) document.getElementById(focused).focus();
+    if (focused) document.querySelector(focused)?.focus();
+  }
+
+  // A selector that finds the same field, link or button in the page as it will be; nothing for all else.
+  function placeOf(element) {
+    const quoted = (text) => `"${CSS.escape(text)}"`;
+    let own = "";
+    if (element.id) own = `[id=${quoted(element.id)}]`;
+    else if (element.matches("a[href]")) own = `a[href=${quoted(element.getAttribute("href"))}]`;
+    else if (element.matches("button[value]")) own = `button[value=${quoted(element.value)}]`;
+    const row = own && element.closest("[data-artifact]");
+    return row ? `[data-artifact=${quoted(row.dataset.artifact)}] ${own}` : own;
   }
 
   function tell(text) {
@@ -186,26 +195,28 @@
   }
 
   function listen() {
-    const stream = new EventSource(EVENTS);
-    let hasFailed = false;
-    stream.addEventListener("artifact", take);
-    stream.addEventListener("removed", () => scheduleRefresh(REFRESH_AFTER));
-    stream.addEventListener("open", () => {
-      isSettled = false;
-      samples.clear();
-      setTimeout(() => { isSettled = true; }, SNAPSHOT);
-      if (hasFailed) {
-        works.clear();
-        scheduleRefresh(0);
+    let wasLost = false;
+    followEvents((kind, data) => {
+      if (kind === "artifact") take(data);
+      else if (kind === "removed") scheduleRefresh(REFRESH_AFTER);
+      else if (kind === "lost") {
+        wasLost = true;
+        scheduleRefresh(RETRY_AFTER);
+      } else {
+        begin(wasLost);
+        wasLost = false;
       }
-      hasFailed = false;
     });
-    stream.addEventListener("error", () => {
-      hasFailed = true;
-      scheduleRefresh(RETRY_AFTER);
-      if (stream.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_AFTER);
-    });
-    addEventListener("pagehide", () => stream.close());
+  }
+
+  // The stream is there; what is under way is told next.
+  function begin(isAgain) {
+    isSettled = false;
+    samples.clear();
+    setTimeout(() => { isSettled = true; }, SNAPSHOT);
+    if (!isAgain) return;
+    works.clear();
+    scheduleRefresh(0);
   }
 
   prepare("");

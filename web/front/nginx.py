@@ -133,7 +133,7 @@ http {{
 }}
 """
 
-_CERTIFICATE = """
+CERTIFICATE = """
         ssl_certificate {};
         ssl_certificate_key {};
         ssl_protocols TLSv1.2 TLSv1.3;
@@ -179,7 +179,7 @@ def configuration(
         listen=listen,
         run_dir=run_dir,
         tls="" if certificate is None else " ssl",
-        certificate="" if certificate is None else _CERTIFICATE.format(*(path.absolute() for path in certificate)),
+        certificate="" if certificate is None else CERTIFICATE.format(*(path.absolute() for path in certificate)),
         guard="" if reads_freely else _GUARD,
         question="" if reads_freely else _QUESTION,
         passed_on="" if reads_freely else "401 ",
