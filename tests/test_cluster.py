@@ -7,15 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from threading import Event as Flag
 
 import pytest
 
 from artifacts.job import StageRequest, StagingOptions
 from staging.archives import AllowedArchives
-from staging.cluster.executor import ClusterExecutor
-from staging.errors import ArchiveNotAllowed, WorkerDied
-from staging.locks import FileLock
+from staging.errors import ArchiveNotAllowed
 from tests.builds import Build, make_build
 from tests.clusters import Worker
 from tests.conftest import StartServer
@@ -23,10 +20,7 @@ from tests.fake_archive import FakeArchive, Fault
 from tests.redis_server import RedisServer
 from tests.servers import DevServer, cause_of, check_success, eventually
 from tests.test_crashes import assert_tidy
-from tests.test_executors import leave
 from wiring.executors import Jobs
-
-SILENCE = ("--worker-silence", "3")
 
 
 @pytest.fixture
@@ -42,23 +36,22 @@ class Cluster:
         self.directory = directory
         self.broker = broker
         self.workers: list[Worker] = []
+        self.silence = "3"  # seconds
         self._archive = archive
         self._start_server = start_server
 
     def devserver(self, name: str, *options: str) -> DevServer:
         """Start a devserver of the cluster."""
-        return self._start_server("--executor", "celery", "--broker", self.broker.url, *SILENCE, *options, name=name)
+        return self._start_server(
+            "--executor", "celery", "--broker", self.broker.url, "--worker-silence", self.silence, *options, name=name
+        )
 
     def worker(self, name: str) -> Worker:
         """Start a worker."""
         environment = {"STORAGE_EMULATOR_HOST": self._archive.url}
-        worker = Worker(self.directory, self.broker.url, environment, *SILENCE, name=name)
+        worker = Worker(self.directory, self.broker.url, environment, "--worker-silence", self.silence, name=name)
         self.workers.append(worker)
         return worker
-
-    def at_work(self) -> Worker:
-        """The worker that runs jobs, once one does."""
-        return eventually(lambda: [worker for worker in self.workers if worker.jobs()])[0]
 
 
 @pytest.fixture
@@ -74,20 +67,10 @@ def fetched(archive: FakeArchive) -> Counter[str]:
     return Counter(fetch.name for fetch in archive.fetches if fetch.start == 0)
 
 
-@pytest.mark.parametrize("inline", ["--stage-inline", "--no-stage-inline"])
-def test_a_build_is_staged_by_the_workers(cluster: Cluster, archive: FakeArchive, build: Build, inline: str) -> None:
-    cluster.worker("worker")
-    server = cluster.devserver("devserver", inline)
-    server.stage(build.url)
-    build.check_staged(server.static_dir)
-    assert set(fetched(archive).values()) == {1}
-    assert server.get("/check_health").json()["broker_reachable"] == 1
-
-
-def test_a_killed_job_is_told_and_costs_only_what_it_was_staging(
+def test_a_dead_job_is_told_and_a_dead_machines_is_staged_by_another(
     cluster: Cluster, archive: FakeArchive, build: Build
 ) -> None:
-    worker = cluster.worker("worker")
+    worker = cluster.worker("one")
     server = cluster.devserver("devserver")
     with archive.holding("autotest.tar.bz2") as reached:
         check_success(server.download(build.url))
@@ -97,22 +80,13 @@ def test_a_killed_job_is_told_and_costs_only_what_it_was_staging(
         answer = server.wait_for_status(build.url)
     assert cause_of(answer) == "WorkerDied: worker killed by SIGKILL while staging autotest"
     archive.forget()
-    server.stage(build.url)
-    assert set(fetched(archive)) == {"autotest.tar.bz2"}
-    build.check_staged(server.static_dir)
-
-
-def test_what_a_dead_machine_was_staging_is_staged_by_another(
-    cluster: Cluster, archive: FakeArchive, build: Build
-) -> None:
-    cluster.worker("one")
-    server = cluster.devserver("devserver")
     with archive.holding("autotest.tar.bz2") as reached:
         check_success(server.download(build.url))
         assert reached.wait(10)
+        worker.signal_all(signal.SIGKILL)
         cluster.worker("two")
-        cluster.workers[0].signal_all(signal.SIGKILL)
     check_success(server.wait_for_status(build.url, timeout="30"))
+    assert set(fetched(archive)) == {"autotest.tar.bz2"}
     build.check_staged(server.static_dir)
     assert "its job is given to another" in server.log
 
@@ -153,6 +127,7 @@ def test_a_worker_that_is_told_to_end_gives_its_job_to_another(
 def test_a_hundred_callers_of_two_devservers_are_told_and_each_object_is_fetched_once(
     cluster: Cluster, archive: FakeArchive
 ) -> None:
+    cluster.silence = "60"  # whatever else the machine does
     builds = [make_build(version=f"R17-{number}.0.0").upload(archive) for number in range(10)]
     servers = [cluster.devserver("a"), cluster.devserver("b", "--no-stage-inline")]
     for name in ("one", "two"):
@@ -166,7 +141,9 @@ def test_a_hundred_callers_of_two_devservers_are_told_and_each_object_is_fetched
     assert set(fetched(archive).values()) == {10}
 
 
-def test_whoever_asks_another_devserver_is_told_the_same(cluster: Cluster, archive: FakeArchive, build: Build) -> None:
+def test_whoever_asks_another_devserver_is_told_the_same_of_success_and_failure(
+    cluster: Cluster, archive: FakeArchive, build: Build
+) -> None:
     a, b = cluster.devserver("a"), cluster.devserver("b")
     cluster.worker("worker")
     with archive.holding("autotest.tar.bz2") as reached:
@@ -184,13 +161,10 @@ def test_whoever_asks_another_devserver_is_told_the_same(cluster: Cluster, archi
     assert set(fetched(archive).values()) == {1}
     assert "nton_payload staged" not in b.log  # that is in the log of who staged it
 
-
-def test_a_failure_is_told_by_every_devserver(cluster: Cluster, archive: FakeArchive, build: Build) -> None:
-    a, b = cluster.devserver("a"), cluster.devserver("b")
-    cluster.worker("worker")
+    other = make_build(version="R18-1.0.0").upload(archive)
     archive.fail_always("autotest.tar.bz2", Fault(status=403))
-    check_success(a.download(build.url))
-    causes = {cause_of(server.wait_for_status(build.url)) for server in (b, a)}
+    check_success(a.download(other.url))
+    causes = {cause_of(server.wait_for_status(other.url)) for server in (b, a)}
     assert len(causes) == 1
     assert causes.pop().startswith("AccessDenied: ")
 
@@ -232,37 +206,22 @@ def test_a_redis_that_dies_and_comes_back_costs_nothing(cluster: Cluster, archiv
     assert server.log.count("the broker answers again") == 1
 
 
-def test_what_needs_a_redis_that_stays_away_fails_with_the_cause(
+def test_what_needs_workers_or_a_redis_that_stay_away_fails_with_the_cause(
     cluster: Cluster, archive: FakeArchive, build: Build
 ) -> None:
     server = cluster.devserver("devserver", "--retry-deadline", "2")
-    _ = server.port
+    check_success(server.download(build.url))
+    answer = server.wait_for_status(build.url)
+    assert cause_of(answer).startswith("WorkerDied: worker could not start: there was none in the cluster for 2 s")
     cluster.broker.kill()
     check_success(server.download(build.url))
     answer = server.wait_for_status(build.url)
-    assert (
-        cause_of(answer)
-        == "BrokerUnreachable: the broker between this devserver and its workers did not answer for 2 s"
-    )
+    assert cause_of(answer).startswith("BrokerUnreachable: the broker between this devserver and its workers did not ")
     cluster.broker.start_again()
     cluster.worker("worker")
+    eventually(lambda: cluster.broker.count_keys("devserver:worker:*"))
     server.stage(build.url)
     build.check_staged(server.static_dir)
-
-
-def test_a_cluster_without_workers_is_told(cluster: Cluster, build: Build) -> None:
-    server = cluster.devserver("devserver", "--retry-deadline", "1")
-    check_success(server.download(build.url))
-    answer = server.wait_for_status(build.url)
-    assert cause_of(answer).startswith("WorkerDied: worker could not start: there was none in the cluster for 1 s")
-
-
-def test_a_worker_runs_no_job_that_it_does_not_know(cluster: Cluster, tmp_path: Path) -> None:
-    cluster.worker("worker")
-    executor = ClusterExecutor(cluster.broker.url, 5.0, 20.0, print)
-    lock = FileLock.acquire(tmp_path / "lock", Flag())
-    with pytest.raises(WorkerDied, match=r"does not know the job 'tests\.test_executors:leave'"):
-        executor.run(leave, {"status": 0}, print, lock, Flag())
 
 
 def test_a_worker_stages_where_it_was_told_and_from_what_it_may(tmp_path: Path) -> None:

@@ -203,3 +203,14 @@ def test_what_a_worker_started_ends_with_it(executor: Executor, lock: FileLock) 
         executor.run(start_a_child, {}, events.append, lock, Flag())
     child = events[0].bytes_done
     eventually(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+
+
+def unknown(request: dict[str, Any], report: Report, cancelled: Flag) -> None:
+    raise AssertionError("this is in no list")
+
+
+def test_a_worker_of_a_cluster_runs_no_job_that_is_not_in_its_list(executor: Executor, lock: FileLock) -> None:
+    if not isinstance(executor, ClusterExecutor):
+        pytest.skip("what is run on this machine is what this process says")
+    with pytest.raises(WorkerDied, match=r"does not know the job 'tests\.test_executors:unknown'"):
+        run(executor, unknown, {}, lock)

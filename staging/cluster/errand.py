@@ -22,6 +22,7 @@ T = TypeVar("T")
 _LOOK = 0.5  # seconds between two looks at whether to stop
 _PAUSE = 0.2  # seconds before the broker is tried again
 _TIME_TO_END = 3.0  # seconds that a worker is given to tell that it stopped
+_SENT_AGAIN = 60.0  # seconds after which what nobody has begun with is put into the queue once more
 _MOST_DEATHS = 2  # of workers at one job: it may be what they died of
 
 
@@ -71,6 +72,7 @@ class Errand:
         self._deaths = 0
         self._place = "0"  # in the stream of what is told
         self._told_to_stop_at: float | None = None
+        self._sent_at = monotonic()
         self._heard_at = monotonic()  # from the worker; or of any worker at all, until one has begun
         self.has_begun = False
 
@@ -95,6 +97,7 @@ class Errand:
         self._reaching(self._offer)
 
     def _offer(self) -> None:
+        self._sent_at = monotonic()
         self._run.offer(self._attempt)
         if not self.has_begun:
             arguments = [self._job, self._id, self._attempt, self._request]
@@ -148,7 +151,9 @@ class Errand:
         elif not self.has_begun and silence > self._terms.patience:
             if not self._reaching(self._workers.are_any):
                 raise WorkerDied(f"could not start: there was none in the cluster for {self._terms.patience:g} s")
-            self._send()  # they are busy, or what lay in the queue was lost; what is sent twice is made once
+            self._heard_at = monotonic()  # they are busy
+        if not self.has_begun and monotonic() > self._sent_at + _SENT_AGAIN:
+            self._reaching(self._offer)  # what lay in the queue may be lost; and what is sent twice is begun once
 
     def _stop_if_told(self) -> None:
         """Have the worker stop, where that is wanted, and bear with it for a moment.

@@ -92,6 +92,8 @@ class Follower:
             return
         alive = self._newsstand.alive(list(self._followed))
         new = [one for download, one in self._followed.items() if one.orphaned_at is None and download not in alive]
+        for one in (self._followed[download] for download in alive):  # though it was taken for dead, maybe
+            one.orphaned_at, one.status.is_abandoned = None, False
         for one in new:
             one.orphaned_at = monotonic()
             one.status.is_abandoned = True

@@ -1,7 +1,7 @@
 """What a devserver and a worker tell each other of one run of a job, through Redis.
 
     devserver:run:<id>              the attempt that counts, and whether to stop; gone when nobody waits for it any more
-    devserver:run:<id>:<attempt>    that a worker has begun with the attempt
+    devserver:run:<id>:<attempt>    which worker has begun with the attempt
     devserver:run:<id>:told         a stream of what workers tell: events, signs of life, the outcome
     devserver:worker:<name>         that a worker is there
 
@@ -75,11 +75,12 @@ class Run:
 
     # The worker's side
 
-    def begin(self, attempt: int) -> bool:
-        """Whether this worker is the one to make that attempt."""
+    def begin(self, attempt: int, token: str) -> bool:
+        """Whether the worker that has the ``token`` is the one to make that attempt; may be asked again."""
         if self.attempt_that_counts() != attempt:
             return False
-        return bool(self._client.set(f"{self._key}:{attempt}", "1", nx=True, ex=_BEGUN_FOR))
+        key = f"{self._key}:{attempt}"
+        return bool(self._client.set(key, token, nx=True, ex=_BEGUN_FOR)) or self._client.get(key) == token
 
     def attempt_that_counts(self) -> int | None:
         """The attempt whose outcome somebody waits for; None where nobody does."""

@@ -10,8 +10,10 @@ import importlib
 import os
 import socket
 from collections.abc import Callable, Mapping
+from secrets import token_hex
 from threading import Event as Flag
 from threading import Thread
+from time import monotonic
 from typing import Any
 
 from celery import signals
@@ -28,6 +30,7 @@ Json = dict[str, Any]
 Jobs = Mapping[str, Callable[[Json], Json]]
 
 _BEAT = 1.0  # seconds between two signs that this worker is there
+_PAUSE = 0.3  # seconds before the broker is tried again
 _GOOD_FOR = 5.0  # seconds that each is good for
 
 
@@ -87,7 +90,7 @@ class ClusterWorker:
     def _run(self, name: str, run_id: str, attempt: int, request: Json) -> None:
         """What Celery calls: one attempt at a job, unless somebody has made it already or nobody wants it."""
         run = Run(self._client, run_id, self._longest_silence)
-        if self._ends.is_set() or not run.begin(attempt):
+        if not self._is_ours(run, attempt):
             return
         cancelled = Flag()
         with Outbox(run, attempt, cancelled, self._ends, self._patience) as outbox:
@@ -98,6 +101,17 @@ class ClusterWorker:
                 outbox.end("failed", as_devserver_error(error, "the build").to_json())
             else:
                 outbox.end("done")
+
+    def _is_ours(self, run: Run, attempt: int) -> bool:
+        """Whether to make the attempt, which is off the queue: a broker that is away for a moment must not lose it."""
+        token = token_hex(8)
+        deadline = monotonic() + self._patience
+        while not self._ends.is_set() and monotonic() < deadline:
+            try:
+                return run.begin(attempt, token)
+            except UNREACHABLE:
+                self._ends.wait(_PAUSE)
+        return False
 
     def _allowed(self, name: str, request: Json, attempt: int) -> tuple[Job, Json]:
         """The job of that name, and its request as this worker will have it."""
