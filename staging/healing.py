@@ -24,7 +24,11 @@ def set_broken_manifest_aside(places: BuildPlaces) -> bool:
 
 
 def _is_broken(places: BuildPlaces) -> bool:
-    return Manifest.read(places) is None and places.manifest.exists()
+    """Whether there is a manifest that is none; one that cannot be read now may be a good one."""
+    try:
+        return Manifest.parsed(places.manifest.read_bytes()) is None
+    except OSError:
+        return False
 
 
 def take_out(places: BuildPlaces, found: Inspection, check: Check) -> Inspection | None:

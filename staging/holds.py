@@ -16,7 +16,7 @@ from threading import Event as Flag
 from time import time
 from typing import Any, NamedTuple
 
-from staging.errors import BuildHeld, NoSuchLease
+from staging.errors import BuildHeld, InvalidParameter, NoSuchLease
 from staging.layout import BuildPlaces, holds_directory
 from staging.locks import FileLock
 from staging.manifest import write_json
@@ -25,6 +25,8 @@ from staging.units import in_utc
 LONGEST_LEASE = 30 * 86400.0  # seconds; what has to stay for longer is pinned
 SHORTEST_LEASE = 1.0
 LONGEST_HOLDER = 100  # characters
+
+_MOST_LEASES = 200  # of one build
 
 
 class Lease(NamedTuple):
@@ -69,8 +71,10 @@ def holds_of(places: BuildPlaces) -> Holds:
         data = json.loads(places.holds.read_bytes())
         leases = [Lease(str(one["id"]), str(one["holder"]), float(one["until"])) for one in data["leases"]]
         is_pinned = bool(data["pinned"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
         return Holds()
+    except (OSError, ValueError, KeyError, TypeError):
+        return Holds(is_pinned=True)  # for whom, nobody can say; whoever unpins it puts that right
     now = time()
     return Holds(is_pinned, tuple(lease for lease in leases if lease.until > now))
 
@@ -146,6 +150,8 @@ class BuildHolds:
     def lease(self, build_path: str, term: Term) -> Lease:
         """Keep the build for so long."""
         with self._changing(build_path) as (places, holds):
+            if len(holds.leases) >= _MOST_LEASES:
+                raise InvalidParameter("holder", f"{build_path} has {_MOST_LEASES} leases; renew or give back some")
             lease = Lease(token_hex(8), term.holder, time() + term.seconds)
             _write(places, replace(holds, leases=(*holds.leases, lease)))
         return lease

@@ -69,6 +69,7 @@ class Stocktaker:
     def take(self) -> Inventory:
         """The inventory of now."""
         growth: dict[str, float] = {}
+        promised = list(promises(self._static_dir))  # first: what is published meanwhile counts twice, and not never
         marks = _Marks(_names(holds_directory(self._static_dir)), _names(self._static_dir / RESERVED_NAME / "locks"))
         records = []
         for places in builds_below(self._static_dir):
@@ -78,7 +79,7 @@ class Stocktaker:
             for name, ratio in facts.growth.items():
                 growth[name] = max(ratio, growth.get(name, 0.0))
             records.append(self._record(places, facts, marks))
-        return Inventory(records, list(promises(self._static_dir)), growth)
+        return Inventory(records, promised, growth)
 
     def unheld(self, places: BuildPlaces) -> Record | None:
         """The record of one build as it is now, without its holds; None where it is no more."""

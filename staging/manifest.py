@@ -69,12 +69,20 @@ class Manifest:
 
     @classmethod
     def read(cls, places: BuildPlaces) -> Manifest | None:
-        """The manifest of a build, or None where it has none, or none that can be understood."""
+        """The manifest of a build, or None where it has none, or none that can be read and understood."""
         try:
-            data = json.loads(places.manifest.read_bytes())
+            return cls.parsed(places.manifest.read_bytes())
+        except OSError:  # one bad sector, or one file of somebody else's, is no other build's trouble
+            return None
+
+    @classmethod
+    def parsed(cls, text: bytes) -> Manifest | None:
+        """The manifest that ``text`` is; None where it is none."""
+        try:
+            data = json.loads(text)
             records = {name: ArtifactRecord.from_json(record) for name, record in data["artifacts"].items()}
             return cls(str(data["archive_url"]), records) if data["format"] == _FORMAT else None
-        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     def write(self, places: BuildPlaces) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import sqlite3
@@ -117,7 +118,7 @@ def test_the_command_shows_what_is_asked_for(served: DevServer) -> None:
     assert "shown" in [row["request_id"] for row in shown(served, "--build", Build().path, "--since", "2h")]
     assert shown(served, "--build", "another/build") == []
     assert shown(served, "--client", "10.0.0.1") == []
-    assert shown(served, "--since", "0s") == []
+    assert shown(served, "--since", "0.001s") == []
     lines = run(served.static_dir.parent / "ledger.db", "--client", "127.0.0.1").stdout.splitlines()
     whole = ["127.0.0.1", "200", "10", "whole", f"{Build().path}/small.bin"]
     assert whole in [line.split()[1:] for line in lines]
@@ -129,7 +130,7 @@ def test_what_the_command_cannot_do_is_one_line(tmp_path: Path) -> None:
     assert "there is no ledger" in missing.stderr
     (tmp_path / "text").write_text("this is no database, and has never been one" * 30)
     assert "cannot be read as a ledger" in run(tmp_path / "text").stderr
-    assert "write for example 90s" in run(tmp_path / "text", "--since", "yesterday").stderr
+    assert "or 90s, 30m, 2h, 1d" in run(tmp_path / "text", "--since", "yesterday").stderr
     nowhere = [sys.executable, str(PROJECT / "devserver.py"), "ledger"]
     asked = subprocess.run(nowhere, capture_output=True, text=True, timeout=60)
     assert (asked.returncode, len(asked.stderr.splitlines())) == (2, 1)
@@ -279,3 +280,19 @@ def test_what_nginx_served_is_in_the_ledger_and_counted(
         page = server.get("/metrics").text
     assert 'devserver_static_sent_bytes_total{sender="nginx"} 16.0' in page
     assert 'devserver_requests_total{rpc="static",status="206"} 1.0' in page
+
+
+def test_a_name_that_is_no_text_is_in_the_ledger_too(start_server: StartServer, build: Build, tmp_path: Path) -> None:
+    server = start_server("--ledger", str(tmp_path / "ledger.db"))
+    server.stage(build.url)
+    with open(os.fsencode(server.static_dir / build.path) + b"/caf\xe9.txt", "wb") as file:  # noqa: PTH123
+        file.write(b"x")
+    for name in ("caf%E9.txt", "update.gz"):
+        assert requests.get(f"{server.url}/static/{build.path}/{name}", timeout=10).ok
+    told = [sys.executable, str(PROJECT / "devserver.py"), "--ledger", str(tmp_path / "ledger.db"), "ledger", "--json"]
+
+    def files() -> list[str]:
+        ended = subprocess.run(told, capture_output=True, text=True, check=False)
+        return sorted(json.loads(line)["file"] for line in ended.stdout.splitlines())
+
+    eventually(lambda: files() == ["caf\\udce9.txt", "update.gz"])

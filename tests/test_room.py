@@ -12,13 +12,13 @@ from threading import Event as Flag
 import pytest
 
 from staging.archives import ArchiveObject
-from staging.errors import BuildHeld, NoRoom, NoSuchLease, NotStaged
+from staging.errors import BuildHeld, InvalidParameter, NoRoom, NoSuchLease, NotStaged
 from staging.eviction import Limits
-from staging.holds import BuildHolds, Term, holds_of, lease_for, tidy
+from staging.holds import BuildHolds, Term, holds_of, lease_for, not_held, tidy
 from staging.inventory import Stocktaker, nobody, unknown
 from staging.layout import BuildPlaces
 from staging.locks import FileLock
-from staging.manifest import ArtifactRecord
+from staging.manifest import ArtifactRecord, Manifest
 from staging.promises import Promise, forget_promises, promises
 from staging.publishing import StagingArea, make_build_directory
 from staging.room import Coming, Room
@@ -250,3 +250,33 @@ def test_records_of_leases_that_ended_are_removed(tmp_path: Path) -> None:
 def test_an_error_names_every_hold() -> None:
     error = BuildHeld("target/version", ["pinned", "leased until then by one"])
     assert str(error).startswith("target/version is pinned and leased until then by one; unpin it")
+
+
+def test_a_record_of_pins_that_cannot_be_read_holds_the_build(tmp_path: Path) -> None:
+    places = make_staged(tmp_path, "R1-1.0.0")
+    holds = BuildHolds(tmp_path, lambda _: None)
+    holds.pin(places.build_path)
+    places.holds.write_text("{")
+    with pytest.raises(BuildHeld), not_held(places):
+        pass
+    holds.unpin(places.build_path)
+    with not_held(places):
+        pass
+
+
+def test_one_build_that_cannot_be_read_is_no_other_builds_trouble(tmp_path: Path) -> None:
+    good, bad = make_staged(tmp_path, "R1-1.0.0"), make_staged(tmp_path, "R2-1.0.0")
+    bad.manifest.unlink()
+    bad.manifest.mkdir()
+    stocktaker = Stocktaker(tmp_path, LastUse(tmp_path), lambda _: 0, None)
+    assert [record.build_path for record in stocktaker.take().records] == [good.build_path]
+    assert Manifest.read(bad) is None
+
+
+def test_nobody_takes_leases_without_end(tmp_path: Path) -> None:
+    places = make_staged(tmp_path, "R1-1.0.0")
+    holds = BuildHolds(tmp_path, lambda _: None)
+    for _ in range(200):
+        holds.lease(places.build_path, Term(60.0, "harness"))
+    with pytest.raises(InvalidParameter, match="200 leases"):
+        holds.lease(places.build_path, Term(60.0, "harness"))

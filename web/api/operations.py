@@ -23,6 +23,7 @@ from web.parameters import build_path_of, checked_holder, checked_lease
 PREFIX = "/api/v1"
 EVENT_STREAM = "text/event-stream"
 _LARGEST_PAGE = 1000
+_MOST_DIGITS = 10
 
 
 @dataclass(frozen=True)
@@ -372,6 +373,6 @@ def _is_of_type(value: Any, name: str) -> bool:
 
 
 def _whole_number(name: str, text: str, most: int) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:10]) <= most):
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS and 1 <= int(text) <= most):
         raise InvalidParameter(name, f"{text!r} is no whole number from 1 to {most}")
     return int(text)

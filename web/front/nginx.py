@@ -73,6 +73,11 @@ http {{
     charset utf-8;
 
     log_format use escape=none '{line}';
+    # A line for each file that was sent: no name that is made up can break one, as what is not there is not logged.
+    map $status$request_method $is_use {{
+        ~^(200|206|304|412|416)(GET|HEAD)$ 1;
+        default 0;
+    }}
     access_log off;
 
     upstream devserver {{
@@ -96,7 +101,7 @@ http {{
             disable_symlinks on from={static_dir};
             add_header X-Content-Type-Options nosniff;
             add_header Content-Security-Policy $policy;
-            access_log {use_log} use buffer=64k flush=2s;
+            access_log {use_log} use buffer=64k flush=2s if=$is_use;
             error_page {passed_on}403 404 = @devserver;
         }}
 {question}

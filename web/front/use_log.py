@@ -20,7 +20,9 @@ _LONGEST = 64 * 1024 * 1024  # bytes of the log, after which it is emptied
 _PREFIX = "/static/"
 _READ = (200, 206, 304)
 # As web/front/nginx.py has nginx write it; without what stands between status and path, as it was written once.
-_LINE = re.compile(rb"(?P<status>\d{3}) (?:(?P<sent>\d+) (?P<time>\d+\.\d+) (?P<client>\S+) )?(?P<path>/.*)")
+_LINE = re.compile(
+    rb"(?P<status>\d{3}) (?:(?P<sent>\d{1,15}) (?P<time>\d{1,12}\.\d{1,6}) (?P<client>\S+) )?(?P<path>/.*)"
+)
 
 
 class FrontAnswer(NamedTuple):
@@ -75,8 +77,9 @@ class UseLog(Monitor):  # type: ignore[misc]
         try:
             self._read()
             self._empty_if_long()
-        except OSError as error:  # a monitor whose function raises ends for good
-            self.bus.log(f"cannot follow {self._path} for now: {error.strerror}")
+        except Exception as error:  # a monitor whose function raises ends for good
+            reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            self.bus.log(f"cannot follow {self._path} for now: {reason}")
 
     def _empty_if_long(self) -> None:
         """Empty the log once all of it was read: nginx appends to it for as long as it runs."""

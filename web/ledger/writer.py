@@ -80,7 +80,7 @@ class LedgerWriter(SimplePlugin):  # type: ignore[misc]
 
     def _put(self, row: Row) -> None:
         try:
-            self._rows.put_nowait(row)
+            self._rows.put_nowait(row._replace(build=_as_text(row.build), file=_as_text(row.file)))
         except Full:
             self._on_drop()
 
@@ -118,6 +118,10 @@ class LedgerWriter(SimplePlugin):  # type: ignore[misc]
             if self._ledger is None:
                 self._ledger = Ledger(self._path, self._most)
             self._ledger.add(rows)
+        except (ValueError, OverflowError):  # of a row that no table can hold: it would be no better the next time
+            for _ in rows:
+                self._on_drop()
+            return True
         except (sqlite3.Error, OSError) as error:
             self._let_go()
             if not self._is_broken:
@@ -138,3 +142,8 @@ class LedgerWriter(SimplePlugin):  # type: ignore[misc]
 
 def _is_whole(sent: int, size: int, status: int) -> bool:
     return status != 304 and sent == size
+
+
+def _as_text(name: str) -> str:
+    """A name whose bytes are no UTF-8 as text that a table can hold."""
+    return name.encode("utf-8", "backslashreplace").decode()
