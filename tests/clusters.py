@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -42,14 +43,15 @@ class Worker:
         """Send a signal to it and to all that it started, as if something befell its machine."""
         me = psutil.Process(self.process.pid)
         for process in [me, *me.children(recursive=True)]:
-            process.send_signal(number)
+            with suppress(psutil.NoSuchProcess):  # a job may end at any moment
+                process.send_signal(number)
 
     def close(self) -> None:
         """End it, if it runs."""
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            self.process.wait(10)
+            self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.signal_all(signal.SIGKILL)
             self.process.wait()

@@ -85,7 +85,7 @@ def test_a_dead_job_is_told_and_a_dead_machines_is_staged_by_another(
         assert reached.wait(10)
         worker.signal_all(signal.SIGKILL)
         cluster.worker("two")
-    check_success(server.wait_for_status(build.url, timeout="30"))
+    check_success(server.wait_for_status(build.url, timeout="55"))
     assert set(fetched(archive)) == {"autotest.tar.bz2"}
     build.check_staged(server.static_dir)
     assert "its job is given to another" in server.log
@@ -99,7 +99,7 @@ def test_a_machine_that_hung_and_goes_on_does_no_harm(cluster: Cluster, archive:
         assert reached.wait(10)
         cluster.worker("other")
         hung.signal_all(signal.SIGSTOP)
-    check_success(server.wait_for_status(build.url, timeout="30"))
+    check_success(server.wait_for_status(build.url, timeout="55"))
     hung.signal_all(signal.SIGCONT)
     eventually(lambda: not hung.jobs())
     build.check_staged(server.static_dir)
@@ -120,7 +120,7 @@ def test_a_worker_that_is_told_to_end_gives_its_job_to_another(
         cluster.worker("second")
         first.close()
         assert first.process.returncode == 0
-    check_success(server.wait_for_status(build.url, timeout="30"))
+    check_success(server.wait_for_status(build.url, timeout="55"))
     build.check_staged(server.static_dir)
 
 
