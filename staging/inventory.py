@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from time import time
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from typing import NamedTuple
 from staging.board import StatusBoard
 from staging.eviction import Record
 from staging.holds import holds_of
+from staging.in_mind import InMind
 from staging.layout import RESERVED_NAME, BuildPlaces, holds_directory
 from staging.locks import is_locked
 from staging.manifest import Manifest
@@ -23,7 +23,6 @@ from staging.usage import LastUse, is_being_read
 
 BEING_STAGED = "being staged"
 READ_WITHIN = 300.0  # seconds after its last use in which a build counts as read, where nobody knows who is reading
-_BUILDS_IN_MIND = 16_384
 
 Readers = Callable[[str], int | None]
 
@@ -73,7 +72,7 @@ class Stocktaker:
         marks = _Marks(_names(holds_directory(self._static_dir)), _names(self._static_dir / RESERVED_NAME / "locks"))
         records = []
         for places in builds_below(self._static_dir):
-            facts = _facts(places)
+            facts = _FACTS.of(places)
             if facts is None:
                 continue
             for name, ratio in facts.growth.items():
@@ -83,7 +82,7 @@ class Stocktaker:
 
     def unheld(self, places: BuildPlaces) -> Record | None:
         """The record of one build as it is now, without its holds; None where it is no more."""
-        facts = _facts(places)
+        facts = _FACTS.of(places)
         return None if facts is None else Record(places.build_path, facts.size, self._last_used(places, facts))
 
     def is_under_way(self, build_path: str) -> bool:
@@ -144,18 +143,7 @@ class _Facts(NamedTuple):
     growth: Mapping[str, float]
 
 
-def _facts(places: BuildPlaces) -> _Facts | None:
-    try:
-        status = places.manifest.stat()
-    except OSError:
-        return None
-    return _facts_then(places, status.st_mtime_ns, status.st_ino)
-
-
-@lru_cache(maxsize=_BUILDS_IN_MIND)
-def _facts_then(places: BuildPlaces, changed: int, inode: int) -> _Facts | None:
-    """The same; asked anew when the manifest was replaced."""
-    del inode
+def _read(places: BuildPlaces, status: os.stat_result) -> _Facts | None:
     manifest = Manifest.read(places)
     if manifest is None:
         return None
@@ -163,7 +151,10 @@ def _facts_then(places: BuildPlaces, changed: int, inode: int) -> _Facts | None:
     fetched = {name: sum(item.size for item in record.objects) for name, record in records.items()}
     return _Facts(
         size=sum(record.size for record in records.values()),
-        since=max((record.staged_at for record in records.values()), default=0.0) or changed / 1e9,
+        since=max((record.staged_at for record in records.values()), default=0.0) or status.st_mtime,
         is_own_source=is_its_own_source(places, manifest.archive_url),
         growth={name: record.size / fetched[name] for name, record in records.items() if fetched[name]},
     )
+
+
+_FACTS = InMind(_read)

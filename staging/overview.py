@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from time import time
 from typing import NamedTuple
 
 from staging.errors import Cancelled, DevServerError
 from staging.holds import Holds, holds_of
+from staging.in_mind import InMind
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
 from staging.status import BuildStatus, Event, State, derived_state
 
-_BUILDS_IN_MIND = 4096
 _DEEPEST = 8  # directories below the static directory in which builds are looked for
 
 
@@ -142,7 +140,7 @@ def overview(
     places: BuildPlaces, downloads: Sequence[BuildStatus], last_used: float | None, of_a_download: Mapping[str, bool]
 ) -> BuildView | None:
     """What is known of a build whose ``downloads`` are shown, the newest first; None where nothing is."""
-    staged = _staged(places)
+    staged = _STAGED.of(places)
     if staged is None and not downloads:
         return None
     artifacts = dict(staged.artifacts) if staged else {}
@@ -196,39 +194,15 @@ class _Staged(NamedTuple):
     artifacts: Mapping[str, ArtifactView]
 
 
-# What was read last of each build, and of which file. To parse a thousand manifests takes a tenth of a second.
-_in_mind: OrderedDict[BuildPlaces, tuple[tuple[int, int], _Staged | None]] = OrderedDict()
-_mind = Lock()
-
-
-def _staged(places: BuildPlaces) -> _Staged | None:
-    """The same as it is now; None where there is no manifest. It is read anew when it was replaced."""
-    try:
-        status = places.manifest.stat()
-    except OSError:
-        with _mind:
-            _in_mind.pop(places, None)
-        return None
-    version = (status.st_mtime_ns, status.st_ino)
-    with _mind:
-        known = _in_mind.get(places)
-    if known is not None and known[0] == version:
-        return known[1]
-    staged = _read(places)
-    with _mind:
-        _in_mind[places] = (version, staged)
-        _in_mind.move_to_end(places)
-        if len(_in_mind) > _BUILDS_IN_MIND:
-            _in_mind.popitem(last=False)
-    return staged
-
-
-def _read(places: BuildPlaces) -> _Staged | None:
+def _read(places: BuildPlaces, _status: os.stat_result) -> _Staged | None:
     manifest = Manifest.read(places)
     if manifest is None:
         return None
     views = {name: _staged_view(name, record) for name, record in manifest.artifacts.items()}
     return _Staged(manifest.archive_url, views)
+
+
+_STAGED = InMind(_read)
 
 
 def _staged_view(name: str, record: ArtifactRecord) -> ArtifactView:

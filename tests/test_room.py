@@ -15,6 +15,7 @@ from staging.archives import ArchiveObject
 from staging.errors import BuildHeld, InvalidParameter, NoRoom, NoSuchLease, NotStaged
 from staging.eviction import Limits
 from staging.holds import BuildHolds, Term, holds_of, lease_for, not_held, tidy
+from staging.in_mind import InMind
 from staging.inventory import Stocktaker, nobody, unknown
 from staging.layout import BuildPlaces
 from staging.locks import FileLock
@@ -280,3 +281,21 @@ def test_nobody_takes_leases_without_end(tmp_path: Path) -> None:
         holds.lease(places.build_path, Term(60.0, "harness"))
     with pytest.raises(InvalidParameter, match="200 leases"):
         holds.lease(places.build_path, Term(60.0, "harness"))
+
+
+def test_what_is_in_mind_of_a_build_is_its_newest_and_goes_with_it(tmp_path: Path) -> None:
+    places, read = make_staged(tmp_path, "R1-1.0.0"), []
+
+    def look(build: BuildPlaces, _: os.stat_result) -> int:
+        read.append(build)
+        return len(read)
+
+    in_mind = InMind(look)
+    assert [in_mind.of(places), in_mind.of(places)] == [1, 1]
+    manifest = Manifest.read(places)
+    assert manifest is not None
+    manifest.write(places)
+    assert [in_mind.of(places), in_mind.of(places)] == [2, 2]
+    places.manifest.unlink()
+    assert in_mind.of(places) is None
+    assert not in_mind._known

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from staging.archives import ArchiveObject
+from staging.in_mind import InMind
 from staging.layout import BuildPlaces
 from staging.manifest import Manifest
-
-_BUILDS = 1024  # whose manifests are kept in mind
 
 
 class StagedFile(NamedTuple):
@@ -38,22 +36,19 @@ def staged_file(static_dir: str, path: str, size: int) -> StagedFile | None:
     folder = os.path.dirname(path)  # noqa: PTH120 - asked for with every request
     while len(folder) > len(static_dir):
         build_path = folder[len(static_dir) + 1 :]
-        try:
-            status = BuildPlaces(Path(static_dir), build_path).manifest.stat()
-        except OSError:
+        whole_files = _WHOLE_FILES.of(BuildPlaces(Path(static_dir), build_path))
+        if whole_files is None:
             folder = os.path.dirname(folder)  # noqa: PTH120
             continue
         file = path[len(folder) + 1 :]
-        item = _whole_files(static_dir, build_path, status.st_mtime_ns, status.st_ino).get(file)
+        item = whole_files.get(file)
         return StagedFile(build_path, file, item if item is not None and item.size == size else None)
     return None
 
 
-@lru_cache(maxsize=_BUILDS)
-def _whole_files(static_dir: str, build_path: str, changed: int, inode: int) -> Mapping[str, ArchiveObject]:
-    """The objects of a build by the paths that they were published at; asked anew when its manifest was replaced."""
-    del changed, inode
-    manifest = Manifest.read(BuildPlaces(Path(static_dir), build_path))
+def _read(places: BuildPlaces, _status: os.stat_result) -> Mapping[str, ArchiveObject]:
+    """The objects of a build by the paths that they were published at."""
+    manifest = Manifest.read(places)
     if manifest is None:
         return {}
     return {
@@ -63,3 +58,6 @@ def _whole_files(static_dir: str, build_path: str, changed: int, inode: int) -> 
         for item in record.objects
         if item.name == name
     }
+
+
+_WHOLE_FILES = InMind(_read)
