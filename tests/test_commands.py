@@ -20,6 +20,7 @@ from artifacts.catalogue import read_catalogue
 from tests.builds import SYNCHRONOUS, Build, make_build
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
+from tests.nginx import free_port
 from tests.servers import PROJECT, DevServer, check_success
 from tests.terminal import CTRL_C, environment, in_a_pipe, in_a_terminal
 
@@ -41,6 +42,7 @@ COMMANDS = (
     "demo",
     "nginx-config",
     "token",
+    "worker",
 )
 BAR = "━"
 ESCAPE = "\x1b"
@@ -217,14 +219,13 @@ def test_a_build_of_which_only_a_part_is_here_is_not_called_staged(server: DevSe
 
 
 def test_who_waits_goes_on_where_the_devserver_starts_anew(
-    server: DevServer, archive: FakeArchive, build: Build
+    start_server: StartServer, archive: FakeArchive, build: Build
 ) -> None:
+    server = start_server("--port", str(free_port()))  # which it has again after its restart
     with ThreadPoolExecutor(1) as pool, archive.holding("autotest.tar.bz2") as reached:
         waiting = pool.submit(in_a_pipe, "stage", build.url, "--wait", "--server", server.url)
         assert reached.wait(20)
-        port = server.port
         assert server.stop() == 0
-        server.command += ["--port", str(port)]
         server.start_again()
         _ = server.port
     ended = waiting.result(60)
