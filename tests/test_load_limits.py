@@ -282,7 +282,9 @@ def test_a_server_whose_threads_are_all_at_work_says_so(start_server: StartServe
             stack.enter_context(slow_reader(server))
         eventually(lambda: health(server)["apache_client_count"] > 990, timeout=60)
         assert not overloaded(server)
-        while not all(overloaded(server) for _ in range(3)):  # the last ones may be refused while it is so for a moment
+        while not all(
+            overloaded(server) for _ in range(10)
+        ):  # the last ones may be refused while it is so for a moment
             stack.enter_context(slow_reader(server))
         assert answers_quickly(server)
         check_refused(server.get("/static/"), "all of the devserver's threads are at work")
