@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from commands.options import Number, Option, WholeNumber, Written
+from commands.options import Address, Number, Option, WholeNumber, Written
 from staging.log_lines import LINE_FORMATS, TEXT
 from staging.tree import UnpackLimits
 from staging.units import DURATIONS, SIZES, parsed_duration, parsed_size
@@ -178,6 +178,21 @@ SETTINGS = (
     ),
     Setting("broker", click.STRING, None, "Redis between devservers and workers, as redis://host:6379/0; for celery."),
     Setting("stage-inline", click.BOOL, True, "Stage what a harness waits for in this process, not by the executor."),
+    Setting(
+        "peer",
+        Address(),
+        (),
+        "Devserver to fetch from what it has, before the archive is asked, such as http://other-host:8080; repeatable, "
+        "or with spaces between them in the environment. Turns --keep-objects on.",
+        multiple=True,
+    ),
+    Setting("peer-token", _FILE, None, "File with the token to read from peers with, where they want one."),
+    Setting(
+        "keep-objects",
+        click.BOOL,
+        False,
+        "Keep tarballs as they came as well, for peers to fetch; takes their size once more on the disk.",
+    ),
     Setting(
         "worker-writes",
         _DIRECTORY,

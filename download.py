@@ -269,7 +269,9 @@ class Download:
         """
         if self._promise is not None or not (gathered.artifacts or gathered.absent):
             return
-        self._promise = self._means.room.make(self._places, coming(gathered.artifacts), self._cancelled)
+        self._promise = self._means.room.make(
+            self._places, coming(gathered.artifacts, self._means.options.keep_objects), self._cancelled
+        )
         names = [*(artifact.entry for artifact in gathered.artifacts), *gathered.absent]
         prepare_build_directory(self._places, self.url, any(not entry.is_file for entry in names))
         if gathered.absent:

@@ -6,18 +6,20 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Event as Flag
 from time import monotonic, time
+from typing import IO, Any
 
 from artifacts.catalogue import CatalogueEntry
 from staging.archives import ArchiveObject, ArchiveUrl
+from staging.archives.peers import NO_PEERS
 from staging.errors import BadTarball, ChecksumMismatch, DevServerError, ObjectChanged, PackagerFailed
 from staging.extraction import Selection, unpack_stream, unpack_zip
-from staging.layout import BuildPlaces
+from staging.layout import BuildPlaces, kept_object
 from staging.manifest import ArtifactRecord
 from staging.publishing import StagingArea
 from staging.retry import check, retrying
@@ -39,6 +41,7 @@ class Site:
         places: where it is staged.
         transfer: how its objects are fetched.
         unpack_limits: how much its tarballs may hold.
+        keep_objects: whether its tarballs are kept as they came, too, for peers to fill from.
         run_packager: whether the build's own code may be run to make packages that it lacks.
         report: told of every change.
         cancelled: set when the work should stop.
@@ -50,6 +53,7 @@ class Site:
     places: BuildPlaces
     transfer: Transfer
     unpack_limits: UnpackLimits
+    keep_objects: bool
     run_packager: bool
     report: Report
     cancelled: Flag
@@ -67,13 +71,9 @@ class DownloadableArtifact:
         self._site = site
         self._area = StagingArea(site.places, entry.name)
         self._progress = _Progress(self)
+        self._peers = site.transfer.peers
         self._transfer = replace(site.transfer, on_retry=self._tell_of_retry)
         self._checksums: dict[str, str] = {}  # of the files in the tree, by their paths there
-
-    @property
-    def bytes_fetched(self) -> int:
-        """Bytes that came from the archive so far."""
-        return self._progress.bytes_fetched
 
     def claimed(self) -> AbstractContextManager[None]:
         """The right to make the artifact ready, as long as the context lasts; raises ``Cancelled``."""
@@ -102,7 +102,7 @@ class DownloadableArtifact:
         try:
             self._bring_all()
         except (ChecksumMismatch, ObjectChanged) as error:
-            self.tell(State.DOWNLOADING, f"{error}; fetching it once more", error.kind)
+            self.tell(State.DOWNLOADING, f"{error}; fetching it once more{self._without_peers()}", error.kind)
             self.objects = tuple(self._described_anew(item) for item in self.objects)
             self._area.prepare_anew()
             self._bring_all()
@@ -124,8 +124,29 @@ class DownloadableArtifact:
         """Report that the artifact is in ``state``."""
         total = sum(item.size for item in self.objects)
         done = min(self._progress.bytes_done, total)
-        build, fetched = self._site.url.build_path, self._progress.bytes_fetched
-        self._site.report(Event(build, self.name, state, done, total, None, note, fetched, retry))
+        self._site.report(self.event(state, bytes_done=done, note=note or self._peers.take_news(), retry=retry))
+
+    def event(self, state: State, **more: Any) -> Event:
+        """What there is to report, where the artifact is in ``state``."""
+        total = sum(item.size for item in self.objects)
+        from_peers = min(self._peers.bytes_of(self.objects), self._progress.bytes_fetched)
+        return Event(
+            self._site.url.build_path,
+            self.name,
+            state,
+            bytes_total=total,
+            bytes_fetched=self._progress.bytes_fetched - from_peers,
+            bytes_from_peers=from_peers,
+            **more,
+        )
+
+    def _without_peers(self) -> str:
+        """Read from the archive alone from now on; says so, where some of what was not right came from peers."""
+        self._transfer = replace(self._transfer, peers=NO_PEERS)
+        senders = self._peers.senders_of(self.objects)
+        for url in senders:
+            self._peers.note_failure(url, f"bytes of {self.name} that came from it were not right")
+        return " from the archive itself" if senders else ""
 
     def _tell_of_retry(self, error: DevServerError) -> None:
         self.tell(State.DOWNLOADING, retry=error.kind)
@@ -179,30 +200,39 @@ class AUTestPayload(DownloadableArtifact):
 class Tarball(DownloadableArtifact):
     """An artifact whose objects are tarballs or zip files, and which is staged as their content.
 
-    A tarball is unpacked as it arrives, and never written itself.
+    A tarball is unpacked as it arrives, and not written itself, unless it is to be kept.
     """
 
     def _whole_files(self) -> dict[str, str]:
-        return {}
+        return {kept_object(item.name): item.name for item in self.objects} if self._site.keep_objects else {}
 
     def _bring(self, item: ArchiveObject) -> str:
         destination = self._area.tree / self._entry.destination_of(self._site.url, item.name)
         selection = Selection(self._entry.includes, self._entry.excludes)
         settings = (selection, self._site.unpack_limits, self._site.cancelled)
+        packed = self._area.objects / item.name
+        packed.parent.mkdir(parents=True, exist_ok=True)
         if item.name.endswith(".zip"):  # whose directory is at its end
-            packed = self._area.objects / item.name
-            packed.parent.mkdir(parents=True, exist_ok=True)
             crc32c = self._transfer.fetch(item, packed, self._progress.add, self._progress.skip)
             self._note(destination, unpack_zip(packed, item.name, destination, *settings))
-            packed.unlink()
             return crc32c
-        with self._transfer.reader(item, self._progress.add) as reader:
+        with self._copy(packed) as copy, self._transfer.reader(item, self._progress.add, copy_to=copy) as reader:
             try:
                 self._note(destination, unpack_stream(reader, item.name, destination, *settings))
             except BadTarball:
                 reader.finish()  # where the bytes are wrong, that is the cause
                 raise
             return reader.finish()
+
+    def _copy(self, packed: Path) -> AbstractContextManager[IO[bytes] | None]:
+        """The file ``packed``, to be written, where tarballs are to be kept as they came."""
+        return packed.open("wb", buffering=0) if self._site.keep_objects else nullcontext()
+
+    def _make_ready(self) -> None:
+        for published, name in self._whole_files().items():
+            kept = self._area.tree / published
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            (self._area.objects / name).replace(kept)
 
     def _note(self, destination: Path, checksums: Mapping[str, str]) -> None:
         """Remember the checksums of files that were unpacked into ``destination``."""

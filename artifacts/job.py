@@ -14,12 +14,13 @@ from artifacts.artifact import DownloadableArtifact, Site, make_artifact
 from artifacts.catalogue import CatalogueEntry
 from staging import request_ids
 from staging.archives import ArchiveObject, ArchiveUrl, open_archive
+from staging.archives.peers import Peers, PeerSettings
 from staging.errors import Cancelled, as_devserver_error
 from staging.layout import BuildPlaces, synchronous_lock
 from staging.log_lines import TEXT, log_to_stderr
 from staging.priority import GiveWay
 from staging.retry import Patience
-from staging.status import Event, Report, State
+from staging.status import Report, State
 from staging.transfer import Transfer
 from staging.tree import UnpackLimits
 
@@ -42,6 +43,8 @@ class StagingOptions:
     artifacts_at_once: int = 6
     log_format: str = TEXT
     stage_inline: bool = True
+    keep_objects: bool = False
+    peers: PeerSettings = field(default_factory=PeerSettings)
 
     def to_json(self) -> dict[str, Any]:
         """The options as JSON-safe data."""
@@ -50,6 +53,7 @@ class StagingOptions:
             **data,
             "static_dir": str(self.static_dir),
             "archive_roots": [str(root) for root in self.archive_roots],
+            "peers": self.peers.to_json(),
         }
 
 
@@ -90,6 +94,8 @@ class StageRequest:
             artifacts_at_once=data["options"]["artifacts_at_once"],
             log_format=data["options"]["log_format"],
             stage_inline=data["options"]["stage_inline"],
+            keep_objects=data["options"]["keep_objects"],
+            peers=PeerSettings.from_json(data["options"]["peers"]),
         )
         artifacts = [
             GatheredArtifact(
@@ -117,8 +123,15 @@ def stage_artifacts(request: StageRequest, report: Report, cancelled: Flag) -> N
     site = Site(
         url=url,
         places=BuildPlaces(request.options.static_dir, url.build_path),
-        transfer=Transfer(open_archive(url, patience.stall_timeout), patience, cancelled, give_way=give_way),
+        transfer=Transfer(
+            open_archive(url, patience.stall_timeout),
+            patience,
+            cancelled,
+            give_way=give_way,
+            peers=Peers(request.options.peers, str(url), patience.stall_timeout),
+        ),
         unpack_limits=request.options.unpack_limits,
+        keep_objects=request.options.keep_objects,
         run_packager=request.options.run_packager,
         report=report,
         cancelled=cancelled,
@@ -152,9 +165,7 @@ def _stage(artifact: DownloadableArtifact, site: Site) -> None:
     except BaseException as error:
         cause = as_devserver_error(error, artifact.name)
         state = State.CANCELLED if isinstance(cause, Cancelled) else State.FAILED
-        total = sum(item.size for item in artifact.objects)
-        fetched = artifact.bytes_fetched
-        site.report(Event(site.url.build_path, artifact.name, state, 0, total, cause=cause, bytes_fetched=fetched))
+        site.report(artifact.event(state, cause=cause))
 
 
 def _stage_claimed(artifact: DownloadableArtifact) -> None:

@@ -13,14 +13,16 @@ _GROWTH = 4.0
 _UNCOMPRESSED = ".tar"
 
 
-def coming(artifacts: Iterable[GatheredArtifact]) -> list[Coming]:
-    """The artifacts as those that make room want to know them."""
+def coming(artifacts: Iterable[GatheredArtifact], keep_objects: bool) -> list[Coming]:
+    """The artifacts as those that make room want to know them; ``keep_objects`` says whether tarballs stay, too."""
     return [
-        Coming(artifact.entry.name, sum(item.size for item in artifact.objects), _growth(artifact))
+        Coming(artifact.entry.name, sum(item.size for item in artifact.objects), _growth(artifact, keep_objects))
         for artifact in artifacts
     ]
 
 
-def _growth(artifact: GatheredArtifact) -> float:
+def _growth(artifact: GatheredArtifact, keep_objects: bool) -> float:
+    if not artifact.entry.unpack:
+        return 1.0
     is_packed = any(not item.name.endswith(_UNCOMPRESSED) for item in artifact.objects)
-    return _GROWTH if artifact.entry.unpack and is_packed else 1.0
+    return (_GROWTH if is_packed else 1.0) + keep_objects

@@ -77,6 +77,17 @@ class Written(click.ParamType[Any]):
         return number
 
 
+class Address(click.ParamType[Any]):
+    """The address of a devserver."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click's own."""
+        del param, ctx
+        return _address(str(value))
+
+
 def _addresses(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
     """The addresses of devservers; each value is one, or some with commas between them."""
     if context.get_parameter_source(parameter.name or "") is not ParameterSource.COMMANDLINE:

@@ -3,6 +3,7 @@
     <static>/<build path>/...                        what is published; /static serves it
     <static>/<build path>/.devserver/manifest.json   what of the build is staged, and where it came from
     <static>/<build path>/.devserver/<artifact>.files.json   the files that an artifact published
+    <static>/<build path>/.devserver/objects/<object>        a tarball as it came, where those are kept for peers
     <static>/<build path>/.devserver/last-use        changed when the build was last used
     <static>/.devserver/staging/<key>/<artifact>/    where an artifact is made ready; <artifact>+<token> is another one
     <static>/<build path>/.devserver/verified        changed when the build was last read and verified
@@ -56,6 +57,11 @@ def holds_directory(static_dir: Path) -> Path:
 def promises_directory(static_dir: Path) -> Path:
     """The directory of what is on its way, with a directory for each build."""
     return static_dir / RESERVED_NAME / "on-its-way"
+
+
+def kept_object(name: str) -> str:
+    """Where a build keeps the object ``name`` that it unpacked, relative to its directory."""
+    return f"{RESERVED_NAME}/objects/{as_file_name(name)}"
 
 
 def verifying_lock(static_dir: Path) -> Path:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from threading import Event as Flag
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import google_crc32c
 
@@ -21,6 +21,7 @@ from staging.errors import ChecksumMismatch
 from staging.fetching import Fetcher, ReadSettings
 from staging.priority import GiveWay
 from staging.retry import OnRetry, Patience, no_retry
+from staging.writing import write_to_file
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -47,9 +48,10 @@ class ObjectReader(io.RawIOBase):
         crc32c: int = 0,
         give_way: GiveWay | None = None,
         on_retry: OnRetry = no_retry,
+        copy_to: IO[bytes] | None = None,
     ) -> None:
         """``crc32c`` is that of the bytes before ``start``; ``on_bytes`` is told of every piece that is handed on, and
-        ``on_retry`` of every failure after which the archive is asked again.
+        ``on_retry`` of every failure after which the archive is asked again. ``copy_to`` gets all that is read.
 
         With ``give_way``, the reader gets out of the way of more urgent work.
         """
@@ -58,6 +60,7 @@ class ObjectReader(io.RawIOBase):
         self._item = item
         self._on_bytes = on_bytes
         self._give_way = give_way
+        self._copy_to = copy_to
         self._leftover = memoryview(b"")
         self.crc32c = crc32c
         self.offset = start
@@ -113,5 +116,7 @@ class ObjectReader(io.RawIOBase):
         piece = self._fetcher.next_piece()
         self.crc32c = google_crc32c.extend(self.crc32c, piece)
         self.offset += len(piece)
+        if self._copy_to is not None:
+            write_to_file(self._copy_to.fileno(), piece)
         self._on_bytes(len(piece))
         return piece

@@ -48,7 +48,8 @@ class Event:
         cause: why, where it failed or was cancelled.
         note: what an operator should know of it, in a sentence.
         bytes_fetched: that came from the archive in this download: more than ``bytes_done`` where some came twice,
-            fewer where some were there already.
+            fewer where some were there already, or came from peers.
+        bytes_from_peers: that came from other devservers instead.
         retry: the kind of the error after which something is tried again.
 
     """
@@ -61,6 +62,7 @@ class Event:
     cause: DevServerError | None = None
     note: str = ""
     bytes_fetched: int = 0
+    bytes_from_peers: int = 0
     retry: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -183,8 +185,13 @@ class BuildStatus:
                 before = self._latest[told.artifact]
                 # Who gives up says nothing of bytes; and none that came are taken back.
                 done, total = max(told.bytes_done, before.bytes_done), max(told.bytes_total, before.bytes_total)
-                fetched = max(told.bytes_fetched, before.bytes_fetched)
-                event = replace(told, bytes_done=done, bytes_total=total, bytes_fetched=fetched)
+                event = replace(
+                    told,
+                    bytes_done=done,
+                    bytes_total=total,
+                    bytes_fetched=max(told.bytes_fetched, before.bytes_fetched),
+                    bytes_from_peers=max(told.bytes_from_peers, before.bytes_from_peers),
+                )
                 if not before.state.is_final:
                     self._latest[event.artifact] = event
                     news.append((event, before))

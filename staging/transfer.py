@@ -9,6 +9,7 @@ from threading import Event as Flag
 from typing import IO
 
 from staging.archives import Archive, ArchiveObject
+from staging.archives.peers import NO_PEERS, Peers
 from staging.checksums import crc32c_of
 from staging.errors import Cancelled
 from staging.fetching import ReadSettings
@@ -32,11 +33,19 @@ class Transfer:
     settings: ReadSettings = field(default_factory=ReadSettings)
     give_way: GiveWay | None = None
     on_retry: OnRetry = no_retry
+    peers: Peers = NO_PEERS
 
-    def reader(self, item: ArchiveObject, on_bytes: OnBytes, start: int = 0, crc32c: int = 0) -> ObjectReader:
-        """The object as a stream, from ``start`` on."""
+    def reader(
+        self,
+        item: ArchiveObject,
+        on_bytes: OnBytes,
+        start: int = 0,
+        crc32c: int = 0,
+        copy_to: IO[bytes] | None = None,
+    ) -> ObjectReader:
+        """The object as a stream, from ``start`` on; from a peer, where there is one that has it."""
         return ObjectReader(
-            self.archive,
+            self.peers.before(self.archive),
             item,
             self.patience,
             self.cancelled,
@@ -46,6 +55,7 @@ class Transfer:
             crc32c,
             self.give_way,
             self.on_retry,
+            copy_to,
         )
 
     def fetch(self, item: ArchiveObject, target: Path, on_bytes: OnBytes, on_kept: OnBytes = lambda _: None) -> str:

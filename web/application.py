@@ -9,11 +9,13 @@ from typing import Any
 import cherrypy
 
 from downloader import Downloader
+from staging.archives.peers import OBJECTS
 from web import errors, rendering, requests
 from web.access.tokens import TokenFile
 from web.api.application import Api
 from web.api.operations import PREFIX
 from web.files.application import StaticFiles
+from web.files.kept_objects import KeptObjects
 from web.health import HealthSampler
 from web.http.clients import WaitingRoom
 from web.metrics.page import MetricsPage
@@ -63,7 +65,7 @@ class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers, LoginHandlers):
         ServerRpcs.__init__(self, health, metrics)
 
 
-def mount(root: Root, api: Api, files: StaticFiles, count: Count, is_proxied: bool) -> None:
+def mount(root: Root, api: Api, files: StaticFiles, objects: KeptObjects, count: Count, is_proxied: bool) -> None:
     """Put the RPCs and the static directory into CherryPy's tree; ``count`` is told of every answer but of files."""
     errors.install()
     requests.install(count)
@@ -79,3 +81,4 @@ def mount(root: Root, api: Api, files: StaticFiles, count: Count, is_proxied: bo
     of_api = {**settings, "request.process_request_body": False, "response.stream": True}
     cherrypy.tree.mount(api, PREFIX, {"/": of_api})
     cherrypy.tree.graft(files, "/static")
+    cherrypy.tree.graft(objects, OBJECTS)

@@ -42,9 +42,10 @@ def _never_began(event: Event, change: Change) -> bool:
 def _described(event: Event) -> str:
     if event.cause is not None:
         return f"{event.state.value}: {event.cause.kind}: {event.cause}"
-    if event.bytes_total:
-        return f"{event.state.value} ({in_bytes(event.bytes_total)})"
-    return event.state.value
+    size = in_bytes(event.bytes_total) if event.bytes_total else ""
+    if event.state is State.STAGED and event.bytes_from_peers:
+        size += f", {in_bytes(event.bytes_from_peers)} of it from peers"
+    return f"{event.state.value} ({size})" if size else event.state.value
 
 
 def _log(status: BuildStatus, text: str, artifact: str = "") -> None:

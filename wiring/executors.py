@@ -11,6 +11,7 @@ import cherrypy
 
 from artifacts.job import NAME, StageRequest, StagingOptions
 from staging.archives import AllowedArchives, ArchiveUrl
+from staging.archives.peers import PeerSettings
 from staging.board import StatusBoard
 from staging.errors import ConfigurationError
 from staging.executors.base import Executor
@@ -71,6 +72,8 @@ def staging_options(options: dict[str, Any], static_dir: Path) -> StagingOptions
         artifacts_at_once=options["max_artifacts"],
         log_format=options["log_format"],
         stage_inline=options["stage_inline"],
+        keep_objects=options["keep_objects"] or bool(options["peer"]),
+        peers=PeerSettings(options["peer"], options["peer_token"]),
     )
 
 

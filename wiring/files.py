@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from staging.usage import LastUse
 from web.answers import Observer, Read
 from web.files.application import StaticFiles
+from web.files.kept_objects import KeptObjects
 from web.front.use_log import FrontAnswer
 from web.ledger.writer import LedgerWriter
 from web.logs import AccessLog
@@ -24,6 +25,7 @@ class Files(NamedTuple):
     """
 
     application: StaticFiles
+    objects: KeptObjects
     last_use: LastUse
     readers: Callable[[str], int | None]
     ledger: LedgerWriter | None = None
@@ -35,13 +37,19 @@ def make_files(options: dict[str, Any], static_dir: Path, metrics: Metrics, bus:
     ledger = _ledger(options, metrics, bus)
     observers: list[Observer] = [access_log(options), metrics.serving, *([ledger] if ledger else [])]
     application = StaticFiles(static_dir, observers, last_use.note)
-    return Files(application, last_use, (lambda _: None) if options["front"] else application.readers.of, ledger)
+    objects = KeptObjects(static_dir, observers, last_use.note, application.readers)
+    return Files(application, objects, last_use, _unknown if options["front"] else application.readers.of, ledger)
 
 
 def make_unserved_files(static_dir: Path) -> Files:
     """The same where nothing is served: a command works on the builds."""
     last_use = LastUse(static_dir)
-    return Files(StaticFiles(static_dir, [], last_use.note), last_use, lambda _: None)
+    application, objects = StaticFiles(static_dir, [], last_use.note), KeptObjects(static_dir, [], last_use.note)
+    return Files(application, objects, last_use, _unknown)
+
+
+def _unknown(_build_path: str) -> None:
+    """How many read a build, where nobody knows."""
 
 
 def access_log(options: dict[str, Any]) -> AccessLog:

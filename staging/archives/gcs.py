@@ -7,7 +7,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
@@ -22,6 +22,7 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
 from staging.archives.base import ArchiveObject, ObjectStream
+from staging.archives.http_ranges import interrupt, pieces_of
 from staging.archives.url import ArchiveUrl
 from staging.errors import AccessDenied, ArchiveError, ArchiveUnavailable, ObjectChanged, ObjectNotFound
 
@@ -30,7 +31,6 @@ _LISTED_FIELDS = "items(name,size,crc32c,generation),nextPageToken"
 # Connections that one process keeps open. It rarely has more reads under way; those beyond open one of their own.
 _CONNECTIONS = 256
 _PASSING_STATUSES = (408, 429)  # the 4xx that are worth another try
-_PIECE = 512 * 1024  # bytes handed on at a time, at most: what stays in a processor's cache until it is used
 _TRANSIENT = (requests.RequestException, urllib3.exceptions.HTTPError, DataCorruption, OSError)
 # Asked in this order: what refused or broke a connection is often reported through an error that times out.
 _IN_FEW_WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
@@ -68,7 +68,7 @@ class GcsArchive:
     def read(self, item: ArchiveObject, start: int, stop: int) -> ObjectStream:
         """See :class:`~staging.archives.base.Archive`."""
         responses: deque[requests.Response] = deque(maxlen=1)
-        return ObjectStream(self._pieces(item, start, stop, responses), functools.partial(_interrupt, responses))
+        return ObjectStream(self._pieces(item, start, stop, responses), functools.partial(interrupt, responses))
 
     def _pieces(
         self, item: ArchiveObject, start: int, stop: int, responses: deque[requests.Response]
@@ -78,7 +78,8 @@ class GcsArchive:
         try:
             with _translated(url), self._response(item, start, stop) as response:
                 responses.append(response)
-                yield from _body(response, stop - start)
+                _check(response)
+                yield from pieces_of(response, stop - start)
         except ObjectNotFound as error:
             raise ObjectChanged(url, item.generation) from error
 
@@ -110,26 +111,12 @@ class GcsArchive:
         return ArchiveObject(blob.name.removeprefix(self._prefix), blob.size, blob.crc32c or "", str(blob.generation))
 
 
-def _body(response: requests.Response, count: int) -> Iterator[bytes]:
-    """The ``count`` bytes of a range's answer."""
+def _check(response: requests.Response) -> None:
+    """Find out whether ``response`` brings the range that it was asked for."""
     if response.status_code == 200:
         raise ConnectionError("the archive took no notice of the range")
     if response.status_code != 206:
         raise api.from_http_response(response)  # type: ignore[no-untyped-call]
-    while count and (piece := response.raw.read(min(count, _PIECE), decode_content=False)):
-        count -= len(piece)
-        yield piece
-        del piece  # so that its memory serves for the next one
-    if count:
-        raise ConnectionError(f"{count} bytes did not come")
-    response.raw.read(1)  # its end, by which the connection is free for the next request
-
-
-def _interrupt(responses: deque[requests.Response]) -> None:
-    """Wake up who waits for bytes of one of ``responses``."""
-    for response in responses:
-        with suppress(Exception):  # it comes to its end at this very moment, in one of many ways
-            response.raw.shutdown()
 
 
 @functools.lru_cache(maxsize=1)

@@ -56,21 +56,27 @@ class StaticFiles:
     records are not shown.
     """
 
-    def __init__(self, directory: Path, observers: Sequence[Observer], on_use: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        observers: Sequence[Observer],
+        on_use: Callable[[str], None],
+        readers: Readers | None = None,
+    ) -> None:
         """The ``observers`` are told of every answer, ``on_use`` of every file of a build that is asked for, by the
         build's path. ``readers`` counts those who are being sent one.
         """
-        self._directory = str(directory.resolve())
+        self.directory = str(directory.resolve())
         self._observers = observers
         self._on_use = on_use
-        self.readers = Readers(directory.resolve())
+        self.readers = readers or Readers(directory.resolve())
 
     def note_use(self, url_path: str) -> Read | None:
         """Take note that somebody else served the file at ``url_path``; what that is, if it is of a build."""
         with suppress(paths.NothingThere, PermissionError):
-            found = paths.find(self._directory, url_path)
+            found = paths.find(self.directory, url_path)
             os.close(found.descriptor)
-            staged = staged_file(self._directory, found.path, found.status.st_size)
+            staged = staged_file(self.directory, found.path, found.status.st_size)
             if staged:
                 self._on_use(staged.build_path)
                 return Read(staged.build_path, staged.file, found.status.st_size)
@@ -102,7 +108,7 @@ class StaticFiles:
             return _error(environ, HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET, HEAD"})
         url_path = paths.text_of(environ["PATH_INFO"])
         try:
-            found = paths.find(self._directory, url_path)
+            found = self.find(environ, url_path)
         except paths.NothingThere:
             return _error(environ, HTTPStatus.NOT_FOUND)
         except PermissionError:
@@ -117,16 +123,20 @@ class StaticFiles:
         except PermissionError:
             return _error(environ, HTTPStatus.FORBIDDEN)
 
+    def find(self, _environ: Environment, url_path: str) -> paths.Found:
+        """What is asked for, opened; raises like :func:`web.files.paths.find`."""
+        return paths.find(self.directory, url_path)
+
     def _listed(self, environ: Environment, directory: Path, url_path: str) -> _Answer:
         headers = {"Vary": "Accept"}
         if prefers_json(environ.get("HTTP_ACCEPT", "")):
-            body, headers["Content-Type"] = listing.as_json(directory, Path(self._directory)), "application/json"
+            body, headers["Content-Type"] = listing.as_json(directory, Path(self.directory)), "application/json"
         elif not url_path.endswith("/"):
             headers |= {"Location": quote(os.fsencode(f"{environ['SCRIPT_NAME']}{url_path}/")), "Content-Length": "0"}
             return _Answer(HTTPStatus.MOVED_PERMANENTLY, headers)
         else:
             title = f"{environ['SCRIPT_NAME']}{url_path}"
-            body = listing.as_page(directory, Path(self._directory), title)
+            body = listing.as_page(directory, Path(self.directory), title)
             headers |= rendering.HEADERS
         headers["Content-Length"] = str(len(body))
         return _Answer(HTTPStatus.OK, headers, (body,), len(body))
@@ -144,7 +154,7 @@ class StaticFiles:
     def _file_answer(self, environ: Environment, found: paths.Found) -> _Answer:
         descriptor, path, status = found
         size = status.st_size
-        staged = staged_file(self._directory, path, size)
+        staged = staged_file(self.directory, path, size)
         item = staged.item if staged else None
         if staged:
             self._on_use(staged.build_path)

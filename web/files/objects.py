@@ -46,6 +46,19 @@ def staged_file(static_dir: str, path: str, size: int) -> StagedFile | None:
     return None
 
 
+def file_of_object(static_dir: str, build_path: str, archive_url: str, name: str, generation: str) -> str | None:
+    """Where below ``static_dir`` the object ``name`` of the build at ``archive_url`` lies byte for byte, in that very
+    generation; None where it does not.
+    """
+    places = BuildPlaces(Path(static_dir), build_path)
+    whole_files = _WHOLE_FILES.of(places) or {}
+    published = [path for path, item in whole_files.items() if (item.name, item.generation) == (name, generation)]
+    manifest = Manifest.read(places) if published else None
+    if manifest is None or manifest.archive_url != archive_url:
+        return None
+    return f"{build_path}/{published[0]}".lstrip("/")
+
+
 def _read(places: BuildPlaces, _status: os.stat_result) -> Mapping[str, ArchiveObject]:
     """The objects of a build by the paths that they were published at."""
     manifest = Manifest.read(places)

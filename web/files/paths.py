@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +50,26 @@ def find(directory: str, url_path: str) -> Found:
     parts = [part for part in url_path.split("/") if part]
     if any(part in _REFUSED or "\\" in part or "\0" in part for part in parts):
         raise NothingThere
+    found = _opened(directory, parts)
+    if not _may_be_seen(directory, found, url_path):
+        os.close(found.descriptor)
+        raise NothingThere
+    return found
+
+
+def find_own(directory: str, path: str) -> Found:
+    """Open the file at ``path`` below ``directory``, which may be one of the devserver's own records; raises the same.
+
+    The path must be the devserver's own, too.
+    """
+    found = _opened(directory, path.split("/"))
+    if not (stat.S_ISREG(found.status.st_mode) and found.path.startswith(f"{directory}/")):
+        os.close(found.descriptor)
+        raise NothingThere
+    return found
+
+
+def _opened(directory: str, parts: Sequence[str]) -> Found:
     try:
         descriptor = os.open("/".join([directory, *parts]), _FLAGS)
     except ValueError as error:
@@ -59,14 +80,10 @@ def find(directory: str, url_path: str) -> Found:
         raise
     try:
         path = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - asked for with every request
-        found = Found(descriptor, path, os.fstat(descriptor))
+        return Found(descriptor, path, os.fstat(descriptor))
     except BaseException:
         os.close(descriptor)
         raise
-    if not _may_be_seen(directory, found, url_path):
-        os.close(descriptor)
-        raise NothingThere
-    return found
 
 
 def _may_be_seen(directory: str, found: Found, url_path: str) -> bool:

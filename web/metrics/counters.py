@@ -53,6 +53,9 @@ class StagingCounters:
             registry=registry,
         )
         self._fetched = Counter("devserver_archive_read_bytes", "Bytes read from the archive.", registry=registry)
+        self._from_peers = Counter(
+            "devserver_peer_read_bytes", "Bytes read from other devservers instead.", registry=registry
+        )
         self._retries = Counter(
             "devserver_retries",
             "Requests to the archive that failed and were made again, by the kind of the error.",
@@ -75,6 +78,7 @@ class StagingCounters:
     def listen(self, status: BuildStatus, event: Event, change: Change) -> None:
         """A listener of the status board."""
         self._fetched.inc(event.bytes_fetched - change.before.bytes_fetched)
+        self._from_peers.inc(event.bytes_from_peers - change.before.bytes_from_peers)
         if event.retry:
             self._count_retry(event.retry)
         if event.state is State.FAILED and isinstance(event.cause, ChecksumMismatch):
@@ -146,7 +150,7 @@ class ServingCounters:
 
     def ends(self, served: Served, sent: int) -> None:
         """See :class:`~web.answers.Observer`."""
-        self.count_request(STATIC, served.status)
+        self.count_request(served.environ["SCRIPT_NAME"].strip("/"), served.status)
         self._sent_by_us.inc(sent)
 
     def count_front(self, status: int, sent: int) -> None:
