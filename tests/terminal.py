@@ -13,9 +13,11 @@ import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pexpect
+import psutil
 from pexpect.fdpexpect import fdspawn
 
-from tests.servers import PROJECT
+from tests.servers import PROJECT, eventually
 
 COMMAND = (sys.executable, str(PROJECT / "devserver.py"))
 CTRL_C = "\x03"
@@ -52,14 +54,18 @@ class Terminal:
 
     def see(self, text: str) -> None:
         """Wait until the terminal shows ``text``, after what was waited for before."""
-        self._screen.expect_exact(text)
+        try:
+            self._screen.expect_exact(text)
+        except pexpect.ExceptionPexpect as error:
+            raise AssertionError(f"{text!r} is not shown:\n{self._shown.getvalue()}") from error
 
     def see_match(self, pattern: str) -> None:
         """The same for a regular expression."""
         self._screen.expect(pattern)
 
     def press(self, keys: str) -> None:
-        """Type."""
+        """Type, as people do: once the command waits. Ctrl-C between a prompt and its wait, readline does not notice."""
+        eventually(lambda: psutil.Process(self._process.pid).status() == psutil.STATUS_SLEEPING)
         self._screen.send(keys)
 
     def end(self) -> tuple[int, str]:
