@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,12 +15,45 @@ from tests.servers import DevServer
 
 StartServer = Callable[..., DevServer]
 
+# What hundreds of devservers and commands import is compiled once for all of them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-@pytest.fixture
-def archive() -> Iterator[FakeArchive]:
-    """A scripted archive."""
+
+_NUMBERS = itertools.count()
+
+
+def shares(request: pytest.FixtureRequest) -> bool:
+    """Whether the test is of a module whose tests share a devserver, for to start one takes a second or two."""
+    return bool(request.node.get_closest_marker("shared_server") and not request.node.get_closest_marker("own_server"))
+
+
+@pytest.fixture(scope="module")
+def shared_archive() -> Iterator[FakeArchive]:
+    """The scripted archive that the tests of a module share, each of which leaves it as it found it."""
     with FakeArchive() as archive:
         yield archive
+
+
+@pytest.fixture(scope="module")
+def shared_server(shared_archive: FakeArchive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
+    """The devserver that they share, those that need no other options, and no other builds away."""
+    server = DevServer(tmp_path_factory.mktemp("shared"), environment={"STORAGE_EMULATOR_HOST": shared_archive.url})
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def archive(request: pytest.FixtureRequest) -> Iterator[FakeArchive]:
+    """A scripted archive, in good health."""
+    if not shares(request):
+        with FakeArchive() as archive:
+            yield archive
+        return
+    archive = request.getfixturevalue("shared_archive")
+    yield archive
+    archive.heal()
+    archive.call_before_reads(lambda *_: None)
+    archive.forget()
 
 
 @pytest.fixture
@@ -37,12 +72,14 @@ def start_server(tmp_path: Path, archive: FakeArchive) -> Iterator[StartServer]:
 
 
 @pytest.fixture
-def server(start_server: StartServer) -> DevServer:
+def server(request: pytest.FixtureRequest, start_server: StartServer) -> DevServer:
     """A devserver that reads from the scripted archive."""
-    return start_server()
+    server: DevServer = request.getfixturevalue("shared_server") if shares(request) else start_server()
+    return server
 
 
 @pytest.fixture
-def build(archive: FakeArchive) -> Build:
-    """A small build in the scripted archive."""
-    return make_build().upload(archive)
+def build(request: pytest.FixtureRequest, archive: FakeArchive) -> Build:
+    """A small build in the scripted archive, which no other test has."""
+    build = make_build(version=f"R17-{next(_NUMBERS)}.0.0-a1-b1346") if shares(request) else make_build()
+    return build.upload(archive)

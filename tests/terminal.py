@@ -64,7 +64,7 @@ class Terminal:
         self._screen.expect(pattern)
 
     def press(self, keys: str) -> None:
-        """Type, as people do: once the command waits. Ctrl-C between a prompt and its wait, readline does not notice."""
+        """Type, once the command waits: between its prompt and its wait, readline does not notice Ctrl-C."""
         eventually(lambda: psutil.Process(self._process.pid).status() == psutil.STATUS_SLEEPING)
         self._screen.send(keys)
 

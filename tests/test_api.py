@@ -21,6 +21,8 @@ from tests.fake_archive import FakeArchive
 from tests.servers import DevServer, check_success, eventually
 from web.api.events import EventStreams
 
+pytestmark = pytest.mark.shared_server
+
 ORDER = ("pending", "downloading", "staging", "staged")
 
 
@@ -88,6 +90,7 @@ def test_a_download_is_cancelled_and_taken_up_again(server: DevServer, archive: 
     build.check_staged(server.static_dir)
 
 
+@pytest.mark.own_server
 def test_builds_are_listed_in_pages(server: DevServer, archive: FakeArchive) -> None:
     builds = [make_build(version=f"R17-{number}.0.0").upload(archive) for number in range(5)]
     for build in builds:
@@ -362,6 +365,7 @@ def test_a_stream_tells_the_cause_of_a_failure(server: DevServer, archive: FakeA
     assert (kind, data["state"], data["cause"]["kind"]) == ("outcome", "failed", "BadTarball")
 
 
+@pytest.mark.own_server
 def test_a_build_that_failed_is_removed_with_all_that_was_fetched_of_it(server: DevServer, build: Build) -> None:
     nowhere = build.url.replace("b1346", "b9999")
     path = nowhere.removeprefix(f"gs://{build.bucket}/")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import itertools
 import lzma
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -18,44 +17,8 @@ from tests.fake_archive import FakeArchive, Fault
 from tests.servers import DevServer, cause_of, check_success
 
 SIZE = 300_000
-_NUMBERS = itertools.count()
 
-
-@pytest.fixture(scope="module")
-def lasting_archive() -> Iterator[FakeArchive]:
-    """The archive of all these tests, which they leave as they found it."""
-    with FakeArchive() as archive:
-        yield archive
-
-
-@pytest.fixture(scope="module")
-def lasting_server(lasting_archive: FakeArchive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    """The devserver of those that need no other options."""
-    environment = {"STORAGE_EMULATOR_HOST": lasting_archive.url}
-    server = DevServer(tmp_path_factory.mktemp("faults"), environment=environment)
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def archive(lasting_archive: FakeArchive) -> Iterator[FakeArchive]:
-    """The archive, in good health."""
-    yield lasting_archive
-    lasting_archive.heal()
-    lasting_archive.call_before_reads(lambda *_: None)
-    lasting_archive.forget()
-
-
-@pytest.fixture
-def server(lasting_server: DevServer) -> DevServer:
-    """The devserver."""
-    return lasting_server
-
-
-@pytest.fixture
-def build(archive: FakeArchive) -> Build:
-    """A build that no other test has."""
-    return make_build(version=f"R17-{next(_NUMBERS)}.0.0-a1-b1346").upload(archive)
+pytestmark = pytest.mark.shared_server
 
 
 @pytest.mark.parametrize("where", ["list", FULL_PAYLOAD, "autotest.tar.bz2"])
@@ -236,7 +199,7 @@ def test_one_flipped_byte_costs_one_more_fetch(server: DevServer, archive: FakeA
     whole = tarball({"autotest/test_suites/control.x": content}) if name.endswith("bz2") else content
     staged = "autotest/test_suites/control.x" if name.endswith("bz2") else "update.gz"
     for offset in random.Random(11).sample(range(SIZE), 30):
-        build = make_build(version=f"R18-{next(_NUMBERS)}.0.0")
+        build = make_build(version=f"R{len(name)}-{offset}.0.0")
         build.objects[name] = whole
         build.upload(archive)
         archive.forget()

@@ -14,6 +14,8 @@ from tests.fake_archive import FakeArchive
 from tests.servers import PROJECT, DevServer, check_success, eventually
 from web.client import Client, ClientError, RequestRefused, ServerBusy, ServerUnreachable, StagingFailed, StillStaging
 
+pytestmark = pytest.mark.shared_server
+
 
 def test_a_harness_stages_a_build_with_it(server: DevServer, build: Build) -> None:
     client = Client(server.url)
@@ -49,6 +51,7 @@ def test_builds_are_started_listed_and_removed(server: DevServer, archive: FakeA
         client.build(build.path)
 
 
+@pytest.mark.own_server
 def test_builds_are_listed_over_all_pages(
     server: DevServer, archive: FakeArchive, monkeypatch: pytest.MonkeyPatch
 ) -> None:

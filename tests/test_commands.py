@@ -24,6 +24,8 @@ from tests.nginx import free_port
 from tests.servers import PROJECT, DevServer, check_success
 from tests.terminal import CTRL_C, environment, in_a_pipe, in_a_terminal
 
+pytestmark = pytest.mark.shared_server
+
 NOBODY = "http://127.0.0.1:9"
 COMMANDS = (
     "serve",
@@ -134,6 +136,7 @@ def test_a_build_is_named_by_its_path_or_its_url(start_server: StartServer, tmp_
     assert f"is the build of {build.url}" in elsewhere.stderr
 
 
+@pytest.mark.own_server
 def test_builds_are_shown_and_removed(server: DevServer, archive: FakeArchive, build: Build) -> None:
     spoil(archive, build)
     other = make_build(version="R18-2.0.0").upload(archive)
@@ -205,6 +208,7 @@ def test_the_state_of_what_was_asked_for_is_in_the_json(server: DevServer, build
     assert failed["asked"]["state"] == "failed"
 
 
+@pytest.mark.own_server
 def test_a_build_of_which_only_a_part_is_here_is_not_called_staged(server: DevServer, build: Build) -> None:
     assert ask(server, "stage", build.url, "--artifact", "stateful", "--wait").returncode == 0
     server.stop()
@@ -252,6 +256,7 @@ def test_a_cause_is_told_once(server: DevServer, archive: FakeArchive, build: Bu
 # JSON
 
 
+@pytest.mark.own_server
 def test_every_answer_is_json_where_a_script_asks_for_it(server: DevServer, build: Build) -> None:
     def answer(command: str, *arguments: str) -> Any:
         ended = ask(server, command, *arguments, "--json")
@@ -533,7 +538,8 @@ def test_the_shell_completes_words(shell: str, words: str, completed: set[str]) 
 @pytest.mark.parametrize("command", ["status", "wait", "remove", "cancel"])
 def test_the_shell_completes_builds(server: DevServer, build: Build, command: str) -> None:
     server.stage(build.url)
-    words = {"_DEVSERVER_COMPLETE": "bash_complete", "COMP_WORDS": f"devserver {command} x86", "COMP_CWORD": "2"}
+    words = {"_DEVSERVER_COMPLETE": "bash_complete", "COMP_WORDS": f"devserver {command} {build.path[:-2]}"}
+    words["COMP_CWORD"] = "2"
     assert in_a_pipe(**words, DEVSERVER_SERVER=server.url).stdout == f"plain,{build.path}\n"
     nobody = in_a_pipe(**words, DEVSERVER_SERVER=NOBODY)
     assert (nobody.returncode, nobody.stdout.strip(), nobody.stderr) == (0, "", "")

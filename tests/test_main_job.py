@@ -13,6 +13,8 @@ from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.servers import DevServer, cause_of, check_success, eventually
 
+pytestmark = pytest.mark.shared_server
+
 
 def test_a_build_is_staged_as_the_catalogue_says(server: DevServer, build: Build) -> None:
     server.stage(build.url)
@@ -146,7 +148,7 @@ def test_a_missing_required_object_is_named(
     answer = server.download(build.url)
     assert answer.status_code == 500
     assert cause_of(answer).startswith(f"ObjectNotFound: Could not find {build.url}/")
-    assert not (server.static_dir / build.target).exists()
+    assert not (server.static_dir / build.path).exists()
 
 
 def test_two_builds_of_one_path_never_mix(server: DevServer, archive: FakeArchive, build: Build) -> None:

@@ -20,6 +20,8 @@ from tests.promtool import promtool
 from tests.servers import DevServer, check_success, eventually
 from web.metrics.counters import EVICTION_REASONS, Metrics
 
+pytestmark = pytest.mark.shared_server
+
 Figures = dict[str, float]
 
 

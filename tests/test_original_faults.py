@@ -11,6 +11,8 @@ from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.servers import DevServer, cause_of, check_success, eventually
 
+pytestmark = pytest.mark.shared_server
+
 
 def test_the_background_ran_inline(server: DevServer, archive: FakeArchive, build: Build) -> None:
     with archive.holding("autotest.tar.bz2"):

@@ -23,6 +23,8 @@ from tests.fake_archive import FakeArchive
 from tests.nginx import free_port, in_front_of
 from tests.servers import DevServer, check_success, eventually
 
+pytestmark = pytest.mark.shared_server
+
 HOSTILE = [
     "<script>alert(1)<\u2215script>.txt",
     "\"quotes' & <b>bold.txt",
@@ -109,6 +111,7 @@ def test_a_failure_shows_its_cause_and_is_tried_again(visitor: Visitor, archive:
     expect(page.get_by_role("button", name="Retry")).to_have_count(0)
 
 
+@pytest.mark.own_server
 def test_two_tabs_show_the_same(visitor: Visitor, server: DevServer, archive: FakeArchive, build: Build) -> None:
     front = visitor.open("/")
     with archive.holding("autotest.tar.bz2") as reached:
@@ -195,6 +198,7 @@ def test_a_part_that_failed_beside_a_complete_build_is_its_own(
     expect(page.locator("[data-live] .state").first).to_have_text("staged")
 
 
+@pytest.mark.own_server
 def test_the_rest_of_a_build_of_which_a_part_is_here_is_one_click_away(
     visitor: Visitor, server: DevServer, build: Build
 ) -> None:
@@ -266,6 +270,7 @@ def test_what_has_the_focus_keeps_it_while_the_page_moves_on(
     expect(page.get_by_role("link", name="update.gz", exact=True).first).to_be_focused()
 
 
+@pytest.mark.own_server
 def test_removing_asks_first(visitor: Visitor, server: DevServer, build: Build) -> None:
     server.stage(build.url)
     page = visitor.open(f"/builds/{build.path}")
@@ -295,6 +300,7 @@ def test_a_build_is_pinned_and_unpinned(visitor: Visitor, server: DevServer, bui
     assert (server.static_dir / build.path / "stateful.tgz").exists()
 
 
+@pytest.mark.own_server
 def test_builds_are_filtered_as_one_types(visitor: Visitor, server: DevServer, archive: FakeArchive) -> None:
     builds = [make_build(version=f"R17-{number}.0.0").upload(archive) for number in range(3)]
     for build in builds:
@@ -398,6 +404,7 @@ class _OtherSite(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.mark.own_server
 def test_the_page_of_another_site_can_change_nothing(browser: Browser, server: DevServer, build: Build) -> None:
     server.stage(build.url)
     handler = type("Handler", (_OtherSite,), {"devserver": server.url})
@@ -441,6 +448,7 @@ def test_no_page_lets_in_what_is_not_the_devservers(server: DevServer, address: 
     assert directives["base-uri"] == "'none'"
 
 
+@pytest.mark.own_server
 def test_the_builds_that_were_asked_for_last_come_first(
     visitor: Visitor, server: DevServer, archive: FakeArchive, build: Build
 ) -> None:

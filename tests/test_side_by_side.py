@@ -23,6 +23,8 @@ from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.servers import DevServer, cause_of, check_success, eventually
 
+pytestmark = pytest.mark.shared_server
+
 
 def of_api(server: DevServer, build: Build) -> str:
     return f"{server.url}/api/v1/builds/{quote(build.path, safe='')}"
@@ -152,6 +154,7 @@ def test_bytes_that_came_are_not_taken_back_by_a_failure() -> None:
     assert (event.bytes_done, event.bytes_total) == (700, 1000)
 
 
+@pytest.mark.own_server
 def test_builds_are_found_below_what_a_caller_named_by_one_part(server: DevServer, archive: FakeArchive) -> None:
     build = make_build().upload(archive)
     archive.put(build.bucket, f"{build.target}/notes.txt", b"of all versions")

@@ -15,6 +15,8 @@ from tests.fake_archive import FakeArchive, crc32c_of
 from tests.nginx import nginx
 from tests.servers import DevServer
 
+pytestmark = pytest.mark.shared_server
+
 SIZE = 100_000
 CONTENT = noise(SIZE, "file")
 

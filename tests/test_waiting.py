@@ -8,12 +8,15 @@ import time
 from contextlib import ExitStack
 
 import psutil
+import pytest
 import requests
 
 from tests.builds import Build
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.servers import DevServer, check_success, eventually
+
+pytestmark = pytest.mark.shared_server
 
 
 def waiters(server: DevServer, build: Build, count: int) -> list[socket.socket]:

@@ -14,6 +14,8 @@ from tests.builds import Build, make_build
 from tests.fake_archive import FakeArchive
 from tests.servers import DevServer, cause_of, check_success
 
+pytestmark = pytest.mark.shared_server
+
 
 @pytest.fixture(scope="module")
 def archive() -> Iterator[FakeArchive]:
