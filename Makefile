@@ -4,16 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 DEBIAN_PACKAGES := chromium curl fonts-dejavu-core lbzip2 nginx-light openssl redis-tools systemd xz-utils
+CLUSTER_PACKAGES := lbzip2 nginx-light redis-tools
 BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils
 SCREENSHOT_PACKAGES := chromium fonts-dejavu-core lbzip2
 GSUTIL := .venv-gsutil
 PROMTOOL := $(BIN)/promtool
 
-.PHONY: help demo test coverage fuzz chaos soak bench simulation paint evictionbench clusterbench screenshots dashboard check format clean
+.PHONY: help demo cluster-demo test coverage fuzz chaos soak bench simulation paint evictionbench clusterbench screenshots dashboard check format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 $(VENV)/ready: setup.py pyproject.toml
 	@echo "Setting up $(VENV), with all that tests and checks need: this takes some minutes ..."
@@ -33,6 +34,10 @@ DEMO_VENV := $(if $(wildcard $(VENV)/ready),$(VENV),.venv-demo)
 
 demo: $(DEMO_VENV)/ready ## stage a build from an emulated Google Cloud Storage; DEMO_ARGS=--once ends by itself
 	$(DEMO_VENV)/bin/python -m demo $(DEMO_ARGS)
+
+cluster-demo: $(VENV)/ready ## stage builds by two devservers and two workers, and kill one of each on the way
+	./debian-packages $(CLUSTER_PACKAGES)
+	$(BIN)/python -m demo.cluster $(DEMO_ARGS)
 
 # What reads metrics, alerts and their tests as Prometheus does.
 $(PROMTOOL): | $(VENV)/ready

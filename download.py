@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from threading import Event as Flag
 
 from artifacts.catalogue import CatalogueEntry
@@ -28,7 +29,7 @@ from staging.priority import synchronous_work
 from staging.promises import Promise
 from staging.publishing import recover_artifacts, remove_build, update_manifest
 from staging.retry import retrying
-from staging.room import Room
+from staging.room import Coming, Room
 from staging.slots import Slots
 from staging.status import BuildStatus, Event, Report, State
 from staging.tally import BytesMoved
@@ -109,7 +110,7 @@ class Download:
             self._written, order.written.is_in_use = order.written, True
             return
         required = {entry.name: entry.required for entry in order.artifacts}
-        record = OrderRecord(str(self.url), self.url.build_path, required, order.clean, order.is_whole)
+        record = OrderRecord(str(self.url), self.url.build_path, required, order.clean, order.is_whole, order.holder)
         try:
             self._written = self._means.orders.write(record)
         except OSError as error:
@@ -222,7 +223,7 @@ class Download:
         synchronous = [artifact for artifact in artifacts if artifact.entry.synchronous]
         background = [artifact for artifact in artifacts if not artifact.entry.synchronous]
         if synchronous:
-            with self._place(self._means.synchronous):
+            with self._place(self._means.synchronous, artifacts):
                 self._prepare(gathered)
                 with self._urgent():
                     self._stage_urgently(synchronous, lock)
@@ -230,23 +231,30 @@ class Download:
             if not self._state_of(artifact.entry.name).is_good:
                 raise self.status.artifacts[artifact.entry.name].cause or Cancelled(STOPPING)
         if background:
-            with self._place(self._means.background):
+            with self._place(self._means.background, background):
                 self._prepare(gathered)
                 self._stage_by_executor(background, lock, self._report)
 
-    def _place(self, slots: Slots) -> AbstractContextManager[None]:
-        """One of the places, when it is this build's turn."""
-        return slots.taken(self._cancelled, self._tell_of_queue, partial(self._means.moved.of, self.url.build_path))
+    def _place(self, slots: Slots, artifacts: Sequence[GatheredArtifact]) -> AbstractContextManager[None]:
+        """One of the places, when it is this build's turn; to wait for one, there has to be room for the artifacts."""
+        told = inf
+
+        def on_wait(ahead: int) -> None:
+            nonlocal told
+            if self._promise is None and told == inf:
+                self._means.room.check(self._places, self._coming(artifacts))
+            if ahead <= told / 2:  # a long queue moves on time and again
+                told = ahead
+                note = f"queued: as many downloads as may run at once do, and {ahead} more are ahead"
+                self._means.board.note(self.url.build_path, note)
+
+        return slots.taken(self._cancelled, on_wait, partial(self._means.moved.of, self.url.build_path))
+
+    def _coming(self, artifacts: Sequence[GatheredArtifact]) -> list[Coming]:
+        return coming(artifacts, self._means.options.keep_objects)
 
     def _urgent(self) -> AbstractContextManager[None]:
         return synchronous_work(synchronous_lock(self._means.options.static_dir))
-
-    def _tell_of_queue(self, ahead: int) -> None:
-        """Say of everything that has not begun that it waits for its turn."""
-        note = f"queued: as many downloads as may run at once do, and {ahead} more are ahead"
-        for name, event in self.status.artifacts.items():
-            if event.state is State.PENDING:
-                self._report(Event(self.url.build_path, name, State.PENDING, note=note))
 
     def _gathered(self, missing: Sequence[CatalogueEntry]) -> Gathered:
         """Ask the archive once, and fail the artifacts that it does not have."""
@@ -269,9 +277,7 @@ class Download:
         """
         if self._promise is not None or not (gathered.artifacts or gathered.absent):
             return
-        self._promise = self._means.room.make(
-            self._places, coming(gathered.artifacts, self._means.options.keep_objects), self._cancelled
-        )
+        self._promise = self._means.room.make(self._places, self._coming(gathered.artifacts), self._cancelled)
         names = [*(artifact.entry for artifact in gathered.artifacts), *gathered.absent]
         prepare_build_directory(self._places, self.url, any(not entry.is_file for entry in names))
         if gathered.absent:

@@ -389,7 +389,8 @@ class Downloader:
             self._entry(name, usual) if record.is_whole else replace(self._entry(name, usual), required=required)
             for name, required in record.artifacts.items()
         ]
-        self.downloads.ordered(Order(url, entries, record.clean, record.is_whole, written=written))
+        order = Order(url, entries, record.clean, record.is_whole, holder=record.holder, written=written)
+        self.downloads.ordered(order)
 
     def files_of(self, build_path: str, artifact: str) -> list[str]:
         """The paths in the build of the files that an artifact published."""

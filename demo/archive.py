@@ -18,8 +18,8 @@ def use_emulator(url: str) -> None:
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "localhost,127.0.0.1"
 
 
-def publish(objects: Mapping[str, Path]) -> None:
-    """Make the bucket, and upload ``objects`` as the build; the client has their crc32c verified.
+def publish(objects: Mapping[str, Path], *build_paths: str) -> None:
+    """Make the bucket, and upload ``objects`` as each of the builds; the client has their crc32c verified.
 
     Raises:
         google.api_core.exceptions.GoogleAPICallError, google.cloud.storage.exceptions.DataCorruption
@@ -29,5 +29,6 @@ def publish(objects: Mapping[str, Path]) -> None:
     from google.cloud import storage  # takes a third of a second: not before it is needed
 
     bucket = storage.Client(project="demo").create_bucket(BUCKET)
-    for name, path in objects.items():
-        bucket.blob(f"{BUILD_PATH}/{name}").upload_from_filename(str(path), checksum="crc32c")
+    for build_path in build_paths or (BUILD_PATH,):
+        for name, path in objects.items():
+            bucket.blob(f"{build_path}/{name}").upload_from_filename(str(path), checksum="crc32c")

@@ -26,9 +26,9 @@ class Client:
     Its methods raise :class:`DemoError` where the devserver answers an error, with the cause, or does not answer.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, build_path: str = BUILD_PATH) -> None:
         self._server = server
-        self.build_url = f"{server.url}/static/{BUILD_PATH}/"
+        self.build_url = f"{server.url}/static/{build_path}/"
         self._session = requests.Session()
         self._session.trust_env = False
 

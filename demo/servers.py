@@ -1,4 +1,4 @@
-"""The demonstration's two servers, each a process with a log, that do not outlive it."""
+"""The demonstrations' servers, each a process with a log, that do not outlive them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -77,20 +78,38 @@ def tail(log: Path) -> str:
 
 
 @contextmanager
-def _running(name: str, command: Sequence[str], portfile: Path, log: Path) -> Iterator[Server]:
-    process = _started(command, log)
+def running(
+    name: str, command: Sequence[str], log: Path, port: Callable[[], int | None], executable: str | None = None
+) -> Iterator[Server]:
+    """A server that ``command`` starts, once ``port`` knows where it listens; 0 where it does not.
+
+    ``executable`` is the program, where that goes by the name that is the command's first word.
+    """
+    process = _started(command, log, executable)
     try:
-        yield Server(name, process, _port(name, process, portfile), log)
+        yield Server(name, process, _port(name, process, port), log)
     finally:
-        _end(process)
+        end(process)
 
 
-def _started(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+@contextmanager
+def _running(name: str, command: Sequence[str], portfile: Path, log: Path) -> Iterator[Server]:
+    with running(name, command, log, partial(port_in, portfile)) as server:
+        yield server
+
+
+def port_in(portfile: Path) -> int | None:
+    """The port that a server wrote into its file; None where it has not."""
+    return int(portfile.read_text()) if portfile.exists() else None
+
+
+def _started(command: Sequence[str], log: Path, executable: str | None) -> subprocess.Popen[bytes]:
     # What the user has set for a devserver of their own is not for this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DEVSERVER_")}
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         return subprocess.Popen(
             command,
+            executable=executable,
             cwd=_PROJECT,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -100,18 +119,18 @@ def _started(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _port(name: str, process: subprocess.Popen[bytes], portfile: Path) -> int:
+def _port(name: str, process: subprocess.Popen[bytes], port: Callable[[], int | None]) -> int:
     deadline = monotonic() + _TIME_TO_START
-    while not portfile.exists():
+    while (found := port()) is None:
         if (status := process.poll()) is not None:
             raise DemoError(f"the {name} could not start: it ended with status {status}")
         if monotonic() > deadline:
             raise DemoError(f"the {name} was not up after {_TIME_TO_START:g} s")
         sleep(0.02)
-    return int(portfile.read_text())
+    return found
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """Ask the process to end, and see to it that neither it nor one of its group is left."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):

@@ -110,7 +110,7 @@ def _check_download(tree: Tree, objects: Mapping[str, Path]) -> None:
     missing = [place for place in _BACKGROUND if not _is_in(place, tree)]
     if not missing:
         raise DemoError("everything was staged when /download had answered: nothing was left to the background")
-    _say("/download answered before these of the background artifacts were staged:", *missing)
+    say("/download answered before these of the background artifacts were staged:", *missing)
 
 
 def _check_everything(first: Tree, last: Tree, objects: Mapping[str, Path]) -> None:
@@ -119,7 +119,7 @@ def _check_everything(first: Tree, last: Tree, objects: Mapping[str, Path]) -> N
     changed = [path for path, size in first.items() if last.get(path) != size]
     if changed:
         raise DemoError(f"{changed[0]} was served after /download, and then changed")
-    _say(f"Now all of it is staged: {len(last.keys() - first.keys()):,} files since /download answered.")
+    say(f"Now all of it is staged: {len(last.keys() - first.keys()):,} files since /download answered.")
 
 
 def _check_bytes(client: Client, objects: Mapping[str, Path]) -> None:
@@ -127,10 +127,10 @@ def _check_bytes(client: Client, objects: Mapping[str, Path]) -> None:
     click.echo("\nFetched over HTTP:")
     for name, path in _SERVED_AS.items():
         served = client.sha256(path)
-        if served != _sha256(objects[name]):
+        if served != sha256_of(objects[name]):
             raise DemoError(f"{client.build_url}{path} has the sha256 {served}, which is not that of {name}")
         click.echo(f"  sha256 {served}  {path}")
-    _say("The bytes that are served are those that were uploaded.")
+    say("The bytes that are served are those that were uploaded.")
 
 
 def _require(places: tuple[str, ...], tree: Tree, method: str) -> None:
@@ -151,13 +151,15 @@ def _is_in(place: str, tree: Tree) -> bool:
     return any(path.startswith(place) if place.endswith("/") else path == place for path in tree)
 
 
-def _say(text: str, *places: str) -> None:
+def say(text: str, *places: str) -> None:
+    """Say what was shown, and ``places`` that it is about."""
     click.secho(f"\n{text}", fg="green")
     for place in places:
         click.secho(f"  {place}", fg="green")
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The digest of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(1024 * 1024):

@@ -37,6 +37,7 @@ class OrderRecord:
         artifacts: the names of what of it to stage, and whether each is required.
         clean: whether all that is staged of the build is to be removed first.
         is_whole: whether it is a whole ``/download``.
+        holder: whose lease does not keep the build from being removed first.
         resumed: how often in a row it was taken up by a devserver that had not ended well before it was settled.
 
     """
@@ -46,6 +47,7 @@ class OrderRecord:
     artifacts: Mapping[str, bool]
     clean: bool = False
     is_whole: bool = False
+    holder: str = ""
     resumed: int = 0
 
     @classmethod
@@ -60,7 +62,7 @@ class OrderRecord:
             data: dict[str, Any] = json.loads(path.read_bytes())
             is_ours = data.pop("format") == _FORMAT
             order = cls(**data)
-            texts = (order.archive_url, order.build_path, *order.artifacts)
+            texts = (order.archive_url, order.build_path, order.holder, *order.artifacts)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"it cannot be read ({type(error).__name__})") from error
         if not (is_ours and all(isinstance(text, str) for text in texts) and isinstance(order.resumed, int)):

@@ -91,6 +91,16 @@ class Room:
         finally:
             lock.release()
 
+    def check(self, places: BuildPlaces, coming: Sequence[Coming]) -> None:
+        """Find out whether room could be made for artifacts of a build, as things are now.
+
+        Raises:
+            NoRoom: it could not.
+
+        """
+        if self._limits.are_there:
+            self._needed(places, coming)
+
     def tend(self) -> Collected:
         """Remove what the limits do not allow; where others are at it, that is left to them."""
         tidy(self._static_dir)
@@ -123,16 +133,26 @@ class Room:
 
     def _made(self, places: BuildPlaces, coming: Sequence[Coming]) -> Promise:
         for _ in range(_TRIES):
-            inventory = self._stocktaker.take()
-            sizes = _sizes(coming, inventory.growth)
-            wanted = sum(sizes.values())
-            self._check_size(places.build_path, inventory, wanted)
-            decision = self._decided(inventory, wanted)
-            if decision.missing:
-                raise NoRoom(places.build_path, self._shortage(wanted, decision.missing), _holders(decision, inventory))
-            if all(self._evict(victim) for victim in decision.goes):
+            goes, sizes = self._needed(places, coming)
+            if all(self._evict(victim) for victim in goes):
                 return Promise(places, sizes)
         raise NoRoom(places.build_path, "whatever could make room is in use, time and again", [])
+
+    def _needed(self, places: BuildPlaces, coming: Sequence[Coming]) -> tuple[Sequence[Victim], dict[str, int]]:
+        """What has to go for artifacts of a build, and how many bytes each of them will have, by name.
+
+        Raises:
+            NoRoom
+
+        """
+        inventory = self._stocktaker.take()
+        sizes = _sizes(coming, inventory.growth)
+        wanted = sum(sizes.values())
+        self._check_size(places.build_path, inventory, wanted)
+        decision = self._decided(inventory, wanted)
+        if decision.missing:
+            raise NoRoom(places.build_path, self._shortage(wanted, decision.missing), _holders(decision, inventory))
+        return decision.goes, sizes
 
     def _decided(self, inventory: Inventory, wanted: int) -> Decision:
         file_system = os.statvfs(self._static_dir)

@@ -63,6 +63,7 @@ class Rounds:
         self._on_verified = on_verified
         self._stopped = stopped
         self._pace = Pace(_BYTES_PER_SECOND, stopped)
+        self._put_off: dict[str, float] = {}  # until when, of builds that could not be read: no other waits for one
 
     def run(self) -> None:
         """Go on until the flag is set."""
@@ -73,11 +74,11 @@ class Rounds:
 
     def _wait_or_verify(self) -> float:
         """Verify the build whose turn has come; how long to wait before the next."""
-        turns = [(_verified_at(places), places) for places in builds_below(self._static_dir)]
+        turns = [(self._due(places), places) for places in builds_below(self._static_dir)]
         if not turns:
             return self._period
-        verified_at, places = min(turns, key=lambda turn: turn[0])
-        wait = verified_at + _EARLY * self._period - time()
+        due, places = min(turns, key=lambda turn: turn[0])
+        wait = due - time()
         if wait > 0:
             return wait
         lock = FileLock.try_once(verifying_lock(self._static_dir))
@@ -88,11 +89,15 @@ class Rounds:
         except Cancelled:
             pass
         except OSError as error:
-            self._note(places.build_path, f"could not be verified: {error.strerror}")
-            return _LONGEST_PAUSE
+            self._note(places.build_path, f"could not be verified: {error.strerror}; it is tried again in a day")
+            self._put_off[places.build_path] = time() + _DAY
         finally:
             lock.release()
         return 0.0
+
+    def _due(self, places: BuildPlaces) -> float:
+        """When the build is to be read again."""
+        return max(_verified_at(places) + _EARLY * self._period, self._put_off.get(places.build_path, 0.0))
 
     def _verify(self, places: BuildPlaces) -> None:
         found = verify(places, self._pace)

@@ -23,6 +23,7 @@ QUICK = (
     "import devserver; sys.exit(devserver.main(sys.argv[3:]))"
 )
 HOST = b"Host: x\r\n"
+COUNTED = 'devserver_requests_total{rpc="refused",status="414"}'
 
 
 @pytest.fixture(scope="module")
@@ -207,3 +208,13 @@ def test_an_honest_build_is_staged_within_the_bounds(start_server: StartServer, 
     server = start_server(wrapper=(sys.executable, "-c", QUICK))
     server.stage(build.url)
     build.check_staged(server.static_dir)
+
+
+def test_what_no_application_answered_is_counted(plain: DevServer) -> None:
+    def count() -> float:
+        page = plain.get("/metrics").text
+        return float(dict(line.rsplit(" ", 1) for line in page.splitlines()).get(COUNTED, 0))
+
+    before = count()
+    assert answer_to(plain, TOO_LONG).startswith(b"HTTP/1.1 414")
+    assert count() == before + 1

@@ -107,6 +107,21 @@ def test_what_is_held_stays_and_a_refusal_says_why(
     assert here(server) == sorted([pinned, leased, held_back, refused])
 
 
+def test_there_being_no_room_is_told_at_once_however_long_the_queue_is(
+    start_server: StartServer, archive: FakeArchive, versions: list[str]
+) -> None:
+    pinned, held_back, refused = versions[:3]
+    server = start_server("--max-bytes", str(2 * SIZE), "--max-downloads", "1", "--stall-timeout", "120")
+    check_success(stage(server, pinned))
+    assert requests.post(api(server, pinned, "/pin"), timeout=30).json()["pinned"] is True
+    with archive.holding(f"{held_back}.bin") as reached:
+        staging = server.ask("/stage", archive_url=url_of(held_back), files="*.bin")
+        assert reached.wait(30)
+        answer = stage(server, refused)
+        assert (answer.status_code, staging.done()) == (507, False)
+    check_success(staging.result(30))
+
+
 def held_for_others(server: DevServer) -> dict[str, list[str]]:
     """What another process knows of the builds' holds."""
     told = in_a_pipe("--static-dir", str(server.static_dir), "--max-bytes", "1", "gc", "--dry-run", "--json")

@@ -232,6 +232,25 @@ def test_a_devserver_makes_its_rounds(start_server: StartServer, build: Build) -
     assert (directory / ".devserver" / "verified").stat().st_mtime_ns == verified
 
 
+def test_a_build_that_cannot_be_verified_keeps_no_other_waiting(tmp_path: Path) -> None:
+    for path in ("target/R1-1.0.0", "target/R2-2.0.0"):
+        Manifest(f"gs://bucket/{path}").write(BuildPlaces(tmp_path, path))
+    BuildPlaces(tmp_path, "target/R1-1.0.0").verified.symlink_to("no such directory/file")
+    notes, verified = [], []
+    stopped = Flag()
+
+    def count(build_path: str, *_: Any) -> None:
+        verified.append(build_path)
+        stopped.set()
+
+    rounds = Thread(target=Rounds(tmp_path, 1e-9, lambda *note: notes.append(note), count, stopped).run)
+    rounds.start()
+    rounds.join(20)
+    assert verified == ["target/R2-2.0.0"]
+    reason = "could not be verified: No such file or directory; it is tried again in a day"
+    assert ("target/R1-1.0.0", reason) in notes
+
+
 def test_the_rounds_count_what_they_read(tmp_path: Path) -> None:
     places = BuildPlaces(tmp_path, "target/R1-1.0.0")
     for name, content in (("good", b"good"), ("bad", b"bad")):

@@ -38,6 +38,7 @@ def serve(options: dict[str, Any], version: str) -> None:
     configure_logs(options["logfile"], options["log_dir"], options["production"], options["log_format"])
     server.configure(options["host"], options["port"], options["max_threads"], certificate(options))
     metrics = Metrics()
+    server.tell_refusals(lambda status: metrics.serving.count_request("refused", status))
     files = make_files(options, static_dir, metrics, bus)
     staging = make_staging(options, static_dir, metrics, files)
     mount_web(options, static_dir, version, staging, metrics, files, bus)

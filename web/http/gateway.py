@@ -143,7 +143,9 @@ class SendfileGateway(Gateway_10):
         """Have the application answer, and send that."""
         is_refused = self.req.server.requests.is_crowded and self.env["PATH_INFO"] != _ALWAYS_ANSWERED
         application = _refuse if is_refused else self.req.server.wsgi_app
-        self.req.close_connection = self.req.close_connection or is_refused
+        if is_refused:
+            self.req.close_connection = True
+            self.req.server.on_refusal(int(HTTPStatus.SERVICE_UNAVAILABLE))
         response = application(self.env, self.start_response)
         try:
             client = self.req.conn.socket

@@ -159,6 +159,7 @@ class BoundedRequest(CPWSGIHTTPRequest):  # type: ignore[misc]
     def simple_response(self, status: str, msg: str = "") -> None:
         """Answer a request that cannot be passed on, on a page as all errors have, and end the connection."""
         code = HTTPStatus(int(status[:3]))
+        self.server.on_refusal(int(code))
         accept = self.inheaders.get(b"Accept", b"").decode("latin-1")
         content_type, body = error_answer(code, accept, text=msg)
         head = (

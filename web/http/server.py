@@ -42,6 +42,7 @@ class WebServer(CPWSGIServer):  # type: ignore[misc]
         self.ConnectionClass.RequestHandlerClass = BoundedRequest  # in place of CherryPy's own
         self.max_request_body_size = LARGEST_BODY
         self.server_name = "devserver"
+        self.on_refusal: Callable[[int], None] = lambda _: None
         most = waiting + _THREADS_OF_OTHERS + _RESERVE
         self.requests = ElasticThreadPool(self, _THREADS_AT_LEAST, most, _RESERVE)
 
@@ -71,6 +72,13 @@ def configure(host: str, port: int, waiting: int, tls: Certificate | None = None
 def put_in_front(gate: Callable[[Any], Any]) -> None:
     """Have every request pass what ``gate`` makes of the WSGI application."""
     cherrypy.server.instance.wsgi_app = gate(cherrypy.server.instance.wsgi_app)
+
+
+def tell_refusals(on_refusal: Callable[[int], None]) -> None:
+    """Call ``on_refusal`` with the status of every answer that no application gave: to what is no request, or too large,
+    or comes when all threads are at work.
+    """
+    cherrypy.server.instance.on_refusal = on_refusal
 
 
 def _allow_open_files(connections: int) -> None:

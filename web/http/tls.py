@@ -54,8 +54,8 @@ class Certificate(NamedTuple):
                 raise ConfigurationError(option, f"{path} cannot be read ({error.strerror})") from error
         try:
             context.load_cert_chain(self.chain, self.key, password="")
-        except ssl.SSLError as error:
-            reason = "the key is not the certificate's" if "MISMATCH" in str(error.reason) else _plain(error)
+        except (ssl.SSLError, OSError, ValueError) as error:
+            reason = "the key is not the certificate's" if "MISMATCH" in str(error) else _plain(error)
             raise ConfigurationError("--tls-cert, --tls-key", f"{self.chain}, {self.key}: {reason}") from error
         return context
 
@@ -177,5 +177,5 @@ def _told_as_of_a_socket() -> Iterator[None]:
         raise ConnectionResetError(errno.ECONNRESET, _plain(error)) from error
 
 
-def _plain(error: ssl.SSLError) -> str:
-    return str(error.reason or "it is no PEM file").replace("_", " ").lower()
+def _plain(error: Exception) -> str:
+    return str(getattr(error, "reason", None) or "it is no PEM file").replace("_", " ").lower()
