@@ -75,8 +75,8 @@ def put_in_front(gate: Callable[[Any], Any]) -> None:
 
 
 def tell_refusals(on_refusal: Callable[[int], None]) -> None:
-    """Call ``on_refusal`` with the status of every answer that no application gave: to what is no request, or too large,
-    or comes when all threads are at work.
+    """Call ``on_refusal`` with the status of every answer that no application gave: to what is no request, or is too
+    large, or comes when all threads are at work.
     """
     cherrypy.server.instance.on_refusal = on_refusal
 
