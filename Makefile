@@ -43,15 +43,16 @@ cluster-demo: $(VENV)/ready ## stage builds by two devservers and two workers, a
 $(PROMTOOL): | $(VENV)/ready
 	./debian-program prometheus usr/bin/promtool $@
 
+# Twice as many processes as there are cores, for most tests wait for a server most of their time.
 test: $(VENV)/ready $(PROMTOOL) ## run the tests; TEST_ARGS goes to pytest
 	./debian-packages $(DEBIAN_PACKAGES)
-	$(BIN)/python -m pytest --numprocesses 2 $(TEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(TEST_ARGS)
 
 # Apart from `make test`: it takes twice as long, and a process that a test kills may leave it half-written files.
 coverage: $(VENV)/ready $(PROMTOOL) ## run the tests and say which lines they did not reach, in every process
 	./debian-packages $(DEBIAN_PACKAGES)
 	rm -f .coverage .coverage.*
-	-$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report= $(TEST_ARGS)
+	-$(BIN)/python -m pytest --numprocesses 4 --dist worksteal --cov --cov-report= $(TEST_ARGS)
 	$(BIN)/coverage report
 
 fuzz: $(VENV)/ready ## read 200,000 texts that nobody should write, and ask the JSON API some thousands of questions

@@ -34,6 +34,7 @@ def test_events_are_followed_to_the_outcome(server: DevServer, build: Build) -> 
     assert events[-1].data["state"] == "staged"
 
 
+@pytest.mark.own_server
 def test_builds_are_started_listed_and_removed(server: DevServer, archive: FakeArchive, build: Build) -> None:
     client = Client(server.url)
     other = make_build(target="other").upload(archive)

@@ -86,6 +86,7 @@ def test_partial_files_were_visible(server: DevServer, archive: FakeArchive, bui
     check_success(download.result(10))
 
 
+@pytest.mark.own_server
 def test_the_staging_area_was_on_another_file_system(server: DevServer, archive: FakeArchive, build: Build) -> None:
     with archive.holding("stateful.tgz") as reached:
         download = server.ask("/download", archive_url=build.url)
