@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,8 +29,9 @@ from demo.story import make_build, say, sha256_of, step
 BUILDS = tuple(f"{TARGET}/R17-{number}.0.0-a1-b1346" for number in (1413, 1414))
 _PATIENCE = 60.0  # seconds that workers have to be at work
 _MEGABYTE = 1_000_000
-# What a devserver's log has to say of what happened, in the order in which it did.
-_EVIDENCE = ("its job is given to another", "is no more", "goes on", "staged;")
+# What a devserver's log has to say of what happened.
+_GIVEN_AWAY = "its job is given to another"
+_EVIDENCE = (_GIVEN_AWAY, "is no more", "goes on", "staged;")
 
 
 class Lab(NamedTuple):
@@ -122,7 +123,8 @@ def _stage(lab: Lab) -> None:
     with ThreadPoolExecutor(len(BUILDS)) as callers:
         list(callers.map(lambda path: ask("download", path), BUILDS))
         waiting = [callers.submit(ask, "wait_for_status", path) for path in BUILDS]
-        for victim in (_busy_worker(lab), _devserver_of(lab, BUILDS[-1])):
+        for find in (_busy_worker, _devserver_that_missed_it):
+            victim = find(lab)
             machines.kill(victim)
             click.secho(f"  {monotonic() - began:5.1f} s  {victim.name} is killed by SIGKILL", fg="red")
         for one in waiting:
@@ -131,35 +133,37 @@ def _stage(lab: Lab) -> None:
 
 def _busy_worker(lab: Lab) -> Server:
     """A worker that is in the middle of something, once one is."""
+    return _first(lab.workers, machines.is_at_work, "no worker was ever at work")
+
+
+def _devserver_that_missed_it(lab: Lab) -> Server:
+    """A devserver that has noticed that the worker is no more, once one has, and waits for another to do its job."""
+    return _first(lab.devservers, lambda server: _GIVEN_AWAY in server.log.read_text(), "nobody missed the worker")
+
+
+def _first(servers: list[Server], is_so: Callable[[Server], bool], otherwise: str) -> Server:
+    """The first of the servers of which something is so, once it is of one."""
     deadline = monotonic() + _PATIENCE
     while monotonic() < deadline:
-        for worker in lab.workers:
-            if machines.is_at_work(worker):
-                return worker
+        for server in servers:
+            if is_so(server):
+                return server
         sleep(0.01)
-    raise DemoError("no worker was ever at work")
-
-
-def _devserver_of(lab: Lab, build_path: str) -> Server:
-    """The devserver that stages a build."""
-    for server in lab.devservers:
-        if f"{build_path}: download from" in server.log.read_text():
-            return server
-    raise DemoError(f"no devserver says that it stages {build_path}")
+    raise DemoError(otherwise)
 
 
 def _check(lab: Lab, directory: Path, objects: Mapping[str, Path]) -> None:
-    """Show what the survivors have to say, and that what is served is what was published.
+    """Show what the devservers had to say, and that what is served is what was published.
 
     Raises:
         DemoError: it is not.
 
     """
-    click.echo("\nWhat the devserver that is left logged of it:")
-    left = next(server for server in lab.devservers if server.process.poll() is None)
-    for line in left.log.read_text().splitlines():
-        if any(words in line for words in _EVIDENCE):
-            click.echo(f"  {line}")
+    for server in lab.devservers:
+        click.echo(f"\nWhat {server.name} logged of it:")
+        for line in server.log.read_text().splitlines():
+            if any(words in line for words in _EVIDENCE):
+                click.echo(f"  {line}")
     click.echo(f"\nFetched through {lab.front.url}:")
     for build_path in BUILDS:
         client = Client(lab.front, build_path)

@@ -98,9 +98,9 @@ def _descendants(process: int) -> list[int]:
 def _children(process: int) -> list[int]:
     """The processes that a process started, as Linux knows them."""
     children: list[int] = []
-    for thread in Path(f"/proc/{process}/task").glob("*/children"):
-        with suppress(OSError):  # it ends at this very moment
-            children += [int(child) for child in thread.read_text().split()]
+    with suppress(OSError):  # it ends at this very moment
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            children += [int(child) for child in (thread / "children").read_text().split()]
     return children
 
 

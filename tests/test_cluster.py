@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,7 +21,8 @@ from tests.clusters import Worker
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive, Fault
 from tests.redis_server import RedisServer
-from tests.servers import DevServer, cause_of, check_success, eventually
+from tests.servers import PROJECT, DevServer, cause_of, check_success, eventually
+from tests.terminal import environment
 from tests.test_crashes import assert_tidy
 from wiring.executors import Jobs
 
@@ -251,3 +255,11 @@ def state_at(server: DevServer, build: Build, artifact: str) -> str:
     """The state of an artifact, as the JSON API of a devserver has it."""
     answer = server.get(f"/api/v1/builds/{build.path}").json()
     return next((one["state"] for one in answer.get("artifacts", ()) if one["name"] == artifact), "")
+
+
+def test_the_demonstration_kills_and_loses_nothing() -> None:
+    command = [sys.executable, "-m", "demo.cluster", "--size-mb", "20"]
+    shown = subprocess.run(command, cwd=PROJECT, env=environment(), capture_output=True, text=True, timeout=120)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert len(re.findall(r"(worker-\d|devserver-\w) is killed by SIGKILL", shown.stdout)) == 2
+    assert "all are right. Nothing was lost." in shown.stdout
