@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 from threading import Event as Flag
 
 from artifacts.catalogue import CatalogueEntry
@@ -237,13 +236,13 @@ class Download:
 
     def _place(self, slots: Slots, artifacts: Sequence[GatheredArtifact]) -> AbstractContextManager[None]:
         """One of the places, when it is this build's turn; to wait for one, there has to be room for the artifacts."""
-        told = inf
+        told: int | None = None
 
         def on_wait(ahead: int) -> None:
             nonlocal told
-            if self._promise is None and told == inf:
+            if self._promise is None and told is None:
                 self._means.room.check(self._places, self._coming(artifacts))
-            if ahead <= told / 2:  # a long queue moves on time and again
+            if told is None or ahead > told or ahead <= told / 2:  # a long queue moves on time and again
                 told = ahead
                 note = f"queued: as many downloads as may run at once do, and {ahead} more are ahead"
                 self._means.board.note(self.url.build_path, note)

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import IO
 
-from staging.archives import Archive, ArchiveObject
+from staging.archives import Archive, ArchiveObject, with_peers
 from staging.archives.peers import NO_PEERS, Peers
 from staging.checksums import crc32c_of
 from staging.errors import Cancelled
@@ -45,7 +45,7 @@ class Transfer:
     ) -> ObjectReader:
         """The object as a stream, from ``start`` on; from a peer, where there is one that has it."""
         return ObjectReader(
-            self.peers.before(self.archive),
+            with_peers(self.archive, self.peers),
             item,
             self.patience,
             self.cancelled,

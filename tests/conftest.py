@@ -74,7 +74,11 @@ def start_server(tmp_path: Path, archive: FakeArchive) -> Iterator[StartServer]:
 @pytest.fixture
 def server(request: pytest.FixtureRequest, start_server: StartServer) -> DevServer:
     """A devserver that reads from the scripted archive."""
-    server: DevServer = request.getfixturevalue("shared_server") if shares(request) else start_server()
+    if not shares(request):
+        return start_server()
+    server: DevServer = request.getfixturevalue("shared_server")
+    if server.process.poll() is not None:  # an earlier test killed it
+        server.start_again()
     return server
 
 

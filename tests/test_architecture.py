@@ -21,6 +21,7 @@ LAYERS = (
     ("staging.archives.http_ranges",),
     ("staging.archives.gcs", "staging.archives.directory"),
     ("staging.archives.peers",),
+    ("staging.archives.peer_reads",),
     ("staging.archives.allowed",),
     ("staging.archives",),
     ("staging.locks", "staging.status"),

@@ -19,6 +19,8 @@ from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.servers import DevServer, cause_of, check_success, eventually
 
+pytestmark = pytest.mark.shared_server
+
 AUTOTEST = "autotest.tar.bz2"
 GOES_ON = "the download that was cut off goes on"
 DROPPED = "the download that was cut off does not go on: "

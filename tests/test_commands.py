@@ -187,6 +187,7 @@ def test_what_is_under_way_is_cancelled(server: DevServer, archive: FakeArchive,
     assert ask(server, "remove", build.path, "--yes").returncode == 0
 
 
+@pytest.mark.own_server
 def test_what_was_not_asked_for_spoils_no_complete_build(server: DevServer, build: Build) -> None:
     assert ask(server, "stage", build.url, "--wait").returncode == 0
     assert ask(server, "stage", build.url, "--artifact", MISSING, "--wait").returncode == 1

@@ -19,10 +19,13 @@ from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.servers import PROJECT, DevServer, cause_of, check_success, eventually
 
+pytestmark = pytest.mark.shared_server
+
 BACKGROUND = {"nton_payload": NTON_PAYLOAD, "mton_payload": MTON_PAYLOAD, "autotest": "autotest.tar.bz2"}
 
 
 @pytest.mark.parametrize("artifact", BACKGROUND)
+@pytest.mark.own_server
 def test_a_killed_worker_is_told_to_every_waiter_and_costs_only_what_it_was_staging(
     server: DevServer, archive: FakeArchive, build: Build, artifact: str
 ) -> None:
@@ -107,6 +110,7 @@ def test_a_killed_devserver_leaves_nothing_partial_and_goes_on_after_its_restart
     assert download.exception(10) is not None or download.result().text == "Success"
 
 
+@pytest.mark.own_server
 def test_what_was_staged_before_a_crash_is_not_fetched_again(
     server: DevServer, archive: FakeArchive, build: Build
 ) -> None:
@@ -158,6 +162,7 @@ def test_static_never_shows_a_partial_file(server: DevServer, archive: FakeArchi
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.own_server
 def test_a_signal_ends_the_devserver_and_its_workers_and_tells_the_waiters(
     server: DevServer, archive: FakeArchive, build: Build, end: signal.Signals
 ) -> None:
@@ -280,6 +285,7 @@ def test_artifacts_that_bring_the_same_directory_do_not_get_in_each_others_way(
         build.check_staged(server.static_dir)
 
 
+@pytest.mark.own_server
 def test_a_download_that_was_cut_off_goes_on_from_its_verified_part(server: DevServer, archive: FakeArchive) -> None:
     build = make_build()
     payload = noise(125_000_000, "big")

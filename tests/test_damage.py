@@ -15,6 +15,8 @@ from tests.fake_archive import FakeArchive
 from tests.servers import DevServer, cause_of, check_success, eventually
 from tests.test_crashes import assert_tidy
 
+pytestmark = pytest.mark.shared_server
+
 AUTOTEST = "autotest.tar.bz2"
 SUITE = "autotest/test_suites/control.bvt"
 CONTROL = "autotest/client/site_tests/t9/control"
@@ -128,6 +130,7 @@ def test_after_that_all_is_as_if_nothing_had_happened(
     assert not list(records(server.static_dir / build.path).glob("*.lost"))
 
 
+@pytest.mark.own_server
 def test_damage_is_found_while_nobody_asks(server: DevServer, build: Build) -> None:
     server.stage(build.url)
     assert server.stop() == 0
@@ -142,6 +145,7 @@ def test_damage_is_found_while_nobody_asks(server: DevServer, build: Build) -> N
     assert (directory / "mine").exists()
 
 
+@pytest.mark.own_server
 def test_a_broken_manifest_is_kept_out_of_the_way_and_only_the_latest(server: DevServer, build: Build) -> None:
     server.stage(build.url)
     directory = server.static_dir / build.path

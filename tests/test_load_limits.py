@@ -20,6 +20,8 @@ from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.servers import DevServer, cause_of, check_success, eventually
 
+pytestmark = pytest.mark.shared_server
+
 ADDRESSES = ("10.0.0.1", "10.0.0.2")  # of clients, as an nginx in front tells them
 
 
@@ -98,7 +100,7 @@ def test_without_a_queue_nothing_waits(start_server: StartServer, archive: FakeA
     with held(server, archive, builds[0]):
         check_refused(stage(server, builds[1]), "1 downloads are under way")
     check_success(stage(server, builds[0]))
-    check_success(stage(server, builds[1]))
+    eventually(lambda: stage(server, builds[1]).status_code == 200)  # the other's is over a moment after it is staged
 
 
 def test_a_client_may_have_so_many_downloads_under_way(

@@ -24,6 +24,8 @@ from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive, crc32c_of
 from tests.servers import PROJECT, DevServer, check_success, eventually
 
+pytestmark = pytest.mark.shared_server
+
 AUTOTEST = "autotest.tar.bz2"
 SUITE = "autotest/test_suites/control.bvt"
 CONTROL = "autotest/client/site_tests/t9/control"
@@ -79,6 +81,7 @@ def test_a_build_as_it_was_staged_is_all_right_whatever_lies_beside_it(
         assert report["files"] == len(build.files) - 1  # the image that nobody staged
 
 
+@pytest.mark.own_server
 def test_every_wrong_file_is_found_with_why_and_repaired_alone(
     server: DevServer, archive: FakeArchive, staged: Path, build: Build
 ) -> None:
@@ -153,6 +156,7 @@ def test_a_manifest_that_cannot_be_understood_is_something_wrong(
         (["--max-rate", "0"], "not what it should be: a number of bytes, or 500M"),
     ],
 )
+@pytest.mark.own_server
 def test_usage(server: DevServer, archive: FakeArchive, staged: Path, arguments: list[str], message: str) -> None:
     ended = verify(server, archive, *arguments)
     assert ended.returncode == 2
@@ -187,6 +191,7 @@ def test_a_verify_beside_a_server_that_stages_does_no_harm(
     build.check_staged(server.static_dir)
 
 
+@pytest.mark.own_server
 def test_files_that_an_older_version_staged_are_held_against_what_is_known(
     server: DevServer, archive: FakeArchive, staged: Path
 ) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 from staging.archives.allowed import EVERY_ARCHIVE, AllowedArchives
 from staging.archives.base import Archive, ArchiveObject, ObjectStream
+from staging.archives.peers import Peers
 from staging.archives.url import UNPRINTABLE, ArchiveUrl
 
 # The backends are imported when first needed: Google's client alone takes a third of a second.
@@ -24,6 +26,15 @@ def open_archive(url: ArchiveUrl, stall_timeout: float) -> Archive:
     return archive
 
 
+def with_peers(archive: Archive, peers: Peers) -> Archive:
+    """``archive``, with the bytes of objects read from those of the ``peers`` that have them."""
+    if not peers.are_any:
+        return archive
+    module: Any = import_module("staging.archives.peer_reads")
+    before: Archive = module.PeersFirst(peers, archive)
+    return before
+
+
 __all__ = [
     "EVERY_ARCHIVE",
     "SCHEMES",
@@ -34,4 +45,5 @@ __all__ = [
     "ArchiveUrl",
     "ObjectStream",
     "open_archive",
+    "with_peers",
 ]

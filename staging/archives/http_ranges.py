@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-import requests
+if TYPE_CHECKING:
+    import requests
 
 _PIECE = 512 * 1024  # bytes handed on at a time, at most: what stays in a processor's cache until it is used
 

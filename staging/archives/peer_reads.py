@@ -1,0 +1,119 @@
+"""Reading from peers, over HTTP."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Generator
+from contextlib import closing
+from http import HTTPStatus
+
+import requests
+import urllib3
+
+from staging.archives.base import Archive, ArchiveObject, ObjectStream
+from staging.archives.http_ranges import interrupt, pieces_of
+from staging.archives.peers import OBJECTS, Peers
+
+_CONNECT_TIMEOUT = 2.0  # seconds: it is in the same lab, or the archive is as near
+_CONNECTIONS = 64
+_TROUBLES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+
+
+class PeersFirst:
+    """An archive whose objects' bytes come from peers, as far as those have them; see ``base.Archive``."""
+
+    def __init__(self, peers: Peers, archive: Archive) -> None:
+        self._peers = peers
+        self._archive = archive
+        self.list = archive.list
+        self.describe = archive.describe
+        self.url_of = archive.url_of
+
+    def read(self, item: ArchiveObject, start: int, stop: int) -> ObjectStream:
+        """See :class:`~staging.archives.base.Archive`: where one breaks off, the next goes on, and then the archive."""
+        under_way = _UnderWay()
+        return ObjectStream(self._pieces(item, start, stop, under_way), under_way.stop)
+
+    def _pieces(self, item: ArchiveObject, start: int, stop: int, under_way: _UnderWay) -> Generator[bytes]:
+        for url in self._peers.candidates(item):
+            try:
+                with self._response(url, item, start, stop) as response:
+                    if self._is_sent(url, item, response):
+                        under_way.interrupt = functools.partial(interrupt, [response])
+                        for piece in pieces_of(response, stop - start):
+                            start += len(piece)
+                            self._peers.note_bytes(url, item.name, len(piece))
+                            yield piece
+            except _PeerFailed as error:
+                self._peers.note_failure(url, str(error))
+            except _TROUBLES as error:
+                if under_way.is_stopped:
+                    raise
+                self._peers.note_failure(url, f"reading {item.name} from it failed ({type(error).__name__})")
+            if start >= stop:
+                return
+        stream = self._archive.read(item, start, stop)
+        under_way.interrupt = stream.abort
+        with closing(stream):
+            yield from stream
+
+    def _response(self, url: str, item: ArchiveObject, start: int, stop: int) -> requests.Response:
+        """The peer's answer to who asks for a range of ``item``; raises one of ``_TROUBLES``."""
+        token = self._peers.token
+        return _session_of(os.getpid()).get(
+            f"{url}{OBJECTS}",
+            params={"archive_url": self._peers.archive_url, "name": item.name, "generation": item.generation},
+            headers={"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"},
+            auth=None if token is None else functools.partial(_with_token, token),
+            stream=True,
+            timeout=(_CONNECT_TIMEOUT, self._peers.stall_timeout),
+            allow_redirects=False,
+        )
+
+    def _is_sent(self, url: str, item: ArchiveObject, response: requests.Response) -> bool:
+        """Whether the peer sends the range.
+
+        Raises:
+            _PeerFailed
+
+        """
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            self._peers.note_lack(url, item.name)
+            return False
+        if response.status_code != HTTPStatus.PARTIAL_CONTENT:
+            raise _PeerFailed(f"it answered {response.status_code}")
+        return True
+
+
+class _UnderWay:
+    """What a read is waiting for, and how that is interrupted."""
+
+    def __init__(self) -> None:
+        self.interrupt: Callable[[], None] = lambda: None
+        self.is_stopped = False
+
+    def stop(self) -> None:
+        self.is_stopped = True
+        self.interrupt()
+
+
+class _PeerFailed(Exception):
+    """A peer answered what no devserver should."""
+
+
+def _with_token(token: str, request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Send a token: as authentication, for a header alone would give way to what a .netrc file says."""
+    request.headers["Authorization"] = f"Bearer {token}"
+    return request
+
+
+@functools.lru_cache(maxsize=1)
+def _session_of(process: int) -> requests.Session:
+    """One session for a process: it keeps its connections, and a forked process must not share them."""
+    del process
+    session = requests.Session()
+    adapter = requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS)
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, adapter)
+    return session
