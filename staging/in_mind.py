@@ -13,13 +13,15 @@ from staging.layout import BuildPlaces
 T = TypeVar("T")
 
 _MOST = 16_384  # builds
+_FEW = 128  # of which it does not matter whether they are still there
 
 
 class InMind(Generic[T]):
     """Gives what ``read`` makes of a build's manifest, and asks it anew when that was replaced.
 
-    To parse a thousand manifests takes a tenth of a second. Each build is in mind once, the newest version of it, and
-    not any more when it is gone: a devserver that runs for months sees many.
+    To parse a thousand manifests takes a tenth of a second. Each build is in mind once, the newest version of it. Those
+    that are gone are forgotten whenever there are twice as many as there were: a devserver that runs for months sees
+    many.
     """
 
     def __init__(self, read: Callable[[BuildPlaces, os.stat_result], T]) -> None:
@@ -27,6 +29,7 @@ class InMind(Generic[T]):
         self._lock = Lock()
         # Of each build which file it was, by when that was changed and its number, and what was read of it.
         self._known: OrderedDict[BuildPlaces, tuple[tuple[int, int], T]] = OrderedDict()
+        self._many = _FEW
 
     def of(self, places: BuildPlaces) -> T | None:
         """The same as it is now; None where there is no manifest."""
@@ -48,4 +51,11 @@ class InMind(Generic[T]):
             self._known.move_to_end(places)
             if len(self._known) > _MOST:
                 self._known.popitem(last=False)
+            if len(self._known) > self._many:
+                self._forget_what_is_gone()
         return read
+
+    def _forget_what_is_gone(self) -> None:
+        for places in [one for one in self._known if not one.manifest.exists()]:
+            del self._known[places]
+        self._many = max(_FEW, 2 * len(self._known))

@@ -283,6 +283,18 @@ def test_nobody_takes_leases_without_end(tmp_path: Path) -> None:
         holds.lease(places.build_path, Term(60.0, "harness"))
 
 
+def test_of_builds_that_are_gone_nothing_is_in_mind_for_long(tmp_path: Path) -> None:
+    in_mind = InMind(lambda places, _: places.build_path)
+    for number in range(1000):
+        places = BuildPlaces(tmp_path, f"target/R{number}")
+        Manifest("gs://bucket/target/version").write(places)
+        assert in_mind.of(places) == places.build_path
+        if number >= 10:
+            places.manifest.unlink()
+    assert 10 <= len(in_mind._known) < 200
+    assert in_mind.of(BuildPlaces(tmp_path, "target/R0")) == "target/R0"
+
+
 def test_what_is_in_mind_of_a_build_is_its_newest_and_goes_with_it(tmp_path: Path) -> None:
     places, read = make_staged(tmp_path, "R1-1.0.0"), []
 

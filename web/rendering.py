@@ -30,7 +30,7 @@ HEADERS = {
 }
 
 _CUT = "<!-- -->\n"
-_IN_MIND = 10_000  # results of each filter, for lists of a thousand builds that are shown again and again
+_IN_MIND = 4_000  # results of each filter, for lists of a thousand builds that are shown again and again
 _AGES = ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 
 
@@ -97,7 +97,7 @@ _ENVIRONMENT = jinja2.Environment(
 _ENVIRONMENT.globals["has_tokens"] = False
 _ENVIRONMENT.filters.update(
     {
-        "in_bytes": lru_cache(_IN_MIND)(in_bytes),
+        "in_bytes": in_bytes,
         "in_time": in_time,
         "ago": ago,
         "utc": utc,
