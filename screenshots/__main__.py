@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -24,7 +24,8 @@ _ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-_NAME = "devserver"  # of the server, on the pictures: no port changes from one time to the next
+# Of the servers, on the pictures: no port changes from one time to the next.
+_NAME, _GUARDED = "devserver", "guarded-devserver"
 _WIDTHS = (360, 1600)
 _HEIGHT = 800  # at least: a picture shows the whole page
 _SETTLED = 300.0  # milliseconds, after which a page has its final form
@@ -41,6 +42,7 @@ class Shot(NamedTuple):
         path: its address on the devserver.
         themes: a picture for each, and each width.
         moves: whether it shows the progress of something.
+        server: the name of the devserver.
 
     """
 
@@ -48,6 +50,7 @@ class Shot(NamedTuple):
     path: str
     themes: tuple[Theme, ...] = ("light",)
     moves: bool = False
+    server: str = _NAME
 
 
 def shots(of: Scene) -> list[Shot]:
@@ -61,6 +64,9 @@ def shots(of: Scene) -> list[Shot]:
         Shot("remove", f"/builds/{of.staged}?ask=remove"),
         Shot("files", f"/static/{of.staged}/"),
         Shot("doc", "/doc"),
+        Shot("doc-of-one", "/doc/download"),
+        Shot("welcome", "/", server=_GUARDED),
+        Shot("login", "/login", server=_GUARDED),
         Shot("error", "/wait_for_status?archive_url=gs://chromeos-image-archive/x86-mario-release/R99-1.0.0"),
     ]
 
@@ -80,17 +86,18 @@ def command_line(only: tuple[str, ...], target: Path) -> None:
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="devserver-screenshots-"))
         shown = stack.enter_context(scene(Path(directory)))
-        browser = stack.enter_context(_browser(shown.server.port))
+        browser = stack.enter_context(_browser({_NAME: shown.server.port, _GUARDED: shown.guarded.port}))
         for shot in shots(shown):
             if not only or shot.name in only:
                 _take(browser, shot, target)
 
 
 @contextmanager
-def _browser(port: int) -> Iterator[Browser]:
-    """Debian's Chromium, for which the devserver on ``port`` is at http://devserver."""
+def _browser(ports: Mapping[str, int]) -> Iterator[Browser]:
+    """Debian's Chromium, for which the devservers on these ports are at http:// and their names."""
+    rules = [f"MAP {name}:80 127.0.0.1:{port}" for name, port in ports.items()]
     with sync_playwright() as playwright:
-        arguments = [*_ARGUMENTS, f"--host-resolver-rules=MAP {_NAME}:80 127.0.0.1:{port}, MAP * ~NOTFOUND"]
+        arguments = [*_ARGUMENTS, f"--host-resolver-rules={', '.join([*rules, 'MAP * ~NOTFOUND'])}"]
         browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=arguments)
         try:
             yield browser
@@ -103,7 +110,7 @@ def _take(browser: Browser, shot: Shot, target: Path) -> None:
     for theme in shot.themes:
         for width in _WIDTHS:
             page = browser.new_page(viewport={"width": width, "height": _HEIGHT}, color_scheme=theme)
-            page.goto(f"http://{_NAME}{shot.path}", wait_until="load")
+            page.goto(f"http://{shot.server}{shot.path}", wait_until="load")
             if shot.moves:
                 page.locator("[data-speed]:not(:empty)").first.wait_for()
             page.wait_for_timeout(_MOVING if shot.moves else _SETTLED)

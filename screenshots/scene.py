@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tests.builds import FULL_PAYLOAD, MTON_PAYLOAD, NTON_PAYLOAD, Build, make_build, noise, tarball
 from tests.fake_archive import FakeArchive
 from tests.servers import DevServer, eventually
+from web.access.tokens import SCOPES, make_token
 
 _MIB = 1024**2
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
@@ -41,9 +42,10 @@ _AT_FIRST = 24 * _MIB
 
 
 class Scene(NamedTuple):
-    """The devserver, and the paths of its builds."""
+    """The devserver, one that takes a token to read, and the paths of the former's builds."""
 
     server: DevServer
+    guarded: DevServer
     staged: str
     failed: str
     under_way: str
@@ -58,13 +60,28 @@ def scene(directory: Path) -> Iterator[Scene]:
         options = ("--stall-timeout", _FOR_LONG, "--production")
         server = DevServer(directory, *options, environment={"STORAGE_EMULATOR_HOST": archive.url})
         stack.callback(server.close)
+        guarded = stack.enter_context(_guarded(directory / "guarded"))
         stack.callback(gate.set)
         staged = [_stage(server, archive, *name) for name in (STAGED, *_OTHERS)]
         failed = _fail(server, archive)
         for path, (age, unused) in zip(staged, _AGES, strict=True):
             _backdate(server.static_dir / path, age, unused)
         under_way = _begin(server, archive, gate)
-        yield Scene(server, staged[0], failed, under_way)
+        yield Scene(server, guarded, staged[0], failed, under_way)
+
+
+@contextmanager
+def _guarded(directory: Path) -> Iterator[DevServer]:
+    """A devserver that wants a token of whoever reads."""
+    directory.mkdir()
+    tokens = directory / "tokens"
+    tokens.write_text(f"{make_token('lab', SCOPES)[1].line}\n")
+    tokens.chmod(0o600)
+    server = DevServer(directory, "--tokens", str(tokens), "--require-token-to-read", "--production")
+    try:
+        yield server
+    finally:
+        server.close()
 
 
 def _large_build(target: str, version: str) -> Build:
