@@ -254,8 +254,9 @@ def _has_something(places: BuildPlaces) -> bool:
 
 
 def staged_files(places: BuildPlaces, artifacts: Iterable[str] | None = None) -> list[str]:
-    """The paths of the files that were staged of a build, or of some artifacts of it."""
-    return sorted(path for path in published_files(places, artifacts) if (places.published / path).exists())
+    """The paths of the files that were staged of a build, or of some artifacts of it, and are served."""
+    served = (path for path in published_files(places, artifacts) if not path.startswith(f"{RESERVED_NAME}/"))
+    return sorted(path for path in served if (places.published / path).exists())
 
 
 def latest_official(

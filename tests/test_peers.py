@@ -291,6 +291,7 @@ def test_what_is_kept_for_peers_is_nobody_elses(peer: DevServer, build: Build) -
     kept = peer.static_dir / build.path / ".devserver" / "objects"
     assert {path.name for path in kept.iterdir()} == {"test_suites.tar.bz2", "autotest.tar.bz2"}
     assert peer.get(f"/static/{build.path}/.devserver/objects/autotest.tar.bz2").status_code == 404
+    assert "objects" not in requests.get(f"{peer.url}/builds/{build.path}", timeout=20).text
     build.check_staged(peer.static_dir)
 
 
