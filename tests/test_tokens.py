@@ -356,6 +356,19 @@ def test_nginx_in_front_asks_for_the_token_too(guarded: tuple[DevServer, Tokens,
         assert answer.headers["Server"] == "nginx"
 
 
+def test_nginx_in_front_says_that_the_devserver_is_away_where_reading_takes_a_token(
+    start_server: StartServer, tokens: Tokens, tmp_path: Path
+) -> None:
+    options = ("--tokens", str(tokens.file), "--require-token-to-read")
+    server = start_server(*options)
+    with in_front_of(server, tmp_path / "nginx", *options) as address:
+        (server.static_dir / "file").write_bytes(b"content")
+        assert requests.get(f"{address}/static/file", headers=tokens.of("read"), timeout=10).content == b"content"
+        server.kill()
+        away = requests.get(f"{address}/static/file", headers=tokens.of("read"), timeout=10)
+        assert (away.status_code, cause_of(away).partition(":")[0]) == (502, "NotRunning")
+
+
 def test_without_tokens_nothing_takes_one(server: DevServer, build: Build) -> None:
     check_success(server.download(build.url))
     assert server.get("/login").status_code == 404

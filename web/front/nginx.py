@@ -187,7 +187,7 @@ def configuration(
         certificate="" if certificate is None else CERTIFICATE.format(*(path.absolute() for path in certificate)),
         guard="" if reads_freely else _GUARD,
         question="" if reads_freely else _QUESTION,
-        passed_on="" if reads_freely else "401 ",
+        passed_on="" if reads_freely else "401 500 ",  # 500: the devserver did not say whether it may be read
         user=_user(static_dir) if os.geteuid() == 0 else "",
         open_files=files,
         connections=files // _FILES_OF_A_CONNECTION,
