@@ -62,6 +62,7 @@ LAYERS = (
     ("downloads",),
     ("downloader",),
     ("web.rendering", "web.visitors", "web.parameters", "web.answers", "web.callers"),
+    ("web.reloaded",),
     ("web.logs", "web.requests"),
     ("web.event_log", "web.bus_log"),
     ("web.error_pages",),

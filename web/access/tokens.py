@@ -15,10 +15,11 @@ import secrets
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from threading import Lock
 
 from staging.errors import ConfigurationError
+from web.reloaded import Reloaded
 
 SCOPES = ("stage", "remove", "read")
 
@@ -94,8 +95,8 @@ def _digest(secret: str) -> str:
 class TokenFile:
     """The tokens of a file, which is read again when it has changed.
 
-    What cannot be read then is told to ``log``, and the tokens stay as they were: an editor may be at work on it. To
-    take a token back, take its line out.
+    What cannot be read then is told to ``log``, and the tokens stay as they were. To take a token back, take its line
+    out.
     """
 
     def __init__(self, path: Path, log: Callable[[str], None]) -> None:
@@ -105,44 +106,23 @@ class TokenFile:
             ConfigurationError: it cannot be read, or others may write to it.
 
         """
-        self._path = path
         self._log = log
-        self._lock = Lock()
-        self._version = self._version_now()
-        self._tokens = _read(path)
+        self._tokens = Reloaded([path], partial(_read, path), self._tell)
 
     def find(self, secret: str) -> Token | None:
         """The token that ``secret`` is, or None. How long that takes tells nothing of any of them."""
-        self._refresh()
         digest = _digest(secret[:_LONGEST])
         found = None
-        for token in self._tokens:
+        for token in self._tokens.now():
             if hmac.compare_digest(token.digest, digest):
                 found = token
         return found
 
-    def _refresh(self) -> None:
-        version = self._version_now()
-        if version == self._version:
-            return
-        with self._lock:
-            if version == self._version:
-                return
-            self._version = version
-            try:
-                self._tokens = _read(self._path)
-            except ConfigurationError as error:
-                self._log(f"the tokens stay as they were: {error}")
-            else:
-                self._log(f"read the tokens anew: there are {len(self._tokens)}")
-
-    def _version_now(self) -> tuple[int, ...]:
-        """What changes whenever the file does."""
-        try:
-            status = self._path.stat()
-        except OSError:
-            return ()
-        return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+    def _tell(self, news: tuple[Token, ...] | ConfigurationError) -> None:
+        if isinstance(news, ConfigurationError):
+            self._log(f"the tokens stay as they were: {news}")
+        else:
+            self._log(f"read the tokens anew: there are {len(news)}")
 
 
 def _read(path: Path) -> tuple[Token, ...]:

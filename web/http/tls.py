@@ -13,7 +13,6 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from time import time
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from cheroot.makefile import MakeFile
 from cheroot.ssl import Adapter
 
 from staging.errors import ConfigurationError
+from web.reloaded import Reloaded
 
 _PLAIN_HTTP = "HTTP_REQUEST"  # OpenSSL's reason where a client speaks no TLS
 _TIMED_OUT = "timed out"  # what cheroot knows a timeout by
@@ -65,14 +65,6 @@ class Certificate(NamedTuple):
         decoded = _ssl._test_decode_cert(str(self.chain))  # type: ignore[attr-defined]
         return ssl.cert_time_to_seconds(decoded["notAfter"]) - time()
 
-    def version(self) -> tuple[int, ...]:
-        """What changes whenever one of the files does."""
-        try:
-            statuses = [path.stat() for path in self]
-        except OSError:
-            return ()
-        return tuple(number for status in statuses for number in (status.st_mtime_ns, status.st_size, status.st_ino))
-
 
 class TlsAdapter(Adapter):
     """What cheroot's server asks of its TLS: connections become encrypted ones, with the certificate of this moment."""
@@ -86,9 +78,7 @@ class TlsAdapter(Adapter):
         """
         self._certificate = certificate
         self._log = log
-        self._lock = Lock()
-        self._version = certificate.version()
-        self._context = self._loaded()
+        self._context = Reloaded(certificate, self._loaded, self._tell)
 
     def bind(self, sock: socket.socket) -> socket.socket:
         """The socket that listens stays as it is."""
@@ -96,9 +86,9 @@ class TlsAdapter(Adapter):
 
     def wrap(self, sock: socket.socket) -> tuple[socket.socket, dict[str, str]]:
         """A connection that will be encrypted, once hands are shaken."""
-        self._refresh()
+        context = self._context.now()
         try:
-            wrapped = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            wrapped = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         except OSError as error:  # the client is gone again
             raise FatalSSLAlert(*error.args) from error
         return wrapped, {}
@@ -111,20 +101,9 @@ class TlsAdapter(Adapter):
         """The file that cheroot writes to."""
         return MakeFile(sock, mode, bufsize)
 
-    def _refresh(self) -> None:
-        version = self._certificate.version()
-        if version == self._version:
-            return
-        with self._lock:
-            if version == self._version:
-                return
-            self._version = version
-            try:
-                self._context = self._loaded()
-            except ConfigurationError as error:
-                self._log(f"the certificate stays as it was: {error}")
-            else:
-                self._log("read the certificate anew")
+    def _tell(self, news: ssl.SSLContext | ConfigurationError) -> None:
+        is_bad = isinstance(news, ConfigurationError)
+        self._log(f"the certificate stays as it was: {news}" if is_bad else "read the certificate anew")
 
     def _loaded(self) -> ssl.SSLContext:
         context = self._certificate.context()
