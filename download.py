@@ -250,7 +250,7 @@ class Download:
         return slots.taken(self._cancelled, on_wait, partial(self._means.moved.of, self.url.build_path))
 
     def _coming(self, artifacts: Sequence[GatheredArtifact]) -> list[Coming]:
-        return coming(artifacts, self._means.options.keep_objects)
+        return coming(artifacts, self._means.options.keeps_objects_of(self.url))
 
     def _urgent(self) -> AbstractContextManager[None]:
         return synchronous_work(synchronous_lock(self._means.options.static_dir))

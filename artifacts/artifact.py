@@ -19,7 +19,7 @@ from staging.archives import ArchiveObject, ArchiveUrl
 from staging.archives.peers import NO_PEERS
 from staging.errors import BadTarball, ChecksumMismatch, DevServerError, ObjectChanged, PackagerFailed
 from staging.extraction import Selection, unpack_stream, unpack_zip
-from staging.layout import BuildPlaces, kept_object
+from staging.layout import BuildPlaces, as_file_name, kept_object
 from staging.manifest import ArtifactRecord
 from staging.publishing import StagingArea
 from staging.retry import check, retrying
@@ -210,8 +210,7 @@ class Tarball(DownloadableArtifact):
         destination = self._area.tree / self._entry.destination_of(self._site.url, item.name)
         selection = Selection(self._entry.includes, self._entry.excludes)
         settings = (selection, self._site.unpack_limits, self._site.cancelled)
-        packed = self._area.objects / item.name
-        packed.parent.mkdir(parents=True, exist_ok=True)
+        packed = self._area.objects / as_file_name(item.name)
         if item.name.endswith(".zip"):  # whose directory is at its end
             crc32c = self._transfer.fetch(item, packed, self._progress.add, self._progress.skip)
             self._note(destination, unpack_zip(packed, item.name, destination, *settings))
@@ -219,8 +218,12 @@ class Tarball(DownloadableArtifact):
         with self._copy(packed) as copy, self._transfer.reader(item, self._progress.add, copy_to=copy) as reader:
             try:
                 self._note(destination, unpack_stream(reader, item.name, destination, *settings))
-            except BadTarball:
-                reader.finish()  # where the bytes are wrong, that is the cause
+            except (BadTarball, OSError) as error:
+                # Where the bytes are wrong, that is the cause; of a peer's bytes, whatever they led to.
+                if isinstance(error, BadTarball) or self._peers.bytes_of([item]):
+                    shutil.rmtree(self._area.tree, ignore_errors=True)  # which may be what filled the disk
+                    reader.copy_to = None
+                    reader.finish()
                 raise
             return reader.finish()
 
@@ -229,10 +232,12 @@ class Tarball(DownloadableArtifact):
         return packed.open("wb", buffering=0) if self._site.keep_objects else nullcontext()
 
     def _make_ready(self) -> None:
+        crc32c = {item.name: item.crc32c for item in self.objects}
         for published, name in self._whole_files().items():
             kept = self._area.tree / published
             kept.parent.mkdir(parents=True, exist_ok=True)
-            (self._area.objects / name).replace(kept)
+            (self._area.objects / as_file_name(name)).replace(kept)
+            self._checksums[published] = crc32c[name]
 
     def _note(self, destination: Path, checksums: Mapping[str, str]) -> None:
         """Remember the checksums of files that were unpacked into ``destination``."""
@@ -245,7 +250,6 @@ class AutotestTarball(Tarball):
     """The tests of a build: autotest, with the packages that its clients install from."""
 
     def _make_ready(self) -> None:
-        super()._make_ready()
         autotest = self._area.tree / "autotest"
         packages = autotest / "packages"
         packages.mkdir(parents=True, exist_ok=True)
@@ -254,6 +258,7 @@ class AutotestTarball(Tarball):
         for package in packages.iterdir():
             if package.is_file():
                 self._put_a_copy(package, autotest / package.name)
+        super()._make_ready()
 
     def _put_a_copy(self, source: Path, target: Path) -> None:
         """Make ``target`` hold what ``source`` holds, by a hard link: staged files are never changed in place."""

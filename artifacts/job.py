@@ -46,6 +46,10 @@ class StagingOptions:
     keep_objects: bool = False
     peers: PeerSettings = field(default_factory=PeerSettings)
 
+    def keeps_objects_of(self, url: ArchiveUrl) -> bool:
+        """Whether tarballs of that build are kept: those without a checksum no peer asks for."""
+        return self.keep_objects and url.scheme == "gs"
+
     def to_json(self) -> dict[str, Any]:
         """The options as JSON-safe data."""
         data = asdict(self)
@@ -131,7 +135,7 @@ def stage_artifacts(request: StageRequest, report: Report, cancelled: Flag) -> N
             peers=Peers(request.options.peers, str(url), patience.stall_timeout),
         ),
         unpack_limits=request.options.unpack_limits,
-        keep_objects=request.options.keep_objects,
+        keep_objects=request.options.keeps_objects_of(url),
         run_packager=request.options.run_packager,
         report=report,
         cancelled=cancelled,

@@ -134,15 +134,16 @@ class _Feeder(Thread):
         super().__init__(name="feed-decompressor", daemon=True)
         self._packed = packed
         self._sink = sink
-        self.failure: DevServerError | None = None
+        self.failure: DevServerError | OSError | None = None
 
     def run(self) -> None:
         try:
             while piece := self._packed.read(_PIECE):
-                write_all(self._sink.fileno(), piece)
-        except OSError:
-            pass  # the program ended early, and says why
-        except DevServerError as error:
+                try:
+                    write_all(self._sink.fileno(), piece)
+                except OSError:
+                    return  # the program ended early, and says why
+        except (DevServerError, OSError) as error:  # the latter of a disk that has no room for a copy
             self.failure = error
         finally:
             self._sink.close()

@@ -20,7 +20,8 @@
     <static>/.devserver/on-its-way/<key>/            what is promised to those who stage it, and not there yet
 
 Staging areas lie inside the static directory, so that publishing is a rename within one file system. The name
-``.devserver`` is reserved everywhere: no build, object or tarball may use it, and nothing below it is served.
+``.devserver`` is reserved everywhere: no build, object or tarball may use it, and nothing below it is
+served but objects that are kept for peers, to who asks for one.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ RESERVED_NAME = ".devserver"
 _LONGEST_KEY = 200
 _PUBLISHING = "+publishing"  # a key has no plus sign but before its digest
 _HOLDS = "+holds"
+_KEPT = "objects"
 _NOTE = "+build-path"  # no area's name begins with a plus sign
 _BUCKET_KEY = "%"  # of the build that is a whole bucket; no other key has a percent sign without two digits
 
@@ -61,7 +63,7 @@ def promises_directory(static_dir: Path) -> Path:
 
 def kept_object(name: str) -> str:
     """Where a build keeps the object ``name`` that it unpacked, relative to its directory."""
-    return f"{RESERVED_NAME}/objects/{as_file_name(name)}"
+    return f"{RESERVED_NAME}/{_KEPT}/{as_file_name(name)}"
 
 
 def verifying_lock(static_dir: Path) -> Path:
@@ -110,6 +112,11 @@ class BuildPlaces:
     def verified(self) -> Path:
         """The empty file whose time of change is when every byte of the build was last read and found right."""
         return self.records / "verified"
+
+    @property
+    def kept_objects(self) -> Path:
+        """The directory of the objects that the build keeps beside what was unpacked from them."""
+        return self.records / _KEPT
 
     @property
     def staging(self) -> Path:

@@ -287,7 +287,8 @@ def remove_build(places: BuildPlaces) -> None:
             index.unlink(missing_ok=True)
         for record in (places.last_use, places.verified, places.broken_manifest):
             record.unlink(missing_ok=True)
-        for folder in {path.partition("/")[0] for path in files if "/" in path}:
+        shutil.rmtree(places.kept_objects, ignore_errors=True)
+        for folder in {path.partition("/")[0] for path in files if "/" in path} - {RESERVED_NAME}:
             _remove_empty_directories(places.published / folder)
         for directory in (places.records, places.published):
             with suppress(OSError):  # it holds something else

@@ -60,7 +60,7 @@ class ObjectReader(io.RawIOBase):
         self._item = item
         self._on_bytes = on_bytes
         self._give_way = give_way
-        self._copy_to = copy_to
+        self.copy_to = copy_to
         self._leftover = memoryview(b"")
         self.crc32c = crc32c
         self.offset = start
@@ -116,7 +116,7 @@ class ObjectReader(io.RawIOBase):
         piece = self._fetcher.next_piece()
         self.crc32c = google_crc32c.extend(self.crc32c, piece)
         self.offset += len(piece)
-        if self._copy_to is not None:
-            write_to_file(self._copy_to.fileno(), piece)
+        if self.copy_to is not None:
+            write_to_file(self.copy_to.fileno(), piece)
         self._on_bytes(len(piece))
         return piece

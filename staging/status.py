@@ -71,9 +71,10 @@ class Event:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Event:
-        """The event that :meth:`to_json` wrote."""
+        """The event that :meth:`to_json` wrote, maybe that of a later version, which says more."""
         cause = error_from_json(data["cause"]) if data["cause"] else None
-        return cls(**{**data, "state": State(data["state"]), "cause": cause})
+        known = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
+        return cls(**{**known, "state": State(data["state"]), "cause": cause})
 
 
 Report = Callable[[Event], None]

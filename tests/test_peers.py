@@ -16,6 +16,7 @@ from tests.builds import FULL_PAYLOAD, Build, make_build, tarball
 from tests.fake_archive import FakeArchive
 from tests.nginx import free_port
 from tests.servers import DevServer, check_success
+from tests.terminal import in_a_pipe
 from web.access.tokens import SCOPES, make_token
 from web.client import Client
 
@@ -188,10 +189,14 @@ def test_a_peer_that_lies_is_found_out(
     assert metric(server, "devserver_checksum_failures_total") == 1
 
 
-def test_a_peer_that_sends_a_bomb_is_found_out(
-    devserver: StartDevserver, peer: DevServer, build: Build, relay: Callable[..., Relay]
+DEEP = "/".join(["d" * 200] * 40)  # longer than any path may be
+
+
+@pytest.mark.parametrize("name", ["../outside", DEEP], ids=["outside", "deep"])
+def test_a_peer_that_sends_what_cannot_be_unpacked_is_found_out(
+    devserver: StartDevserver, peer: DevServer, build: Build, relay: Callable[..., Relay], name: str
 ) -> None:
-    bomb = tarball({"../outside": b"x"})
+    bomb = tarball({name: b"x"})
 
     def lie(handler: BaseHTTPRequestHandler, answer: requests.Response) -> None:
         body = answer.content
@@ -199,12 +204,17 @@ def test_a_peer_that_sends_a_bomb_is_found_out(
             body = (bomb + bytes(len(body)))[: len(body)]
         pass_on(handler, answer, body, len(body))
 
-    server = devserver("new", "--peer", relay(peer.url, lie).url)
+    liar = relay(peer.url, lie)
+    server = devserver("new", "--peer", liar.url)
     server.stage(build.url)
     build.check_staged(server.static_dir)
+    assert (
+        f"the peer {liar.url} is not asked any more: bytes of autotest that came from it were not right" in server.log
+    )
+    assert metric(server, "devserver_checksum_failures_total") == 1
 
 
-def test_a_peer_that_dies_in_the_middle_costs_nothing(
+def test_where_a_peer_dies_the_archive_goes_on(
     devserver: StartDevserver, peer: DevServer, archive: FakeArchive, build: Build, relay: Callable[..., Relay]
 ) -> None:
     def cut(handler: BaseHTTPRequestHandler, answer: requests.Response) -> None:
@@ -216,13 +226,88 @@ def test_a_peer_that_dies_in_the_middle_costs_nothing(
     assert any(fetch.start > 0 for fetch in archive.fetches), "what had come was fetched again"
 
 
+@pytest.mark.parametrize("how", ["silent", "slow"])
+def test_a_peer_that_hangs_is_given_up(
+    devserver: StartDevserver, peer: DevServer, build: Build, relay: Callable[..., Relay], how: str
+) -> None:
+    over = threading.Event()
+
+    def hang(handler: BaseHTTPRequestHandler, answer: requests.Response) -> None:
+        handler.send_response(206)
+        handler.send_header("Content-Length", str(len(answer.content)))
+        handler.end_headers()
+        position = 0
+        while not over.wait(0.05):
+            if how == "slow":
+                handler.wfile.write(answer.content[position : position + 10])
+                position += 10
+
+    other = relay(peer.url, hang)
+    server = devserver("new", "--peer", other.url, "--max-artifacts", "1")
+    try:
+        server.stage(build.url)
+    finally:
+        over.set()
+    build.check_staged(server.static_dir)
+    assert f"the peer {other.url} is not asked any more: reading " in server.log
+
+
+def test_what_one_peer_does_not_bring_the_next_one_does(
+    devserver: StartDevserver, peer: DevServer, archive: FakeArchive, build: Build, relay: Callable[..., Relay]
+) -> None:
+    def cut(handler: BaseHTTPRequestHandler, answer: requests.Response) -> None:
+        pass_on(handler, answer, answer.content, len(answer.content) // 2)
+
+    gone, breaks_off = f"http://127.0.0.1:{free_port()}", relay(peer.url, cut).url
+    server = devserver("new", "--peer", gone, "--peer", breaks_off, "--peer", peer.url)
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
+    assert archive.fetches == []
+
+
+def test_a_token_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("two lines\nof a file\n")
+    for file, reason in (("tokens", "should hold a token and nothing else"), ("none", "cannot be read")):
+        ended = in_a_pipe("--static-dir", str(tmp_path / "static"), "--port", "0", "--peer-token", str(tmp_path / file))
+        assert ended.returncode == 2
+        assert f"--peer-token: {tmp_path / file} {reason}" in ended.stderr
+
+
+def test_names_may_be_long(devserver: StartDevserver, archive: FakeArchive, tmp_path: Path) -> None:
+    name = f"{'n' * 150}/{'m' * 150}.tar"
+    archive.put("lab", f"board/R1-1.0.0/{name}", tarball({"file": b"content"}, ""))
+    catalogue = tmp_path / "catalogue.toml"
+    catalogue.write_text(f'[[artifact]]\nname = "long"\npattern = "{name}"\nunpack = true\n')
+    peer = devserver("peer", "--keep-objects", "--catalog", str(catalogue))
+    check_success(peer.download("gs://lab/board/R1-1.0.0", background="false"))
+    archive.fetches.clear()
+    server = devserver("new", "--peer", peer.url, "--catalog", str(catalogue))
+    check_success(server.download("gs://lab/board/R1-1.0.0", background="false"))
+    assert server.get("/static/board/R1-1.0.0/file").content == b"content"
+    assert archive.fetches == []
+
+
+def test_the_build_of_a_whole_bucket_goes_alone(devserver: StartDevserver, archive: FakeArchive) -> None:
+    archive.put("root", "autotest.tar.bz2", tarball({"autotest/file": b"content"}))
+    server = devserver("peer", "--keep-objects")
+    check_success(server.get("/stage", archive_url="gs://root", artifacts="autotest"))
+    other = server.static_dir / ".devserver" / "staging" / "other" / "area" / "tree" / "empty"
+    other.mkdir(parents=True)
+    check_success(server.get("/stage", archive_url="gs://root", artifacts="autotest", clean="True"))
+    assert other.is_dir()
+    assert (server.static_dir / ".devserver" / "objects" / "autotest.tar.bz2").is_file()
+
+
 @pytest.mark.parametrize("status", [302, 401, 500, 200])
 def test_a_peer_that_answers_otherwise_is_left_alone(
     devserver: StartDevserver, peer: DevServer, build: Build, relay: Callable[..., Relay], status: int
 ) -> None:
     def answer_otherwise(handler: BaseHTTPRequestHandler, answer: requests.Response) -> None:
-        answer.status_code = status
-        pass_on(handler, answer, answer.content, len(answer.content))
+        handler.send_response(status)
+        handler.send_header("Location", f"{peer.url}{handler.path}")
+        handler.send_header("Content-Length", str(len(answer.content)))
+        handler.end_headers()
+        handler.wfile.write(answer.content)
 
     other = relay(peer.url, answer_otherwise)
     server = devserver("new", "--peer", other.url, "--max-artifacts", "1")
@@ -230,9 +315,10 @@ def test_a_peer_that_answers_otherwise_is_left_alone(
     build.check_staged(server.static_dir)
     assert f"the peer {other.url} is not asked any more: it answered {status}" in server.log
     assert other.asked <= 6
+    assert metric(server, "devserver_peer_read_bytes_total") == 0
 
 
-def test_a_peer_that_is_not_there_costs_nothing(devserver: StartDevserver, build: Build) -> None:
+def test_a_peer_that_is_not_there_is_no_harm(devserver: StartDevserver, build: Build) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     server = devserver("new", "--peer", url)
     server.stage(build.url)
@@ -271,7 +357,7 @@ def test_a_token_goes_along_to_a_peer_that_wants_one(
     devserver: StartDevserver, archive: FakeArchive, build: Build, tmp_path: Path
 ) -> None:
     secret, token = make_token("lab", SCOPES)
-    for name, text in (("tokens", token.line), ("right", secret), ("wrong", "no such token")):
+    for name, text in (("tokens", token.line), ("right", secret), ("wrong", "another-token")):
         (tmp_path / name).write_text(f"{text}\n")
         (tmp_path / name).chmod(0o600)
     peer = devserver("peer", "--keep-objects", "--tokens", str(tmp_path / "tokens"), "--require-token-to-read")

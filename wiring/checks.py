@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from staging.archives import AllowedArchives
+from staging.archives.peers import PeerSettings
 from staging.errors import ConfigurationError, InvalidArchiveUrl
 from web.http.tls import Certificate
 
@@ -60,6 +61,21 @@ def allowed_archives(prefixes: Sequence[str]) -> AllowedArchives:
         return AllowedArchives.parse(prefixes)
     except InvalidArchiveUrl as error:
         raise ConfigurationError("--allow-archive", str(error)) from error
+
+
+def peer_settings(options: dict[str, Any]) -> PeerSettings:
+    """Which devservers to fetch from, and with which token.
+
+    Raises:
+        ConfigurationError: the token cannot be used.
+
+    """
+    settings = PeerSettings(options["peer"], options["peer_token"] and options["peer_token"].absolute())
+    try:
+        settings.token()
+    except ValueError as error:
+        raise ConfigurationError("--peer-token", str(error)) from error
+    return settings
 
 
 def certificate(options: dict[str, Any]) -> Certificate | None:

@@ -11,7 +11,6 @@ import cherrypy
 
 from artifacts.job import NAME, StageRequest, StagingOptions
 from staging.archives import AllowedArchives, ArchiveUrl
-from staging.archives.peers import PeerSettings
 from staging.board import StatusBoard
 from staging.errors import ConfigurationError
 from staging.executors.base import Executor
@@ -20,7 +19,7 @@ from staging.executors.process import ProcessExecutor
 from staging.log_lines import log_to_stderr
 from staging.retry import Patience
 from staging.tree import UnpackLimits
-from wiring.checks import allowed_archives, usable_directory
+from wiring.checks import allowed_archives, peer_settings, usable_directory
 
 _WORKERS_IMPORT = ["artifacts.job", "staging.archives.gcs", "devserver"]
 _LARGEST_OBJECT = 256 * 1024**3  # bytes; the largest file that a worker may write, where tarballs may hold less
@@ -73,7 +72,7 @@ def staging_options(options: dict[str, Any], static_dir: Path) -> StagingOptions
         log_format=options["log_format"],
         stage_inline=options["stage_inline"],
         keep_objects=options["keep_objects"] or bool(options["peer"]),
-        peers=PeerSettings(options["peer"], options["peer_token"]),
+        peers=peer_settings(options),
     )
 
 

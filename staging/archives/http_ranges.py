@@ -12,15 +12,16 @@ if TYPE_CHECKING:
 _PIECE = 512 * 1024  # bytes handed on at a time, at most: what stays in a processor's cache until it is used
 
 
-def pieces_of(response: requests.Response, count: int) -> Iterator[bytes]:
-    """The ``count`` bytes of the range that ``response``, a 206, brings.
+def pieces_of(response: requests.Response, count: int, whole: bool = True) -> Iterator[bytes]:
+    """The ``count`` bytes of the range that ``response``, a 206, brings; in ``whole`` pieces, or as they come.
 
     Raises:
         ConnectionError: fewer came.
         requests.RequestException, urllib3.exceptions.HTTPError, OSError
 
     """
-    while count and (piece := response.raw.read(min(count, _PIECE), decode_content=False)):
+    read = response.raw.read if whole else response.raw.read1
+    while count and (piece := read(min(count, _PIECE), decode_content=False)):
         count -= len(piece)
         yield piece
         del piece  # so that its memory serves for the next one

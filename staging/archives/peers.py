@@ -5,6 +5,7 @@ The archive says what there is, and what its checksum is; a peer only sends byte
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 from staging.archives.base import ArchiveObject
 
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 OBJECTS = "/objects"  # where a devserver has the objects that it keeps
 
 
@@ -27,6 +29,23 @@ class PeerSettings(NamedTuple):
 
     urls: tuple[str, ...] = ()
     token_file: Path | None = None
+
+    def token(self) -> str | None:
+        """The token; None where there is none.
+
+        Raises:
+            ValueError: the file does not hold one.
+
+        """
+        if self.token_file is None:
+            return None
+        try:
+            text = self.token_file.read_text().strip()
+        except OSError as error:
+            raise ValueError(f"{self.token_file} cannot be read ({error.strerror})") from error
+        if not _TOKEN.fullmatch(text):
+            raise ValueError(f"{self.token_file} should hold a token and nothing else, as `devserver token` prints it")
+        return text
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON-safe data: where the token is, not the token."""
@@ -59,9 +78,13 @@ class Peers:
 
     @property
     def token(self) -> str | None:
-        """What goes along with what they are asked; None where they want nothing. Reading it may fail (``OSError``)."""
-        path = self._settings.token_file
-        return None if path is None else path.read_text().strip()
+        """What goes along with what they are asked; None where they want nothing.
+
+        Raises:
+            ValueError: it cannot be used.
+
+        """
+        return self._settings.token()
 
     def bytes_of(self, objects: Iterable[ArchiveObject]) -> int:
         """How many bytes of these objects came from peers so far."""

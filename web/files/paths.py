@@ -58,20 +58,20 @@ def find(directory: str, url_path: str) -> Found:
 
 
 def find_own(directory: str, path: str) -> Found:
-    """Open the file at ``path`` below ``directory``, which may be one of the devserver's own records; raises the same.
+    """Open the file at ``path`` below ``directory``, which may lie among the devserver's own records; raises the same.
 
-    The path must be the devserver's own, too.
+    The path must be the devserver's own word. No link is followed at its end.
     """
-    found = _opened(directory, path.split("/"))
+    found = _opened(directory, path.split("/"), os.O_NOFOLLOW)
     if not (stat.S_ISREG(found.status.st_mode) and found.path.startswith(f"{directory}/")):
         os.close(found.descriptor)
         raise NothingThere
     return found
 
 
-def _opened(directory: str, parts: Sequence[str]) -> Found:
+def _opened(directory: str, parts: Sequence[str], flags: int = 0) -> Found:
     try:
-        descriptor = os.open("/".join([directory, *parts]), _FLAGS)
+        descriptor = os.open("/".join([directory, *parts]), _FLAGS | flags)
     except ValueError as error:
         raise NothingThere from error
     except OSError as error:
