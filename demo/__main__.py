@@ -109,10 +109,10 @@ def wait_for_ctrl_c(archive: Server, server: Server) -> None:
 
 
 def tell_failure(error: Exception, directory: Path) -> None:
-    """Say what failed in one line, and what the devserver logged last."""
+    """Say what failed in one line, and what each devserver and worker logged last."""
     signal_with(signal.SIG_IGN)
-    if log := tail(directory / "devserver.log"):
-        click.echo(f"\nThe end of the devserver's log:\n\n{log}", err=True)
+    for log in sorted([*directory.glob("devserver*.log"), *directory.glob("worker*.log")]):
+        click.echo(f"\nThe end of {log.name}:\n\n{tail(log)}", err=True)
     text = " ".join(str(error).split())
     kind = "" if isinstance(error, DemoError) else f"{type(error).__name__}: "
     click.secho(f"\ndemo: {kind}{text}", fg="red", err=True)

@@ -191,6 +191,8 @@ def _check_every_file(directory: Path) -> None:
     if ended.returncode:
         raise DemoError(f"devserver verify found something wrong: {ended.stdout}{ended.stderr}")
     found = json.loads(ended.stdout)
+    if len(found) != len(BUILDS):
+        raise DemoError(f"{len(found)} builds are staged, and {len(BUILDS)} were asked for")
     files = sum(build["files"] for build in found)
     say(f"{files:,} files of {len(found)} builds were read again: all are right. Nothing was lost.")
 

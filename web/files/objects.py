@@ -36,41 +36,46 @@ def staged_file(static_dir: str, path: str, size: int) -> StagedFile | None:
     folder = os.path.dirname(path)  # noqa: PTH120 - asked for with every request
     while len(folder) > len(static_dir):
         build_path = folder[len(static_dir) + 1 :]
-        whole_files = _WHOLE_FILES.of(BuildPlaces(Path(static_dir), build_path))
-        if whole_files is None:
+        whole = _WHOLE_FILES.of(BuildPlaces(Path(static_dir), build_path))
+        if whole is None:
             folder = os.path.dirname(folder)  # noqa: PTH120
             continue
         file = path[len(folder) + 1 :]
-        item = whole_files.get(file)
+        item = whole.files.get(file)
         return StagedFile(build_path, file, item if item is not None and item.size == size else None)
     return None
 
 
-def file_of_object(static_dir: str, build_path: str, archive_url: str, name: str, generation: str) -> str | None:
+def files_of_object(static_dir: str, build_path: str, archive_url: str, name: str, generation: str) -> list[str]:
     """Where below ``static_dir`` the object ``name`` of the build at ``archive_url`` lies byte for byte, in that very
-    generation; None where it does not.
+    generation.
     """
-    places = BuildPlaces(Path(static_dir), build_path)
-    whole_files = _WHOLE_FILES.of(places) or {}
-    published = [path for path, item in whole_files.items() if (item.name, item.generation) == (name, generation)]
-    manifest = Manifest.read(places) if published else None
-    if manifest is None or manifest.archive_url != archive_url:
-        return None
-    return f"{build_path}/{published[0]}".lstrip("/")
+    whole = _WHOLE_FILES.of(BuildPlaces(Path(static_dir), build_path))
+    if whole is None or whole.archive_url != archive_url:
+        return []
+    published = [path for path, item in whole.files.items() if (item.name, item.generation) == (name, generation)]
+    return [f"{build_path}/{path}".lstrip("/") for path in published]
 
 
-def _read(places: BuildPlaces, _status: os.stat_result) -> Mapping[str, ArchiveObject]:
+class _WholeFiles(NamedTuple):
     """The objects of a build by the paths that they were published at."""
+
+    archive_url: str
+    files: Mapping[str, ArchiveObject]
+
+
+def _read(places: BuildPlaces, _status: os.stat_result) -> _WholeFiles:
     manifest = Manifest.read(places)
     if manifest is None:
-        return {}
-    return {
+        return _WholeFiles("", {})
+    files = {
         published: item
         for record in manifest.artifacts.values()
         for published, name in record.whole_files.items()
         for item in record.objects
         if item.name == name
     }
+    return _WholeFiles(manifest.archive_url, files)
 
 
 _WHOLE_FILES = InMind(_read)
