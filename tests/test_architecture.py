@@ -62,7 +62,7 @@ LAYERS = (
     ("downloads",),
     ("downloader",),
     ("web.rendering", "web.visitors", "web.parameters", "web.answers", "web.callers"),
-    ("web.reloaded",),
+    ("web.reloaded", "web.memory"),
     ("web.logs", "web.requests"),
     ("web.event_log", "web.bus_log"),
     ("web.error_pages",),

@@ -10,6 +10,7 @@ import cherrypy
 from cherrypy.process.plugins import PIDFile
 
 from staging.executors.confinement import tighten_umask
+from web import memory
 from web.bus_log import speak_plainly
 from web.front.use_log import UseLog
 from web.http import server
@@ -32,6 +33,7 @@ def serve(options: dict[str, Any], version: str) -> None:
 
     """
     tighten_umask()
+    memory.keep_together()
     static_dir = checked_static_dir(options)
     bus = cherrypy.engine
     speak_plainly(bus)

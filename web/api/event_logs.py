@@ -10,7 +10,7 @@ from threading import Condition, Lock
 
 # What is remembered for clients that lost their connection; whoever comes back later is given the present state.
 _EVENTS_REMEMBERED = 500  # of each build
-_BUILDS_REMEMBERED = 100  # beside those that somebody follows
+_BUILDS_REMEMBERED = 50  # beside those that somebody follows
 
 
 class EventLogs:
