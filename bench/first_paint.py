@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -18,6 +19,7 @@ from tests.browsing import chromium
 from tests.servers import DevServer
 
 _ARTIFACTS = 10  # of each build
+_FLOOR = "floor.txt"
 _FIGURES = """() => {
   const page = performance.getEntriesByType("navigation")[0];
   const paint = performance.getEntriesByName("first-contentful-paint")[0];
@@ -27,19 +29,29 @@ _FIGURES = """() => {
 
 @click.command()
 @click.option("--builds", type=click.IntRange(min=0), default=1000, show_default=True, help="Builds on the devserver.")
-@click.option("--rounds", type=click.IntRange(min=1), default=15, show_default=True, help="Visits.")
+@click.option("--rounds", type=click.IntRange(min=1), default=15, show_default=True, help="Visits of each kind.")
 def command_line(builds: int, rounds: int) -> None:
-    """Visit the front page, and say when its first content was painted and when all of it was there."""
+    """Visit the front page, and say when its first content was painted and when all of it was there.
+
+    Beside it, a text file of one word: what the browser takes for any page at all. Each is visited in a new tab, and in
+    one that has shown another page of the devserver before.
+    """
     with tempfile.TemporaryDirectory() as directory:
-        write_builds(Path(directory) / "static", builds)
+        static_dir = Path(directory) / "static"
+        write_builds(static_dir, builds)
+        (static_dir / _FLOOR).write_text("word\n")
         server = DevServer(Path(directory))
         try:
             figures = _visits(server.url, rounds)
         finally:
             server.close()
-    click.echo(f"{builds} builds, {rounds} visits, milliseconds since the browser asked: median (range)")
-    for name, values in zip(("first content painted", "all of it there"), zip(*figures, strict=True), strict=True):
-        click.echo(f"{name}: {median(values):.0f} ({min(values):.0f} to {max(values):.0f})")
+    click.echo(f"{builds} builds, {rounds} visits of each kind, milliseconds since the browser asked: median (range)\n")
+    click.echo("| page | first content painted | all of it there |\n|---|---|---|")
+    for kind, visits in figures.items():
+        columns = [
+            f"{median(values):.0f} ({min(values):.0f} to {max(values):.0f})" for values in zip(*visits, strict=True)
+        ]
+        click.echo(f"| {kind} | {' | '.join(columns)} |")
 
 
 def write_builds(static_dir: Path, count: int) -> None:
@@ -52,14 +64,19 @@ def write_builds(static_dir: Path, count: int) -> None:
         manifest.write(BuildPlaces(static_dir, path))
 
 
-def _visits(url: str, rounds: int) -> Sequence[Sequence[float]]:
-    figures: list[Any] = []
+def _visits(url: str, rounds: int) -> dict[str, list[Sequence[float]]]:
+    """The figures of each visit, by its kind; kinds take turns."""
+    figures: dict[str, list[Sequence[float]]] = defaultdict(list)
     with chromium() as browser:
         for _ in range(rounds):
-            page = browser.new_page(viewport={"width": 1600, "height": 900})
-            page.goto(url)
-            figures.append(_told(page))
-            page.close()
+            for name, path in (("front page", "/"), ("text file", f"/static/{_FLOOR}")):
+                page = browser.new_page(viewport={"width": 1600, "height": 900})
+                page.goto(f"{url}{path}")
+                figures[f"{name}, new tab"].append(_told(page))
+                page.goto(f"{url}/download")
+                page.goto(f"{url}{path}")
+                figures[f"{name}, tab in use"].append(_told(page))
+                page.close()
     return figures
 
 
