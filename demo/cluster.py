@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -18,17 +15,16 @@ from typing import NamedTuple
 import click
 
 from demo import machines
-from demo.__main__ import Interrupted, signal_with, tell_failure
 from demo.archive import BUCKET, publish, use_emulator
 from demo.network import in_a_network_of_its_own
 from demo.reference_build import FULL_PAYLOAD, MTON_PAYLOAD, NTON_PAYLOAD, STATEFUL, TARGET, BuildSizes
+from demo.running import SETTINGS, demonstrate, keep_option, size_option
 from demo.served_build import Client
 from demo.servers import DemoError, Server, emulator
 from demo.story import make_build, say, sha256_of, step
 
 BUILDS = tuple(f"{TARGET}/R17-{number}.0.0-a1-b1346" for number in (1413, 1414))
 _PATIENCE = 60.0  # seconds that workers have to be at work
-_MEGABYTE = 1_000_000
 # What a devserver's log has to say of what happened.
 _GIVEN_AWAY = "its job is given to another"
 _EVIDENCE = (_GIVEN_AWAY, "is no more", "goes on", "staged;")
@@ -42,16 +38,10 @@ class Lab(NamedTuple):
     workers: list[Server]
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.option(
-    "--size-mb",
-    type=click.IntRange(min=20),
-    default=120,
-    show_default=True,
-    help="Megabytes of files to make the builds of; their tarballs are then compressed.",
-)
-@click.option("--keep", is_flag=True, help="Keep the temporary directory, with the staged builds and the logs.")
-def command_line(size_mb: int, keep: bool) -> None:
+@click.command(context_settings=SETTINGS)
+@size_option
+@keep_option
+def command_line(sizes: BuildSizes, keep: bool) -> None:
     """Have two devservers, two workers and an nginx in front stage two builds, and kill one of each on the way.
 
     In the end, nothing is lost.
@@ -61,39 +51,18 @@ def command_line(size_mb: int, keep: bool) -> None:
     \b
     make cluster-demo
     """  # noqa: D301 - click's own mark for lines that stay as they are
-    directory = Path(tempfile.mkdtemp(prefix="devserver-cluster-"))
-    try:
-        status = run(directory, BuildSizes.of_total(size_mb * _MEGABYTE))
-    finally:
-        if keep:
-            click.echo(f"\nKept: {directory}")
-        else:
-            shutil.rmtree(directory, ignore_errors=True)
-    sys.exit(status)
 
+    def show(directory: Path, servers: ExitStack) -> None:
+        machines.check_programs()
+        objects = make_build(directory / "build", sizes)
+        use_emulator(servers.enter_context(emulator(directory)).url)
+        with step(f"Publishing it as {' and '.join(BUILDS)}"):
+            publish(objects, *BUILDS)
+        lab = _started(servers, directory)
+        _stage(lab)
+        _check(lab, directory, objects)
 
-def run(directory: Path, sizes: BuildSizes) -> int:
-    """The demonstration, in ``directory``; returns the exit status. No process that it starts outlives it."""
-    with ExitStack() as servers:
-        try:
-            signal_with(_interrupt)
-            machines.check_programs()
-            objects = make_build(directory / "build", sizes)
-            use_emulator(servers.enter_context(emulator(directory)).url)
-            with step(f"Publishing it as {' and '.join(BUILDS)}"):
-                publish(objects, *BUILDS)
-            lab = _started(servers, directory)
-            _stage(lab)
-            _check(lab, directory, objects)
-        except Interrupted:
-            click.echo("\nInterrupted.")
-            return 130
-        except Exception as error:
-            tell_failure(error, directory)
-            return 1
-        finally:
-            signal_with(signal.SIG_IGN)  # nothing interrupts the end
-    return 0
+    demonstrate("devserver-cluster", keep, show)
 
 
 def _started(servers: ExitStack, directory: Path) -> Lab:
@@ -195,11 +164,6 @@ def _check_every_file(directory: Path) -> None:
         raise DemoError(f"{len(found)} builds are staged, and {len(BUILDS)} were asked for")
     files = sum(build["files"] for build in found)
     say(f"{files:,} files of {len(found)} builds were read again: all are right. Nothing was lost.")
-
-
-def _interrupt(*_: object) -> None:
-    signal_with(signal.SIG_IGN)  # once is enough
-    raise Interrupted
 
 
 if __name__ == "__main__":
