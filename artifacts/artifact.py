@@ -214,6 +214,8 @@ class Tarball(DownloadableArtifact):
         if item.name.endswith(".zip"):  # whose directory is at its end
             crc32c = self._transfer.fetch(item, packed, self._progress.add, self._progress.skip)
             self._note(destination, unpack_zip(packed, item.name, destination, *settings))
+            if not self._site.keep_objects:
+                packed.unlink()  # before the next one takes its room
             return crc32c
         with self._copy(packed) as copy, self._transfer.reader(item, self._progress.add, copy_to=copy) as reader:
             try:
