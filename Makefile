@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 DEBIAN_PACKAGES := chromium curl fonts-dejavu-core lbzip2 nginx-light openssl redis-tools systemd xz-utils
+HOSTILE_PACKAGES := libarchive-tools lbzip2 nginx-light openssl xz-utils zip zstd
 CLUSTER_PACKAGES := lbzip2 nginx-light redis-tools
 BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils
 SCREENSHOT_PACKAGES := chromium fonts-dejavu-core lbzip2
 GSUTIL := .venv-gsutil
 PROMTOOL := $(BIN)/promtool
 
-.PHONY: help demo cluster-demo test coverage fuzz chaos soak bench simulation paint evictionbench clusterbench screenshots dashboard check format clean
+.PHONY: help demo cluster-demo test coverage fuzz hostile chaos soak bench simulation paint evictionbench clusterbench screenshots dashboard check format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -58,6 +59,10 @@ coverage: $(VENV)/ready $(PROMTOOL) ## run the tests and say which lines they di
 fuzz: $(VENV)/ready ## read 200,000 texts that nobody should write, and ask the JSON API some thousands of questions
 	FUZZ_RUNS=20000 $(BIN)/python -m pytest --capture=no tests/test_fuzz.py
 	API_EXAMPLES=120 $(BIN)/python -m pytest --capture=no tests/test_api_document.py
+
+hostile: $(VENV)/ready ## send thousands of hostile requests and files, in every way there is; HOSTILE_ARGS="--one-in 10"
+	./debian-packages $(HOSTILE_PACKAGES)
+	$(BIN)/python -m campaigns.hostile $(HOSTILE_ARGS)
 
 chaos: $(VENV)/ready ## kill, break and fill what can be, and check every byte; CHAOS_ARGS="--rounds 200 --seed 1"
 	$(BIN)/python -m campaigns.chaos $(CHAOS_ARGS)
