@@ -280,8 +280,8 @@ PARAMETERS = [
     Attack(404, "/builds/..%2f..%2fetc"),
     Attack(404, "/builds/%00"),
     Attack(404, "/builds/<script>alert(1)</script>"),
-    Attack(403, "/assets/..%2f..%2fdevserver.py"),
-    Attack(403, "/assets/../templates/base.html"),
+    Attack(404, "/assets/..%2f..%2fdevserver.py"),
+    Attack(404, "/assets/../templates/base.html"),
     Attack(404, "/assets/%00"),
 ]
 
@@ -344,7 +344,7 @@ AROUND = [
     *(Attack(405, f"/download?archive_url={GOOD.url}", method) for method in ("HEAD", "DELETE", "TRACE", "OPTIONS")),
     *(Attack(405, "/static/", method) for method in ("POST", "PUT", "DELETE", "MKCOL", "COPY", "PROPFIND")),
     Attack(400, "/check_health", "get"),
-    Attack(405, "/check_health", "G\0T"),
+    Attack(400, "/check_health", "G\0T"),
     Attack(400, "check_health"),
     Attack(400, "/check_health#part"),
     Attack(400, "/check health"),

@@ -162,6 +162,17 @@ def test_a_browser_is_led_to_the_login_and_back(guarded: tuple[DevServer, Tokens
         assert browser.get(f"{server.url}/api/v1/version", timeout=10).status_code == 401
 
 
+@pytest.mark.parametrize(
+    "odd", ["a[b]=c", "path=/x", "{}={}", "a b=c", 'a="', "=", ";;", "$Version=1", "a=\xff", "x=" + "y;" * 50]
+)
+def test_a_login_holds_beside_cookies_that_nobody_can_read(guarded: tuple[DevServer, Tokens, Build], odd: str) -> None:
+    server, tokens, _ = guarded
+    ours = f"devserver-token={tokens.secrets['read']}"
+    for line in (f"{odd}; {ours}", f"{ours}; {odd}", f"{odd}; {ours}; {odd}"):
+        answer = requests.get(f"{server.url}/api/v1/version", headers={"Cookie": line.encode("latin-1")}, timeout=10)
+        assert answer.status_code == 200, line
+
+
 @pytest.mark.parametrize("to", ["https://elsewhere/", "//elsewhere", "/\\elsewhere", "elsewhere", "/a\r\nX: y", "/ü"])
 def test_a_login_leads_to_no_other_server(guarded: tuple[DevServer, Tokens, Build], to: str) -> None:
     server, tokens, _ = guarded

@@ -10,7 +10,7 @@ import cherrypy
 
 from downloader import Downloader
 from staging.archives.peers import OBJECTS
-from web import errors, rendering, requests
+from web import errors, incoming, requests
 from web.access.tokens import TokenFile
 from web.api.application import Api
 from web.api.operations import PREFIX
@@ -23,6 +23,7 @@ from web.requests import Count
 from web.rpcs.builds import BuildRpcs
 from web.rpcs.server import ServerRpcs
 from web.rpcs.staging import StagingRpcs
+from web.site.assets import AssetHandlers
 from web.site.handlers import SiteHandlers
 from web.site.login import LoginHandlers
 from web.site.pages import Pages
@@ -45,7 +46,7 @@ class Dispatcher(cherrypy.dispatch.Dispatcher):  # type: ignore[misc]
         return found
 
 
-class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers, LoginHandlers):
+class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers, AssetHandlers, LoginHandlers):
     """The root of the web application: every RPC, and the pages."""
 
     def __init__(
@@ -68,17 +69,18 @@ class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers, LoginHandlers):
 def mount(root: Root, api: Api, files: StaticFiles, objects: KeptObjects, count: Count, is_proxied: bool) -> None:
     """Put the RPCs and the static directory into CherryPy's tree; ``count`` is told of every answer but of files."""
     errors.install()
+    incoming.install()
     requests.install(count)
     settings = {
         "request.dispatch": Dispatcher(),
+        "tools.devserver_bodies.on": True,
         "tools.devserver_errors.on": True,
         "tools.devserver_requests.on": True,
         "tools.proxy.on": is_proxied,
     }
-    assets = {"tools.staticdir.on": True, "tools.staticdir.dir": str(rendering.ASSETS)}
-    cherrypy.tree.mount(root, "/", {"/": settings, "/assets": assets})
+    cherrypy.tree.mount(root, "/", {"/": settings}).request_class = incoming.IncomingRequest
     # Bodies are read by the operations that take one.
     of_api = {**settings, "request.process_request_body": False, "response.stream": True}
-    cherrypy.tree.mount(api, PREFIX, {"/": of_api})
+    cherrypy.tree.mount(api, PREFIX, {"/": of_api}).request_class = incoming.IncomingRequest
     cherrypy.tree.graft(files, "/static")
     cherrypy.tree.graft(objects, OBJECTS)

@@ -62,7 +62,7 @@ def error_page(status: str, message: str, traceback: str, version: str) -> bytes
     code = HTTPStatus(int(status.split()[0]))
     if message.startswith(_UNREADABLE_QUERY):
         code = HTTPStatus.BAD_REQUEST
-        response.status = int(code)
+        response.status, message = int(code), "the query is not UTF-8"
     error = getattr(request, "devserver_error", None)
     kind = error.kind if isinstance(error, DevServerError) else ""
     accept = "application/json" if _is_for_programs(request) else request.headers.get("Accept", "")
@@ -92,9 +92,18 @@ def _raise_as_http_error(handler: Callable[..., Any], *args: Any, **parameters: 
         raise cherrypy.HTTPError(503, "as many clients are waiting as may; try again in a few seconds") from None
 
 
+def _last_resort(_details: bytes | str | None = None) -> tuple[bytes, list[tuple[bytes, bytes]], list[bytes]]:
+    """The answer where the page of an error failed itself: status, headers and body, as CherryPy has them."""
+    code = HTTPStatus.INTERNAL_SERVER_ERROR
+    content_type, body = error_answer(code, "")
+    headers = {**rendering.HEADERS, "Content-Type": content_type, "Content-Length": str(len(body))}
+    return f"{int(code)} {code.phrase}".encode(), [(k.encode(), v.encode()) for k, v in headers.items()], [body]
+
+
 def install() -> None:
     """Make the tool ``tools.devserver_errors``, which turns this project's errors into answers."""
     cherrypy._cperror._ie_friendly_error_sizes.clear()  # no answer is padded for a browser of the last century
+    cherrypy._cperror.bare_error = cherrypy._cprequest.bare_error = _last_resort  # in place of CherryPy's own page
     cherrypy.tools.devserver_errors = cherrypy._cptools.HandlerWrapperTool(
         newhandler=_raise_as_http_error, point="before_handler", name="devserver_errors"
     )

@@ -27,8 +27,15 @@ def is_of_other_site(headers: Headers) -> bool:
         return False
     if _FETCH_SITE in headers:
         return headers[_FETCH_SITE] not in ("same-origin", "none")
-    source = headers.get("Origin") or headers.get("Referer", "")
-    return urlsplit(source).netloc != headers.get("Host")
+    return _host_of(headers.get("Origin") or headers.get("Referer", "")) != headers.get("Host")
+
+
+def _host_of(address: str) -> str:
+    """The host of an address, with its port; empty where it has none, or is no address."""
+    try:
+        return urlsplit(address).netloc
+    except ValueError:
+        return ""
 
 
 def _is_browser(headers: Headers) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +12,7 @@ from web import rendering
 from web.access.grants import GRANT_KEY, Grant, challenge
 from web.access.tokens import TokenFile
 from web.answers import Served
+from web.cookies import cookies_of
 from web.error_pages import error_answer
 from web.visitors import is_person
 
@@ -92,8 +92,5 @@ def _token_of(environ: Environment) -> str:
     header = str(environ.get("HTTP_AUTHORIZATION", ""))
     if header.lower().startswith(_BEARER):
         return header[len(_BEARER) :].strip()
-    try:
-        sent = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(COOKIE)
-    except CookieError:
-        return ""
+    sent = cookies_of(environ.get("HTTP_COOKIE", "")).get(COOKIE)
     return sent.value if sent is not None else ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 
-_TAG = re.compile(r'(?:W/)?("[^"]*")|(\*)')
+_TAG = re.compile(r'(?P<weak>W/)?(?P<tag>"[^"]*")|(?P<any>\*)')
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Validators:
 def is_failed_precondition(headers: Mapping[str, str], validators: Validators) -> bool:
     """Whether the client wants the file only in another state than it is in (412)."""
     if "If-Match" in headers:
-        return not _is_among(headers["If-Match"], validators.etag)
+        return not _is_among(headers["If-Match"], validators.etag, is_strong=True)
     since = _seconds(headers.get("If-Unmodified-Since"))
     return since is not None and validators.modified > since
 
@@ -54,8 +54,9 @@ def is_range_wanted(headers: Mapping[str, str], validators: Validators) -> bool:
     return _seconds(condition) == validators.modified
 
 
-def _is_among(tags: str, etag: str) -> bool:
-    return any(any_tag or tag == etag for tag, any_tag in _TAG.findall(tags))
+def _is_among(tags: str, etag: str, is_strong: bool = False) -> bool:
+    """Whether one of the ``tags`` is the ``etag``; in a strong comparison, a weak tag is none (RFC 9110, 8.8.3.2)."""
+    return any(one["any"] or (one["tag"] == etag and not (is_strong and one["weak"])) for one in _TAG.finditer(tags))
 
 
 def _seconds(date: str | None) -> int | None:

@@ -18,6 +18,7 @@ from cheroot.server import SizeCheckWrapper
 from cherrypy._cpwsgi_server import CPWSGIHTTPRequest
 
 from web.error_pages import error_answer
+from web.http import request_line
 
 LONGEST_LINE = 32 * 1024  # bytes of the request line: a URL may name many artifacts and files
 LARGEST_HEAD = 32 * 1024  # bytes of the headers
@@ -27,6 +28,7 @@ TIME_FOR_HEAD = 30.0  # seconds from its first byte to its last
 TIME_FOR_BODY = 60.0
 
 _TIMED_OUT = "timed out"  # what cheroot knows a timeout by
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _UNSEEN = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -106,6 +108,24 @@ class BoundedRequest(CPWSGIHTTPRequest):  # type: ignore[misc]
             else:
                 self.simple_response("431", f"the headers are larger than {LARGEST_HEAD} bytes")
 
+    def read_request_line(self) -> bool:
+        """Read the first line, behind an empty one at the most (RFC 9112, 2.2)."""
+        line = self.rfile.readline()
+        self.started_request = True
+        if line == b"\r\n":
+            line = self.rfile.readline()
+        if not line:
+            return False
+        try:
+            parts = request_line.parsed(line)
+        except request_line.BadLine as error:
+            return self._refuse(error.status, error.text)
+        self.method, self.uri, self.path, self.qs = parts.method, parts.address, parts.path, parts.query
+        self.authority = parts.host
+        self.request_protocol = b"HTTP/" + parts.version
+        self.response_protocol = f"HTTP/{parts.version.decode()}"
+        return True
+
     def read_request_headers(self) -> bool:
         """Read the headers, and find out how long the body is."""
         if not super().read_request_headers():
@@ -117,27 +137,29 @@ class BoundedRequest(CPWSGIHTTPRequest):  # type: ignore[misc]
             return self._refuse("400", "the one Transfer-Encoding is chunked, of HTTP/1.1")
         if length is not None and not _LENGTH.fullmatch(length):
             return self._refuse("400", "Content-Length should be a number of bytes")
+        if b"Host" not in self.inheaders and self.response_protocol == "HTTP/1.1":
+            return self._refuse("400", "a request of HTTP/1.1 has a Host header")
+        return self._meets_expectation()
+
+    def _meets_expectation(self) -> bool:
+        """Have a client that waits for it send its body; of HTTP/1.0, none does (RFC 9110, 10.1.1)."""
+        if self._expectation not in (b"", b"100-continue"):
+            return self._refuse("417", "the one expectation that is met is 100-continue")
+        if self._expectation and self.response_protocol == "HTTP/1.1":
+            self.conn.wfile.write(_CONTINUE)
         return True
 
-    @staticmethod
-    def header_reader(rfile: Any, headers: dict[bytes, bytes]) -> None:
-        """Read headers as cheroot's own reader does, but for what a server in front may read in another way."""
-        for _ in range(MOST_HEADERS + 1):
-            line: bytes = rfile.readline()
-            if line == b"\r\n":
-                return
-            name, separator, value = line.removesuffix(b"\r\n").partition(b":")
-            if not (line.endswith(b"\r\n") and separator and _NAME.fullmatch(name)) or _UNSEEN.search(value):
-                raise ValueError("a header should look like 'Name: value', and end with CR LF")
-            name, value = name.title(), value.strip()
-            if name in headers and name in _ONCE:
-                raise ValueError(f"there is more than one {name.decode()}")
-            if b"_" in name:  # an application could not tell it from one with a dash; nginx drops them too
-                continue
-            if name in headers and name in _LISTS:
-                value = headers[name] + (b"; " if name == b"Cookie" else b", ") + value
-            headers[name] = value
-        raise _TooMany
+    def header_reader(self, rfile: Any, headers: dict[bytes, bytes]) -> None:
+        """Read headers; what they say of the connection is put in the words that cheroot compares with."""
+        _read_headers(rfile, headers)
+        self._expectation = headers.pop(b"Expect", b"").lower()
+        if self.authority:  # what an absolute address says holds, whatever the header does (RFC 9112, 3.2.2)
+            headers[b"Host"] = self.authority
+        wishes = [wish.strip().lower() for wish in headers.get(b"Connection", b"").split(b",")]
+        if b"close" in wishes:
+            headers[b"Connection"] = b"close"
+        elif b"keep-alive" in wishes:
+            headers[b"Connection"] = b"Keep-Alive"
 
     def respond(self) -> None:
         """Have the request answered; what it brings has its own time to arrive."""
@@ -168,11 +190,32 @@ class BoundedRequest(CPWSGIHTTPRequest):  # type: ignore[misc]
         )
         self.close_connection = self.conn.drains = True
         self.sent_headers = True
-        self.conn.wfile.write(head.encode() + body)
+        has_no_body = getattr(self, "method", b"") == b"HEAD"
+        self.conn.wfile.write(head.encode() + (b"" if has_no_body else body))
 
     def _refuse(self, status: str, text: str) -> bool:
         self.simple_response(status, text)
         return False
+
+
+def _read_headers(rfile: Any, headers: dict[bytes, bytes]) -> None:
+    """Read headers as cheroot's own reader does, but for what a server in front may read in another way."""
+    for _ in range(MOST_HEADERS + 1):
+        line: bytes = rfile.readline()
+        if line == b"\r\n":
+            return
+        name, separator, value = line.removesuffix(b"\r\n").partition(b":")
+        if not (line.endswith(b"\r\n") and separator and _NAME.fullmatch(name)) or _UNSEEN.search(value):
+            raise ValueError("a header should look like 'Name: value', and end with CR LF")
+        name, value = name.title(), value.strip()
+        if name in headers and name in _ONCE:
+            raise ValueError(f"there is more than one {name.decode()}")
+        if b"_" in name:  # an application could not tell it from one with a dash; nginx drops them too
+            continue
+        if name in headers and name in _LISTS:
+            value = headers[name] + (b"; " if name == b"Cookie" else b", ") + value
+        headers[name] = value
+    raise _TooMany
 
 
 class Body:

@@ -12,7 +12,7 @@ from web.health import HealthSampler
 from web.methods import answers, documentation_page
 from web.metrics.page import MetricsPage
 
-_NO_RPCS = ("index", "builds", "login", "favicon_ico")  # but pages, and what CherryPy adds
+_NO_RPCS = ("index", "builds", "login", "assets", "favicon_ico")  # but pages, and what they are made with
 
 
 class ServerRpcs:
