@@ -35,9 +35,13 @@ def serve(options: dict[str, Any]) -> None:
         ConfigurationError: an option's value cannot be used.
 
     """
-    from wiring import serving  # not above: worker processes import this module as their main one
+    # Not above: worker processes import this module as their main one.
+    from wiring.signals import Signals
 
-    serving.serve(options, _version())
+    signals = Signals()  # before the imports, which take half a second
+    from wiring import serving
+
+    serving.serve(options, _version(), signals)
 
 
 @contextmanager

@@ -88,7 +88,6 @@ class Downloader:
         self.allowed_archives = allowed_archives
         self._last_use = last_use
         self._catalogue = catalogue
-        self._of_a_download = {entry.name: entry.required for entry in catalogue.of_a_download}
         self._options = options
         self._board = board
         slots = (Slots(admission.places), Slots(admission.places))
@@ -434,7 +433,9 @@ class Downloader:
 
     def _view(self, build_path: str) -> BuildView | None:
         places = BuildPlaces(self._options.static_dir, build_path)
-        return overview(places, self._board.downloads(build_path), self._last_use.of(build_path), self._of_a_download)
+        return overview(
+            places, self._board.downloads(build_path), self._last_use.of(build_path), self._catalogue.is_required
+        )
 
     def _parsed(self, archive_url: str, any_depth: bool = False) -> ArchiveUrl:
         return ArchiveUrl.parse(archive_url, self._options.archive_roots, any_depth)

@@ -81,11 +81,28 @@ class CatalogueEntry:
 
 
 class Catalogue:
-    """The artifacts that builds have, in the order of their file."""
+    """The artifacts that builds have, in the order of their file.
+
+    It may become another while it is used: what was ordered until then is staged as it was ordered.
+
+    Attributes:
+        is_required: whether a build has to have it, of each artifact that ``/download`` stages, by name.
+
+    """
 
     def __init__(self, entries: Sequence[CatalogueEntry]) -> None:
-        self.entries = tuple(entries)
         self._by_name = {entry.name: entry for entry in entries}
+        self.is_required = {entry.name: entry.required for entry in self.of_a_download}
+
+    def become(self, other: Catalogue) -> None:
+        """Have the artifacts of another from now on."""
+        self._by_name = other._by_name
+        self.is_required = other.is_required
+
+    @property
+    def entries(self) -> tuple[CatalogueEntry, ...]:
+        """All artifacts."""
+        return tuple(self._by_name.values())
 
     @property
     def of_a_download(self) -> tuple[CatalogueEntry, ...]:
@@ -99,23 +116,25 @@ class Catalogue:
             UnknownArtifact: names the nearest there are.
 
         """
-        found = {}
+        found, known = {}, self._by_name
         for name in names:
-            if name not in self._by_name:
-                raise UnknownArtifact(name, get_close_matches(name, self._by_name) or sorted(self._by_name))
-            found[name] = replace(self._by_name[name], required=True)
+            if name not in known:
+                raise UnknownArtifact(name, get_close_matches(name, known) or sorted(known))
+            found[name] = replace(known[name], required=True)
         return list(found.values())
 
     def pattern_of(self, name: str) -> str:
         """What the objects of the artifact ``name`` are called, or those of a file that somebody named."""
-        return self._by_name[name].pattern if name in self._by_name else name.removeprefix(FILE)
+        entry = self._by_name.get(name)
+        return entry.pattern if entry is not None else name.removeprefix(FILE)
 
     def brought_by(self, entries: Sequence[CatalogueEntry]) -> list[CatalogueEntry]:
         """What comes along with ``entries``, where the build has it, and is not among them."""
         names = {name: None for entry in entries for name in entry.brings}
         for entry in entries:
             names.pop(entry.name, None)
-        return [replace(self._by_name[name], required=False) for name in names]
+        known = self._by_name
+        return [replace(known[name], required=False) for name in names if name in known]
 
 
 def file_artifact(pattern: str) -> CatalogueEntry:

@@ -12,7 +12,6 @@ _TAG = "DEVSERVER"
 # What CherryPy says, and what an operator is told; of the rest, that all went as it should.
 _WORDS = (
     (re.compile(r"Serving on (.*)"), r"listening on \1"),
-    (re.compile(r"Caught signal (\w+)\."), r"\1 was received"),
     (re.compile(r"Bus STOPPING"), "stopping"),
     (re.compile(r"Bus EXITED"), "stopped"),
 )

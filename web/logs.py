@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from io import TextIOWrapper
+from logging import FileHandler
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import cherrypy
 from cherrypy._cplogging import LogManager
 
 from staging import log_lines
+from staging.errors import ConfigurationError
 from staging.log_lines import JSON, with_fields
 from web.answers import Served
 from web.callers import REQUEST_ID_KEY, client_of
@@ -41,6 +44,33 @@ def configure_logs(logfile: Path | None, log_dir: Path | None, production: bool,
         log_lines.log_to_stderr(JSON, tag="LIBRARY")
         for logger in (log.error_log, log.access_log):
             logger.propagate = False
+
+
+def reopened_logs() -> Callable[[], None]:
+    """Open the files of the logs again, which others may have renamed; the function returned has the lines go there.
+
+    Raises:
+        ConfigurationError: one of them cannot be opened.
+
+    """
+    log = cherrypy.log
+    handlers = [one for one in (*log.error_log.handlers, *log.access_log.handlers) if isinstance(one, FileHandler)]
+    opened: list[tuple[FileHandler, TextIOWrapper]] = []
+    try:
+        for handler in handlers:
+            opened.append((handler, handler._open()))
+    except OSError as error:
+        for _, file in opened:
+            file.close()
+        raise ConfigurationError(handler.baseFilename, f"cannot be written ({error.strerror})") from error
+
+    def take_them() -> None:
+        for handler, file in opened:
+            old = handler.setStream(file)
+            if old is not None:
+                old.close()
+
+    return take_them
 
 
 def log_line(tag: str, text: str, **fields: str) -> None:

@@ -41,6 +41,21 @@ class Reloaded(Generic[T]):
                     self._read_anew()
         return self._value
 
+    def read_anew(self) -> Callable[[], None]:
+        """Read the files, whether they changed or not; the function returned puts what they hold in the old's place.
+
+        Raises:
+            ConfigurationError: of ``read``.
+
+        """
+        version, value = self._version_now(), self._read()
+
+        def take_it() -> None:
+            with self._lock:
+                self._version, self._value = version, value
+
+        return take_it
+
     def _read_anew(self) -> None:
         try:
             self._value = self._read()

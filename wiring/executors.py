@@ -15,6 +15,7 @@ from staging.board import StatusBoard
 from staging.errors import ConfigurationError
 from staging.executors.base import Executor
 from staging.executors.confinement import Confinement, has_landlock, tighten_umask
+from staging.executors.orphans import adopt_orphans
 from staging.executors.process import ProcessExecutor
 from staging.log_lines import log_to_stderr
 from staging.retry import Patience
@@ -84,6 +85,7 @@ def work(options: dict[str, Any], at_once: int) -> int:
 
     """
     tighten_umask()
+    adopt_orphans()
     broker = _checked_broker(options)
     from staging.cluster.worker import ClusterWorker
 

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from threading import Event as Flag
 from typing import Any
 
 import cherrypy
 from cherrypy.process.plugins import PIDFile
 
 from staging.executors.confinement import tighten_umask
+from staging.executors.orphans import adopt_orphans
 from web import memory
 from web.bus_log import speak_plainly
 from web.front.use_log import UseLog
 from web.http import server
-from web.logs import configure_logs
+from web.logs import configure_logs, reopened_logs
 from web.metrics.counters import Metrics
 from web.plugins import ConnectionsPlugin, DownloadsPlugin, EvictorPlugin, PortFile
 from web.verification import VerificationPlugin
 from wiring.checks import certificate, checked_static_dir
 from wiring.executors import keep_in_touch
 from wiring.files import Files, front_listener, make_files
-from wiring.staging import Staging, make_staging
+from wiring.reloading import Part, Reload
+from wiring.signals import Signals
+from wiring.staging import Staging, catalogue_part, make_staging
 from wiring.web import mount_web
 
+LOGS = Part("the files of the logs", reopened_logs)
 
-def serve(options: dict[str, Any], version: str) -> None:
+
+def serve(options: dict[str, Any], version: str, signals: Signals) -> None:
     """Serve until a signal says to stop; ``options`` has a value for every setting.
 
     Raises:
@@ -33,6 +37,7 @@ def serve(options: dict[str, Any], version: str) -> None:
 
     """
     tighten_umask()
+    adopt_orphans()
     memory.keep_together()
     static_dir = checked_static_dir(options)
     bus = cherrypy.engine
@@ -43,13 +48,16 @@ def serve(options: dict[str, Any], version: str) -> None:
     server.tell_refusals(lambda status: metrics.serving.count_request("refused", status))
     files = make_files(options, static_dir, metrics, bus)
     staging = make_staging(options, static_dir, metrics, files)
-    mount_web(options, static_dir, version, staging, metrics, files, bus)
+    reload = Reload(lambda text: cherrypy.log(text, "DEVSERVER"))
+    reload.add(catalogue_part(options, staging.catalogue))
+    mount_web(options, static_dir, version, staging, metrics, files, bus, reload)
+    reload.add(LOGS)
     _subscribe_plugins(options, static_dir, staging, metrics, files, bus)
-    end_was_asked_for = _end_on_signals(bus)
+    _answer_signals(bus, signals, reload)
     cherrypy.log(f"devserver {version}, staging to and serving {static_dir}", "DEVSERVER")
+    if signals.is_end_asked_for:
+        return
     bus.start()
-    if end_was_asked_for.is_set():
-        bus.exit()
     bus.block()
 
 
@@ -76,21 +84,16 @@ def _subscribe_plugins(
         PIDFile(bus, str(options["pidfile"])).subscribe()
 
 
-def _end_on_signals(bus: Any) -> Flag:
-    """End the server on SIGTERM and on Ctrl-C, also where a shell started it with Ctrl-C switched off.
+def _answer_signals(bus: Any, signals: Signals, reload: Reload) -> None:
+    """Have signals answered between two beats of the bus, in the main thread, once it has started."""
 
-    Returns:
-        A flag that is set by a signal that comes too early: a bus that is still starting forgets that it was ended.
+    def end(name: str) -> None:
+        bus.log(f"{name} was received")
+        bus.exit()
 
-    """
-    too_early = Flag()
+    def reopen_logs() -> None:
+        logs_alone = Reload(lambda text: cherrypy.log(text, "DEVSERVER"))
+        logs_alone.add(LOGS)
+        logs_alone()
 
-    def end() -> None:
-        if bus.state is bus.states.STARTED:
-            bus.exit()
-        else:
-            too_early.set()
-
-    bus.signal_handler.handlers.update({"SIGTERM": end, "SIGINT": end})
-    bus.signals.subscribe()
-    return too_early
+    bus.subscribe("main", lambda: signals.answer(end, reload, reopen_logs))

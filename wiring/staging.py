@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from web.metrics.counters import Metrics
 from wiring.checks import allowed_archives, usable_directory
 from wiring.executors import make_executor, staging_options
 from wiring.files import Files, make_unserved_files
+from wiring.reloading import Part
 
 _TIME_TO_STOP = 3.0  # seconds
 
@@ -52,6 +54,15 @@ def make_staging(options: dict[str, Any], static_dir: Path, metrics: Metrics, fi
     how = staging_options(options, static_dir)
     downloader = Downloader(catalogue, how, executor, board, files.last_use, room, admission, allowed)
     return Staging(catalogue, board, executor, room, downloader)
+
+
+def catalogue_part(options: dict[str, Any], catalogue: Catalogue) -> Part:
+    """The catalogue, as a part that can be read anew."""
+
+    def read() -> Callable[[], None]:
+        return partial(catalogue.become, read_catalogue(options["catalog"] or DEFAULT_CATALOGUE))
+
+    return Part("the catalogue", read)
 
 
 @contextmanager

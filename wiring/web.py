@@ -25,6 +25,7 @@ from web.metrics.page import MetricsPage
 from web.plugins import BEFORE_THE_SERVER
 from web.site.pages import Pages
 from wiring.files import Files, access_log
+from wiring.reloading import Part, Reload
 from wiring.staging import Staging
 
 
@@ -36,6 +37,7 @@ def mount_web(
     metrics: Metrics,
     files: Files,
     bus: Any,
+    reload: Reload,
 ) -> None:
     """Put everything that answers requests into CherryPy's tree."""
     downloader = staging.downloader
@@ -52,6 +54,10 @@ def mount_web(
     application.mount(root, api, files.application, files.objects, metrics.serving.count_request, is_proxied)
     if tokens is not None:
         _put_a_gate_in_front(options, tokens, metrics)
+        reload.add(Part("the tokens", tokens.read_anew))
+    certificate = server.certificate_reader()
+    if certificate is not None:
+        reload.add(Part("the certificate", certificate))
 
 
 def _streams(staging: Staging, bus: Any) -> EventStreams:

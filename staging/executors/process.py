@@ -25,11 +25,13 @@ from typing import Any
 from staging.errors import STOPPING, Cancelled, WorkerDied, as_devserver_error, error_from_json
 from staging.executors.base import Job
 from staging.executors.confinement import NONE, Confinement
+from staging.executors.orphans import reap_group
 from staging.locks import FileLock
 from staging.status import Event, Report
 
 _BEAT = 1.0  # seconds between two signs of life of a worker
 _NICENESS = 10  # of workers, so that those who are waited for come first
+_OF_THE_SERVER = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}  # lbzip2 has use for SIGUSR1 and SIGUSR2
 _TIME_TO_START = 10.0  # seconds; it takes milliseconds
 _TIME_TO_END = 3.0  # seconds that a worker is given to end in good order
 
@@ -162,6 +164,8 @@ class ProcessExecutor:
             with suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGKILL)
         worker.join()
+        if worker.pid is not None:
+            reap_group(worker.pid)
         with self._changed:
             self._workers.discard(worker)
             self._changed.notify_all()
@@ -226,8 +230,10 @@ def _end_with_the_server() -> None:
 
 
 def _run_into(outcome: Future[None], call: Callable[[], None]) -> None:
-    """Set ``outcome`` to what became of ``call``, which may start the fork server: Ctrl-C is not for that one."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Set ``outcome`` to what became of ``call``, which may start the fork server: some signals are not for that one,
+    nor for its workers, though a terminal or systemd sends them to all processes.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_SERVER)
     try:
         call()
     except BaseException as error:

@@ -109,6 +109,15 @@ class TokenFile:
         self._log = log
         self._tokens = Reloaded([path], partial(_read, path), self._tell)
 
+    def read_anew(self) -> Callable[[], None]:
+        """Read the file now; the function returned has its tokens count.
+
+        Raises:
+            ConfigurationError: as when it was first read.
+
+        """
+        return self._tokens.read_anew()
+
     def find(self, secret: str) -> Token | None:
         """The token that ``secret`` is, or None. How long that takes tells nothing of any of them."""
         digest = _digest(secret[:_LONGEST])

@@ -69,6 +69,12 @@ def configure(host: str, port: int, waiting: int, tls: Certificate | None = None
     _allow_open_files(waiting + _THREADS_OF_OTHERS + _IDLE_CONNECTIONS)
 
 
+def certificate_reader() -> Callable[[], Callable[[], None]] | None:
+    """What reads the certificate anew; see :meth:`~web.http.tls.TlsAdapter.read_anew`. None for plain HTTP."""
+    adapter = cherrypy.server.instance.ssl_adapter
+    return adapter.read_anew if isinstance(adapter, TlsAdapter) else None
+
+
 def put_in_front(gate: Callable[[Any], Any]) -> None:
     """Have every request pass what ``gate`` makes of the WSGI application."""
     cherrypy.server.instance.wsgi_app = gate(cherrypy.server.instance.wsgi_app)

@@ -80,6 +80,15 @@ class TlsAdapter(Adapter):
         self._log = log
         self._context = Reloaded(certificate, self._loaded, self._tell)
 
+    def read_anew(self) -> Callable[[], None]:
+        """Read the certificate now; the function returned has new connections encrypted with it.
+
+        Raises:
+            ConfigurationError: as when it was first read.
+
+        """
+        return self._context.read_anew()
+
     def bind(self, sock: socket.socket) -> socket.socket:
         """The socket that listens stays as it is."""
         return sock

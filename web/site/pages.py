@@ -40,8 +40,6 @@ class Pages:
         self._catalogue = catalogue
         self._readers = readers
         self._static_dir = static_dir
-        self._synchronous = {entry.name for entry in catalogue.of_a_download if entry.synchronous}
-        self._of_a_download = {entry.name for entry in catalogue.of_a_download}
 
     def front(self) -> Iterator[bytes]:
         """The builds on this server, the newest first, and what is being staged; or no more than a welcome."""
@@ -152,12 +150,15 @@ class Pages:
     def _has_all_of_it_first(self, build: BuildView) -> bool:
         """Whether everything is there that is staged before /download answers."""
         good = {artifact.name for artifact in build.artifacts if artifact.state.is_good}
-        return self._synchronous <= good
+        return self._synchronous() <= good
+
+    def _synchronous(self) -> set[str]:
+        return {entry.name for entry in self._catalogue.of_a_download if entry.synchronous}
 
     def _group_of(self, name: str) -> str:
-        if name in self._synchronous:
+        if name in self._synchronous():
             return "synchronous"
-        return "background" if name in self._of_a_download else "on_request"
+        return "background" if name in self._catalogue.is_required else "on_request"
 
     def _files_of(self, build: BuildView, artifact: ArtifactView) -> list[str]:
         """The files of an artifact that are worth a link each."""
