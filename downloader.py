@@ -33,7 +33,7 @@ from staging.errors import (
     as_devserver_error,
 )
 from staging.executors.base import Executor
-from staging.holds import Term, holds_of, lease_for, not_held
+from staging.holds import Term, checked_holder, holds_of, lease_for, not_held
 from staging.layout import BuildPlaces
 from staging.locks import FileLock
 from staging.orders import OrderBook, WrittenOrder
@@ -373,7 +373,7 @@ class Downloader:
             raise
 
     def _again(self, written: WrittenOrder) -> None:
-        """Order once more what an earlier devserver was at work on.
+        """Order once more what an earlier devserver was at work on, where a request could ask for the same.
 
         Raises:
             RequestError, UnknownArtifact, BuildConflict: it cannot be asked for any more.
@@ -383,6 +383,8 @@ class Downloader:
         url = self._to_stage(record.archive_url, any_depth=True)
         if url.build_path != record.build_path:
             raise InvalidArchiveUrl(str(url), f"it is another build than {record.build_path} by now")
+        _check_number("files", [name for name in record.artifacts if name.startswith(FILE)])
+        checked_holder("holder", record.holder)
         usual = {entry.name: entry for entry in self._catalogue.of_a_download} if record.is_whole else {}
         entries = [
             self._entry(name, usual) if record.is_whole else replace(self._entry(name, usual), required=required)
@@ -447,9 +449,8 @@ class Downloader:
         return url
 
     def _wished(self, wish: Wish) -> list[CatalogueEntry]:
-        for name, wished in (("artifacts", wish.artifacts), ("files", wish.files)):
-            if len(wished) > _MOST_NAMES:
-                raise InvalidParameter(name, f"more than {_MOST_NAMES} are named; ask for them in several requests")
+        _check_number("artifacts", wish.artifacts)
+        _check_number("files", wish.files)
         named = self._catalogue.named(wish.artifacts)
         return [*named, *(file_artifact(pattern) for pattern in dict.fromkeys(wish.files))]
 
@@ -460,3 +461,8 @@ class Downloader:
             except Exception as error:
                 cause = as_devserver_error(error, url.build_path)
                 self._board.note(url.build_path, f"the source is kept: {cause}")
+
+
+def _check_number(name: str, wished: Sequence[str]) -> None:
+    if len(wished) > _MOST_NAMES:
+        raise InvalidParameter(name, f"more than {_MOST_NAMES} are named; ask for them in several requests")

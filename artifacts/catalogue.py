@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from artifacts.patterns import Pattern, literal_start
+from artifacts.patterns import Pattern, literal_start, wildcards_in
 from staging.archives import UNPRINTABLE, ArchiveUrl
 from staging.errors import ConfigurationError, InvalidParameter, UnknownArtifact
 from staging.layout import RESERVED_NAME
@@ -28,6 +28,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _FIELD, _BRACES = re.compile(r"\{[a-z]\}"), re.compile(r"[{}]")
 _PLACEHOLDERS = ("name", "target", "version")
 _LISTS = ("brings", "includes", "excludes")
+MOST_WILDCARDS = 32  # in the name of a file that somebody asks for
 FILE = "file:"  # what the name of an artifact begins with that is a file somebody named; no catalogue's has a colon
 
 
@@ -143,7 +144,7 @@ def file_artifact(pattern: str) -> CatalogueEntry:
     ``*`` and ``?`` are the shell's; all else stands for itself.
 
     Raises:
-        InvalidParameter: no object of a build has such a name.
+        InvalidParameter: no object of a build has such a name, or it has more wildcards than a request may.
 
     """
     parts = pattern.split("/")
@@ -151,6 +152,8 @@ def file_artifact(pattern: str) -> CatalogueEntry:
         raise InvalidParameter("files", f"{pattern!r} leaves the build's directory, or is the devserver's own")
     if UNPRINTABLE.search(pattern):
         raise InvalidParameter("files", f"{pattern!r} holds a control character")
+    if wildcards_in(pattern) > MOST_WILDCARDS:
+        raise InvalidParameter("files", f"a pattern has more than {MOST_WILDCARDS} wildcards, which are * and ?")
     return CatalogueEntry(f"{FILE}{pattern}", pattern, several=True, synchronous=True, on_request=True)
 
 

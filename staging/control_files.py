@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import os
 from pathlib import Path
 
 from staging.errors import InvalidParameter, NotStaged
 from staging.layout import RESERVED_NAME
+from staging.suite_map import parsed_suites
 
 AUTOTEST = "autotest"
 _SUITES = f"{AUTOTEST}/test_suites/suite_to_control_file_map"
-_LARGEST_MAP = 16 * 1024**2  # bytes
+_LARGEST_MAP = 4 * 1024**2  # bytes
 
 
 class ControlFiles:
@@ -78,9 +78,8 @@ class ControlFiles:
         except OSError:
             raise NotStaged(f"Could not find {self._build}/{_SUITES}. Is it staged?") from None
         try:
-            suites = ast.literal_eval(data.decode()) if len(data) <= _LARGEST_MAP else None
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            suites = None
-        if not isinstance(suites, dict) or not all(isinstance(paths, list) for paths in suites.values()):
-            raise NotStaged(f"Could not read {self._build}/{_SUITES}: it is no map from suites to lists of paths")
-        return {str(suite): [str(path) for path in paths] for suite, paths in suites.items()}
+            return parsed_suites(data.decode() if len(data) <= _LARGEST_MAP else "")
+        except ValueError:
+            raise NotStaged(
+                f"Could not read {self._build}/{_SUITES}: it is no map from suites to lists of paths"
+            ) from None

@@ -104,6 +104,18 @@ def not_held(places: BuildPlaces, but: str = "") -> Iterator[None]:
         yield
 
 
+def checked_holder(name: str, holder: str) -> str:
+    """A word for who holds a lease; it is shown to everybody.
+
+    Raises:
+        InvalidParameter
+
+    """
+    if len(holder) > LONGEST_HOLDER or not (holder.isascii() and holder.isprintable()):
+        raise InvalidParameter(name, f"it should be at most {LONGEST_HOLDER} printable characters of ASCII")
+    return holder
+
+
 def lease_for(places: BuildPlaces, term: Term) -> None:
     """Keep the build for so long, from now on, whether it is here already or will be."""
     with holding_still(places) as holds:

@@ -15,6 +15,7 @@ LAYERS = (
     ("staging.errors", "staging.request_ids"),
     ("staging.log_lines",),
     ("staging.layout", "staging.retry", "staging.tar_headers", "staging.writing", "staging.versions"),
+    ("staging.suite_map",),
     ("staging.checksums", "staging.in_mind"),
     ("staging.units", "staging.eviction"),
     ("staging.archives.url", "staging.archives.base"),

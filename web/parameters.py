@@ -9,7 +9,7 @@ from typing import Any
 
 from staging.archives import ArchiveUrl
 from staging.errors import InvalidArchiveUrl, InvalidParameter, NotStaged
-from staging.holds import LONGEST_HOLDER, LONGEST_LEASE, SHORTEST_LEASE, Term
+from staging.holds import LONGEST_LEASE, SHORTEST_LEASE, Term
 from staging.units import DURATIONS, parsed_duration
 
 _TRUE = ("true", "1", "yes", "y")
@@ -86,13 +86,6 @@ def checked_lease(name: str, number: float) -> float:
         days = LONGEST_LEASE / 86400
         raise InvalidParameter(name, f"a build is leased for a second at least, and {days:.0f} days at most; or pin it")
     return number
-
-
-def checked_holder(name: str, holder: str) -> str:
-    """A word for who holds a lease; it is shown to everybody."""
-    if len(holder) > LONGEST_HOLDER or not (holder.isascii() and holder.isprintable()):
-        raise InvalidParameter(name, f"it should be at most {LONGEST_HOLDER} printable characters of ASCII")
-    return holder
 
 
 def build_path_of(build: str) -> str:

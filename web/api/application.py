@@ -168,5 +168,8 @@ def _problem(status: HTTPStatus, kind: str, text: str) -> bytes:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    """What the addresses of an operation look like; a build path may hold slashes, as they are or encoded."""
-    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>.+?)", path))
+    """What the addresses of an operation look like; a build path may hold slashes, as they are or encoded.
+
+    Nothing else does: two parts of any length would be looked for in every way that an address can be divided.
+    """
+    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path.replace("{build}", "(?P<build>.+?)")))

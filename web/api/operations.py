@@ -12,13 +12,13 @@ from urllib.parse import quote
 from artifacts.catalogue import Catalogue
 from downloader import Downloader, Wish
 from staging.errors import InvalidParameter
-from staging.holds import BuildHolds, Term
+from staging.holds import BuildHolds, Term, checked_holder
 from staging.status import State
 from web.access import grants
 from web.api.schemas import Json, build_json, entry_json, lease_json
 from web.health import HealthSampler
 from web.http.clients import client_address
-from web.parameters import build_path_of, checked_holder, checked_lease
+from web.parameters import build_path_of, checked_lease
 
 PREFIX = "/api/v1"
 EVENT_STREAM = "text/event-stream"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from html import unescape
 
@@ -12,7 +11,6 @@ LONGEST_PAUSE = 10.0  # seconds between two tries
 _STOPPING = "Cancelled: the devserver is stopping"
 _MOST_WRAPPED = 100  # errors within errors
 _UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
-_CAUSE = re.compile(r"(?m)^(.*)\n\s*</pre>")
 
 
 class ClientError(Exception):
@@ -68,8 +66,7 @@ def error_of(answer: requests.Response) -> ClientError:
         details = answer.json()
         cause = f"{details.get('title', '')}: {details.get('detail', '')}"
     else:
-        match = _CAUSE.search(answer.text)
-        cause = unescape(match[1]) if match else f"status {answer.status_code}"
+        cause = _cause_on(answer.text) or f"status {answer.status_code}"
     if answer.status_code == 503:
         return ServerBusy(cause, _seconds(answer.headers.get("Retry-After", "")))
     if cause.startswith(_STOPPING):  # a new one will follow
@@ -83,6 +80,14 @@ def error_of(answer: requests.Response) -> ClientError:
     if cause.startswith("NoDownload:"):
         return NoDownload(cause)
     return StagingFailed(cause) if answer.status_code >= 500 else RequestRefused(cause)
+
+
+def _cause_on(page: str) -> str:
+    """The last line of the ``<pre>`` on a page; empty where there is none."""
+    inside, end, _ = page.partition("</pre>")
+    text = inside.rstrip()
+    has_line = end and "\n" in inside[len(text) :]
+    return unescape(text.rpartition("\n")[2]) if has_line else ""
 
 
 def _seconds(retry_after: str) -> float:

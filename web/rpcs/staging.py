@@ -10,11 +10,12 @@ import cherrypy
 
 from downloader import Downloader, Wish
 from staging.errors import InvalidParameter
+from staging.holds import checked_holder
 from web.access import grants
 from web.http.clients import WaitingRoom, client_address
 from web.http.gateway import SOCKET_KEY
 from web.methods import answers, as_text, documented, refuse_other_sites
-from web.parameters import checked_holder, flag, names, optional_text, seconds, text
+from web.parameters import flag, names, optional_text, seconds, text
 from web.parameters import lease as lease_of
 from web.site.pages import Pages
 from web.visitors import is_person

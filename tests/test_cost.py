@@ -1,0 +1,151 @@
+"""What a request may cost: nothing that a stranger sends or publishes keeps the server from answering others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+from time import monotonic
+
+import pytest
+import requests
+
+from staging.orders import OrderRecord
+from staging.suite_map import parsed_suites
+from tests.builds import Build, tarball
+from tests.conftest import StartServer
+from tests.fake_archive import FakeArchive
+from tests.servers import DevServer, cause_of, check_success, eventually
+from web.client.errors import RequestRefused, error_of
+
+pytestmark = pytest.mark.shared_server
+
+MOST_SECONDS = 2.0  # that /check_health takes, beside all the other tests
+HOSTILE_NAMES = ("a" * 48, "a_" * 24, "aX" * 23 + "aa")
+SUITES = "autotest/test_suites/suite_to_control_file_map"
+
+
+@contextmanager
+def answering(server: DevServer) -> Iterator[None]:
+    """Have somebody ask for /check_health all the while, who never waits for long."""
+    assert server.get("/check_health").status_code == 200  # it may only just have started
+    end = Event()
+    times: list[float] = []
+
+    def ask() -> None:
+        while not times or not end.wait(0.02):
+            began = monotonic()
+            assert server.get("/check_health").status_code == 200
+            times.append(monotonic() - began)
+
+    asking = Thread(target=ask)
+    asking.start()
+    try:
+        yield
+    finally:
+        end.set()
+        asking.join()
+    assert max(times) < MOST_SECONDS, f"/check_health took {max(times):.2f} s"
+
+
+@pytest.mark.parametrize("pattern", ["*?" * 10 + "X", "*a" * 15 + "X", "*" * 32 + "X", "?*" * 16 + "X"])
+def test_no_pattern_of_a_request_keeps_the_server_from_answering(
+    server: DevServer, archive: FakeArchive, build: Build, pattern: str
+) -> None:
+    for name in HOSTILE_NAMES:
+        archive.put(build.bucket, f"{build.path}/{name}", b"x")
+    with answering(server):
+        answer = server.get("/stage", archive_url=build.url, files=pattern)
+        assert answer.status_code == 500
+        assert cause_of(answer).startswith("ObjectNotFound: Could not find gs://")
+        assert server.get("/is_staged", archive_url=build.url, files=pattern).status_code == 500
+
+
+@pytest.mark.parametrize("pattern", ["*" * 33, "*?" * 400 + "X", "a?" * 33])
+def test_more_wildcards_than_anybody_needs_are_refused(server: DevServer, build: Build, pattern: str) -> None:
+    for rpc in ("/stage", "/is_staged"):
+        answer = server.get(rpc, archive_url=build.url, files=pattern)
+        assert answer.status_code == 400
+        assert cause_of(answer) == "InvalidParameter: files: a pattern has more than 32 wildcards, which are * and ?"
+    wish = {"archive_url": build.url, "files": [pattern]}
+    assert requests.post(f"{server.url}/api/v1/builds", json=wish, timeout=10).status_code == 400
+
+
+@pytest.mark.own_server
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"artifacts": {"file:" + "*?" * 40: True}}, "files: a pattern has more than 32 wildcards"),
+        ({"artifacts": {f"file:{number}": True for number in range(501)}}, "files: more than 500 are named"),
+        ({"artifacts": {"file:../x": True}}, "leaves the build's directory"),
+        ({"holder": "x" * 101}, "holder: it should be at most 100 printable"),
+        ({"archive_url": "gs://bucket/../version"}, "it must not hold"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_order_that_no_request_could_give_is_not_taken_up(
+    start_server: StartServer, build: Build, changes: dict[str, object], reason: str
+) -> None:
+    server = start_server()
+    server.kill()
+    directory = server.static_dir / ".devserver" / "orders" / "dead"
+    directory.mkdir(parents=True)
+    order = {"archive_url": build.url, "build_path": build.path, "artifacts": {"file:x": True}, **changes}
+    (directory / "1.json").write_text(json.dumps({"format": 1, **order}))
+    assert OrderRecord.read(directory / "1.json")
+    server.start_again()
+    eventually(lambda: "does not go on: " in server.log)
+    assert reason in server.log
+    eventually(lambda: not list(directory.parent.glob("*/*.json")))
+
+
+def test_no_address_keeps_the_server_from_answering(server: DevServer) -> None:
+    address = f"/api/v1/builds/a{'/leases/x' * 3000}/%0a"
+    with answering(server):
+        assert server.get(address).status_code == 404
+        assert requests.delete(f"{server.url}{address}", timeout=20).status_code == 404
+
+
+def test_no_map_of_suites_keeps_the_server_from_answering(
+    server: DevServer, archive: FakeArchive, build: Build
+) -> None:
+    hostile = b"{'a':[" + b"1," * 500_000 + b"]}"
+    archive.put(build.bucket, f"{build.path}/test_suites.tar.bz2", tarball({SUITES: hostile}))
+    check_success(server.get("/stage", archive_url=build.url, artifacts="test_suites"))
+    with answering(server):
+        answer = server.get("/controlfiles", build=build.path, suite_name="bvt")
+        assert answer.status_code == 500
+        assert "it is no map from suites to lists of paths" in cause_of(answer)
+
+
+def test_a_map_of_suites_is_read_as_python_writes_it() -> None:
+    suites = {
+        "bvt": ["a/control", "it's", 'a "b"', "é\\\n"],
+        "empty": [],
+        "smoke": [f"{n}/control" for n in range(500)],
+    }
+    assert parsed_suites(repr(suites)) == suites
+    assert parsed_suites(json.dumps(suites, indent=1)) == suites
+    assert parsed_suites("# of two thousand and twelve\n{u'bvt': [u'a', 'b',],}\n") == {"bvt": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    "literal", ["", "{", "[]", "{'a'}", "{'a': 'b'}", "{'a': [1]}", "{'a': []} x", "{'a': ['b']", "'a"]
+)
+def test_what_is_no_map_of_suites_is_refused(literal: str) -> None:
+    with pytest.raises(ValueError, match=r"does not belong here|ends too early|something else"):
+        parsed_suites(literal)
+
+
+def test_no_page_keeps_a_client_from_reading_it() -> None:
+    answer = requests.Response()
+    answer.status_code = 400
+    answer._content = b"\n" * 200_000
+    began = monotonic()
+    assert str(error_of(answer)) == "status 400"
+    answer._content = b"<pre>\nno\nInvalidParameter: x &lt; y\n  </pre></pre>"
+    error = error_of(answer)
+    assert isinstance(error, RequestRefused)
+    assert str(error) == "InvalidParameter: x < y"
+    assert monotonic() - began < MOST_SECONDS
