@@ -11,26 +11,32 @@ SCREENSHOT_PACKAGES := chromium fonts-dejavu-core lbzip2
 GSUTIL := .venv-gsutil
 PROMTOOL := $(BIN)/promtool
 
-.PHONY: help demo cluster-demo test coverage fuzz hostile chaos soak bench simulation paint evictionbench clusterbench screenshots dashboard check format clean
+.PHONY: help demo cluster-demo test coverage fuzz hostile chaos soak bench simulation paint evictionbench clusterbench screenshots dashboard check audit lock wheel format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-$(VENV)/ready: setup.py pyproject.toml
+# Every package is pinned, with its hashes, and comes as a wheel: nothing is built but the devserver, by a pinned setuptools.
+INSTALL := install --quiet --quiet --disable-pip-version-check
+LOCKED := $(INSTALL) --require-hashes --only-binary :all: --requirement
+EDITABLE := $(INSTALL) --no-deps --no-build-isolation --editable .
+
+$(VENV)/ready: setup.py pyproject.toml requirements-dev.lock
 	@echo "Setting up $(VENV), with all that tests and checks need: this takes some minutes ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --upgrade pip
-	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/pip $(LOCKED) requirements-dev.lock
+	@$(BIN)/pip $(EDITABLE)
 	@touch $@
 
 # The demonstration needs little of that: where the other is not there, it has a small environment of its own.
 DEMO_VENV := $(if $(wildcard $(VENV)/ready),$(VENV),.venv-demo)
 
-.venv-demo/ready: setup.py
+.venv-demo/ready: setup.py requirements-demo.lock
 	@echo "Setting up .venv-demo, with the devserver and a storage emulator: this takes about a minute ..."
 	@$(PYTHON) -m venv .venv-demo
-	@.venv-demo/bin/pip install --quiet --quiet --disable-pip-version-check --editable '.[demo]'
+	@.venv-demo/bin/pip $(LOCKED) requirements-demo.lock
+	@.venv-demo/bin/pip $(EDITABLE)
 	@touch $@
 
 demo: $(DEMO_VENV)/ready ## stage a build from an emulated Google Cloud Storage; DEMO_ARGS=--once ends by itself
@@ -104,11 +110,24 @@ clusterbench: $(VENV)/ready ## measure how much sooner two workers of a cluster 
 	./debian-packages redis-tools
 	$(BIN)/python -m bench.cluster
 
-check: $(VENV)/ready ## lint, types, format, known vulnerabilities
+check: $(VENV)/ready ## lint, types, format, lock files, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python .ci/audit.py
+	$(BIN)/python .ci/lock.py --check
+	$(BIN)/python .ci/audit.py $(AUDIT_ARGS)
+
+audit: $(VENV)/ready ## ask for known vulnerabilities alone; AUDIT_ARGS=--required fails where none can be asked
+	$(BIN)/python .ci/audit.py $(AUDIT_ARGS)
+
+lock: $(VENV)/ready ## write the lock files, after a change of setup.py; LOCK_ARGS=--upgrade takes the newest of everything
+	$(BIN)/python .ci/lock.py $(LOCK_ARGS)
+	@touch $(VENV)/ready
+
+wheel: $(VENV)/ready ## build the wheel: the same bytes for the same commit, in dist/
+	rm -rf build
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	rm -rf build
 
 format: $(VENV)/ready ## put the code into its one format
 	$(BIN)/ruff check --fix .

@@ -4,24 +4,33 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# Upper bounds: beside what a release may change of its interface, CherryPy, Cheroot, Google's client and urllib3 have
+# internals that are tuned here, and Celery and Redis speak to other machines. requirements.lock says what is tested.
 RUNTIME = [
-    "cherrypy>=18.10",
-    "google-cloud-storage>=3.1",
-    "google-crc32c>=1.6",
-    "requests>=2.32",
-    "urllib3>=2.3",
-    "isal>=1.7",
-    "zstandard>=0.23",
-    "psutil>=6",
-    "prometheus-client>=0.22",
-    "click>=8.1",
-    "jinja2>=3.1",
-    "rich>=13",
-    "tomli>=2; python_version < '3.11'",
+    "cherrypy>=18.10,<19",
+    "cheroot>=10,<12",
+    "google-cloud-storage>=3.1,<4",
+    "google-crc32c>=1.6,<2",
+    "requests>=2.32,<3",
+    "urllib3>=2.3,<3",
+    "isal>=1.7,<2",
+    "zstandard>=0.23,<1",
+    "psutil>=6,<8",
+    "prometheus-client>=0.22,<1",
+    "click>=8.1,<9",
+    "jinja2>=3.1,<4",
+    "rich>=13,<16",
+    "tomli>=2,<3; python_version < '3.11'",
 ]
 DEMO = ["gcp-storage-emulator>=2024.8"]
-CLUSTER = ["celery>=5.5", "redis>=6"]
+CLUSTER = ["celery>=5.5,<6", "redis>=6,<9"]
 BENCH = ["simpy>=4.1", "matplotlib>=3.9"]
+# Each release has wheels for some Pythons; building it takes a compiler that comes with libFuzzer.
+FUZZ = [
+    "atheris>=2.3,<3; python_version == '3.10'",
+    "atheris==3.0.*; python_version == '3.11'",
+    "atheris>=3.1,<4; python_version >= '3.12' and python_version < '3.14'",
+]
 TEST = [
     *DEMO,
     *BENCH,
@@ -32,11 +41,20 @@ TEST = [
     "hypothesis>=6.100",
     "pexpect>=4.9",
     "schemathesis>=4",
-    "hypothesis>=6",
     "playwright>=1.50",
     "axe-playwright-python>=0.1",
 ]
-DEV = ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4", "pip-audit>=2.7", "types-requests", "types-psutil"]
+DEV = [
+    *FUZZ,
+    "ruff>=0.8",
+    "mypy>=1.13",
+    "packaging>=24",
+    "pre-commit>=4",
+    "pip-audit>=2.7",
+    "types-requests",
+    "types-psutil",
+    "uv>=0.9",
+]
 
 setup(
     name="devserver",
@@ -52,6 +70,6 @@ setup(
     ),
     package_data={"artifacts": ["*.toml"], "web": ["assets/*", "templates/*"]},
     install_requires=RUNTIME,
-    extras_require={"demo": DEMO, "bench": BENCH, "cluster": CLUSTER, "test": TEST, "dev": [*TEST, *DEV]},
+    extras_require={"demo": DEMO, "bench": BENCH, "cluster": CLUSTER, "fuzz": FUZZ, "test": TEST, "dev": [*TEST, *DEV]},
     entry_points={"console_scripts": ["devserver = devserver:main"]},
 )
