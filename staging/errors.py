@@ -18,6 +18,7 @@
     │   ├── ChecksumMismatch
     │   ├── BadTarball
     │   ├── DiskFull
+    │   ├── OutOfResources       the machine, or the process, has no more descriptors, threads or memory; may pass
     │   ├── NoRoom               nothing that may go makes enough room for it
     │   ├── PackagerFailed
     │   ├── WorkerDied
@@ -235,6 +236,17 @@ class DiskFull(StagingError):
 
     def __str__(self) -> str:
         return f"No space left on the devserver's disk while staging {self.what}"
+
+
+class OutOfResources(StagingError):
+    """The devserver's process or machine has no more of ``resource``, which ``what`` needs to be staged."""
+
+    def __init__(self, what: str, resource: str) -> None:
+        super().__init__(what, resource)
+        self.what, self.resource = what, resource
+
+    def __str__(self) -> str:
+        return f"the devserver has no {self.resource} left to stage {self.what} with; try again later"
 
 
 class NoRoom(StagingError):
@@ -476,4 +488,23 @@ def as_devserver_error(error: BaseException, what: str) -> DevServerError:
         return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(what)
+    resource = _RESOURCES.get(error.errno or 0) if isinstance(error, OSError) else _resource_of(error)
+    if resource is not None:
+        return OutOfResources(what, resource)
     return InternalFailure(what, "".join(traceback.format_exception(error)))
+
+
+def _resource_of(error: BaseException) -> str | None:
+    """What there was no more of, where Python says so by an error of its own."""
+    if isinstance(error, MemoryError):
+        return "memory"
+    return "threads" if isinstance(error, RuntimeError) and str(error) == _NO_THREAD else None
+
+
+_NO_THREAD = "can't start new thread"
+_RESOURCES = {
+    errno.EMFILE: "open files",
+    errno.ENFILE: "open files",
+    errno.EAGAIN: "processes",
+    errno.ENOMEM: "memory",
+}

@@ -72,7 +72,7 @@ LAYERS = (
     ("web.access.gate",),
     ("web.access",),
     ("web.http.request_line",),
-    ("web.http.clients", "web.http.request", "web.http.tls", "web.http.thread_pool"),
+    ("web.http.clients", "web.http.request", "web.http.tls", "web.http.thread_pool", "web.http.accepting"),
     ("web.http.connection", "web.http.gateway"),
     ("web.errors",),
     ("web.incoming",),
