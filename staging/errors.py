@@ -22,6 +22,10 @@
     │   ├── NoRoom               nothing that may go makes enough room for it
     │   ├── PackagerFailed
     │   ├── WorkerDied
+    │   ├── RecordError          what is noted on the disk cannot be used
+    │   │   ├── RecordUnreadable     it is there, and the disk does not give it: all stays as it was
+    │   │   ├── RecordMalformed      it can be read, and nothing that the devserver writes
+    │   │   └── NewerFormat          a later version of the devserver wrote it
     │   ├── BrokerUnreachable    what is between this devserver and its workers does not answer
     │   └── InternalFailure
     ├── Cancelled                somebody, or the server's end, stopped it
@@ -281,6 +285,48 @@ class WorkerDied(StagingError):
 
     def __str__(self) -> str:
         return f"worker {self.how} while staging {self.doing}" if self.doing else f"worker {self.how}"
+
+
+class RecordError(StagingError):
+    """The record ``what``, a file that says what the devserver has to know, cannot be used. One that is not there is
+    no error.
+    """
+
+
+class RecordUnreadable(RecordError):
+    """The record ``what`` is there and cannot be read now, for the ``reason``: nothing may be concluded from that."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what, self.reason = what, reason
+
+    def __str__(self) -> str:
+        return f"{self.what} cannot be read ({self.reason}); everything stays as it is until it can"
+
+
+class RecordMalformed(RecordError):
+    """The record ``what`` is nothing that the devserver writes: ``reason`` says why."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what, self.reason = what, reason
+
+    def __str__(self) -> str:
+        return f"{self.what} cannot be understood: {self.reason}"
+
+
+class NewerFormat(RecordError):
+    """The record ``what`` is in a format, by its ``number``, that only a later version of the devserver knows."""
+
+    def __init__(self, what: str, number: str) -> None:
+        super().__init__(what, number)
+        self.what, self.number = what, number
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} is in format {self.number}, of a later version of the devserver: it is served, and this "
+            "version changes nothing of it; ask a devserver of that version, or remove the build with one"
+        )
 
 
 class BrokerUnreachable(StagingError):

@@ -13,7 +13,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 # From the ground up. A package is one line where its modules may import each other, and a line for each where not.
 LAYERS = (
     ("staging.errors", "staging.request_ids"),
-    ("staging.log_lines",),
+    ("staging.log_lines", "staging.paths"),
+    ("staging.records.files", "staging.records.names", "staging.removal"),
+    ("staging.records.decoding",),
+    ("staging.records",),
     ("staging.layout", "staging.retry", "staging.tar_headers", "staging.writing", "staging.versions"),
     ("staging.suite_map",),
     ("staging.checksums", "staging.in_mind"),
@@ -46,6 +49,7 @@ LAYERS = (
     ("staging.cluster.outbox", "staging.cluster.errand"),
     ("staging.cluster.worker", "staging.cluster.executor"),
     ("staging.cluster",),
+    ("staging.newer",),
     ("staging.overview", "staging.healing"),
     ("staging.soundness", "staging.pace"),
     ("staging.verification",),
