@@ -6,10 +6,8 @@ import fcntl
 import os
 import struct
 from collections.abc import Callable
-from multiprocessing import reduction
 from pathlib import Path
 from threading import Event as Flag
-from typing import Any
 
 from staging.retry import check
 
@@ -19,8 +17,8 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.2  # seconds between two tries
 class FileLock:
     """An exclusive ``flock`` on a file: held by one holder among threads, processes and machines that share the file.
 
-    The kernel lets go of it when its last holder ends, however it ends. Handing the lock to a new process (as an
-    argument of ``multiprocessing.Process``) makes that process a holder too.
+    The kernel lets go of it when its last holder ends, however it ends. A process that is given its descriptor is a
+    holder too.
     """
 
     def __init__(self, descriptor: int, path: Path) -> None:
@@ -65,8 +63,10 @@ class FileLock:
         self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _received, (reduction.DupFd(self._descriptor), self._path)
+    @property
+    def descriptor(self) -> int:
+        """What holds the lock; a process that is given it is a holder too."""
+        return self._descriptor
 
 
 # struct flock of fcntl(2): the kind of lock; then whence, start, length and holder, all zeros for the whole file.
@@ -99,10 +99,6 @@ def is_locked(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-def _received(descriptor: Any, path: Path) -> FileLock:
-    return FileLock(descriptor.detach(), path)
 
 
 def _is_still(descriptor: int, path: Path) -> bool:

@@ -144,7 +144,12 @@ class TreeWriter:
     def finish(self) -> None:
         """Set the directories' times, which writing into them changed."""
         for path, mtime in self._directory_times.items():
-            os.utime(f"{self._target}/{path}", _sane_times(mtime))
+            # Of what is open: a worker may set times of nothing that it only has a name of.
+            descriptor = os.open(f"{self._target}/{path}", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.utime(descriptor, _sane_times(mtime))
+            finally:
+                os.close(descriptor)
 
     def _count(self, size: int) -> None:
         self._entries += 1

@@ -7,7 +7,7 @@ import io
 import os
 import resource
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any
@@ -16,8 +16,9 @@ import pytest
 
 from staging import extraction
 from staging.errors import BadTarball, DevServerError, InternalFailure
+from staging.executors import reach
 from staging.executors.confinement import Confinement, has_landlock
-from staging.executors.process import ProcessExecutor
+from staging.executors.process import Bounds, ProcessExecutor
 from staging.extraction import EVERYTHING
 from staging.locks import FileLock
 from staging.status import Report
@@ -76,14 +77,16 @@ ACTIONS.update(OF_OTHERS)
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ProcessExecutor]:
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, ProcessExecutor]]:
     """A directory with one in it that workers may write to, and an executor of such workers."""
     folder = tmp_path_factory.mktemp("confined")
     (folder / "static").mkdir()
     writable = (folder / "static", *([PROJECT] if "COVERAGE_PROCESS_CONFIG" in os.environ else []))
-    executor = ProcessExecutor(["tests.test_confinement"], 10.0, Confinement(writable, LARGEST))
+    confinement = Confinement(tuple(map(str, writable)), runnable=reach.runnable(), largest_file=LARGEST)
+    executor = ProcessExecutor(["tests.test_confinement"], 10.0, lambda _: Bounds(confinement))
     executor.start()
-    return folder, executor
+    yield folder, executor
+    executor.stop()
 
 
 def run(places: tuple[Path, ProcessExecutor], action: str, target: Path) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 
 import cherrypy
 
+from artifacts.bounds import JobBounds
 from artifacts.job import NAME, StageRequest, StagingOptions
 from staging.archives import AllowedArchives, ArchiveUrl
 from staging.board import StatusBoard
 from staging.errors import ConfigurationError
+from staging.executors import reach
 from staging.executors.base import Executor
-from staging.executors.confinement import Confinement, has_landlock, tighten_umask
+from staging.executors.confinement import Confinement, tighten_umask, what_holds
 from staging.executors.orphans import adopt_orphans
 from staging.executors.process import ProcessExecutor
 from staging.log_lines import log_to_stderr
@@ -22,14 +24,15 @@ from staging.retry import Patience
 from staging.tree import UnpackLimits
 from wiring.checks import allowed_archives, peer_settings, usable_directory
 
-_WORKERS_IMPORT = ["artifacts.job", "staging.archives.gcs", "devserver"]
+_WORKERS_IMPORT = ["artifacts.job", "staging.archives.gcs"]
+_SECRETS = ("tokens", "tls_key")
 _LARGEST_OBJECT = 256 * 1024**3  # bytes; the largest file that a worker may write, where tarballs may hold less
 _AFTER_COMING_BACK = 95  # the place among what starts
 _BEFORE_THE_DOWNLOADS = 5  # and among what stops: what is given up then is for others to take up
 _RIGHT = "give the address of a Redis, as in redis://127.0.0.1:6379/0"
 
 
-def make_executor(options: dict[str, Any], static_dir: Path) -> Executor:
+def make_executor(options: dict[str, Any]) -> Executor:
     """What the options say that background work runs on.
 
     Raises:
@@ -39,7 +42,7 @@ def make_executor(options: dict[str, Any], static_dir: Path) -> Executor:
     if options["executor"] == "process":
         if options["broker"]:
             raise ConfigurationError("--broker", "it goes with --executor celery, which hands jobs to workers by it")
-        return _local_executor(options, static_dir)
+        return _local_executor(options)
     broker = _checked_broker(options)
     from staging.cluster.executor import ClusterExecutor  # what it needs need not be installed
 
@@ -90,7 +93,7 @@ def work(options: dict[str, Any], at_once: int) -> int:
     from staging.cluster.worker import ClusterWorker
 
     static_dir = usable_directory("--static-dir", options["static_dir"])
-    executor = _local_executor(options, static_dir)
+    executor = _local_executor(options)
     log_to_stderr(options["log_format"], tag="WORKER")
     jobs = Jobs(staging_options(options, static_dir), allowed_archives(options["allow_archive"]))
     silence, patience = options["worker_silence"], options["retry_deadline"]
@@ -116,16 +119,24 @@ class Jobs:
         return wanted.to_json()
 
 
-def _local_executor(options: dict[str, Any], static_dir: Path) -> ProcessExecutor:
-    return ProcessExecutor(_WORKERS_IMPORT, options["worker_silence"], _confinement(options, static_dir))
+def _local_executor(options: dict[str, Any]) -> ProcessExecutor:
+    return ProcessExecutor(_WORKERS_IMPORT, options["worker_silence"], _bounds(options))
 
 
-def _confinement(options: dict[str, Any], static_dir: Path) -> Confinement:
-    """What workers may do to this machine."""
-    if not has_landlock():
-        cherrypy.log("this kernel has no Landlock: workers may write wherever this user may", "DEVSERVER")
-    writable = (static_dir, *(usable_directory("--worker-writes", path) for path in options["worker_writes"]))
-    return Confinement(writable, max(options["unpack_max_bytes"], _LARGEST_OBJECT))
+def _bounds(options: dict[str, Any]) -> JobBounds:
+    """What workers may do to this machine; says so, and what of it the machine cannot hold them to."""
+    cherrypy.log(what_holds(), "DEVSERVER")
+    writable = tuple(usable_directory("--worker-writes", path) for path in options["worker_writes"])
+    largest = max(options["unpack_max_bytes"], _LARGEST_OBJECT)
+    machine = Confinement(readable=reach.readable(), runnable=reach.runnable(), largest_file=largest)
+    for path in reach.exposed(_secrets(options), (*machine.readable, *machine.runnable)):
+        cherrypy.log(f"workers may read {path}: keep it apart from what they are made of", "DEVSERVER")
+    return JobBounds(machine, writable)
+
+
+def _secrets(options: dict[str, Any]) -> list[Path]:
+    """The files that are for the server alone."""
+    return [options[name] for name in _SECRETS if options.get(name)]
 
 
 def _checked_broker(options: dict[str, Any]) -> str:

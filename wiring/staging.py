@@ -47,7 +47,7 @@ def make_staging(options: dict[str, Any], static_dir: Path, metrics: Metrics, fi
     """
     catalogue = read_catalogue(options["catalog"] or DEFAULT_CATALOGUE)
     board = _board(metrics)
-    executor = make_executor(options, static_dir)
+    executor = make_executor(options)
     room = _room(options, static_dir, board, metrics, files)
     admission = Admission(options["max_downloads"], options["max_queue"], options["max_downloads_per_client"])
     allowed = allowed_archives(options["allow_archive"])

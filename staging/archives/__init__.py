@@ -8,8 +8,7 @@ from typing import Any
 from staging.archives.allowed import EVERY_ARCHIVE, AllowedArchives
 from staging.archives.base import Archive, ArchiveObject, ObjectStream
 from staging.archives.peers import Peers
-from staging.archives.url import ArchiveUrl
-from staging.paths import UNPRINTABLE
+from staging.archives.url import UNPRINTABLE, ArchiveUrl
 
 # The backends are imported when first needed: Google's client alone takes a third of a second.
 _BACKENDS = {

@@ -1,45 +1,67 @@
 """What a worker may do to the machine: it handles what strangers wrote, and should one of its parts err, the kernel
 still says no.
+
+Landlock bounds what it reaches: files, ports, processes. seccomp takes away the system calls that reach further.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from staging.executors import landlock, system_calls
+from staging.executors.landlock import Rule
 
 _OPEN_FILES = 4096
+_PROCESSES = 16_384  # and threads, of this user in all; root has no such bound
 _MEMORY = 4 * 1024**3  # bytes that a worker may ask for; it uses a tenth of them
 _NOBODY_ELSES = 0o022  # nothing that is staged may be written to by others
-
 _SET_NO_NEW_PRIVS = 38  # prctl(2)
-# Landlock, for which libc has no functions (landlock(7)); the numbers are the same on every machine.
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-_ASK_VERSION, _PATH_BENEATH = 1, 1
-_WRITE_FILE, _TRUNCATE = 1 << 1, 1 << 14
-_PLAIN = _WRITE_FILE | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 12 | 1 << 13  # remove, and make what trees are made of
-_SPECIAL = 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11  # make devices, sockets and pipes: nobody may
-_OLDEST_THAT_RENAMES = 2  # the version of Landlock from which a file may be moved to another directory
-_OLDEST_THAT_TRUNCATES = 3
-_DEV_NULL = Path("/dev/null")
 
 
 @dataclass(frozen=True)
 class Confinement:
-    """The bounds of a worker.
+    """The bounds of a worker. Of all paths, those that are not there are nothing.
 
     Attributes:
-        writable: the directories that it may write below; empty for all.
+        writable: the directories in which it may do anything; where there are none, it may do so everywhere.
+        readable: what it may read beside.
+        runnable: what it may read, and run programs from.
+        lock_directories: where it may make and remove plain files.
+        shared_files: what it may write to.
+        ports: of TCP, that it may connect to; None for all.
         largest_file: bytes of the largest file that it may write; 0 for any.
+        runs_what_it_writes: whether programs in ``writable`` may be run. Their changes of modes and times do nothing.
+        landlock_version: no newer one is made use of.
+        has_filter: whether system calls are filtered, where that can be.
 
     """
 
-    writable: tuple[Path, ...] = ()
+    writable: tuple[str, ...] = ()
+    readable: tuple[str, ...] = ()
+    runnable: tuple[str, ...] = ()
+    lock_directories: tuple[str, ...] = ()
+    shared_files: tuple[str, ...] = ()
+    ports: tuple[int, ...] | None = None
     largest_file: int = 0
+    runs_what_it_writes: bool = False
+    landlock_version: int = landlock.NEWEST
+    has_filter: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """The bounds as JSON-safe data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Confinement:
+        """The bounds that :meth:`to_json` wrote."""
+        bounds: dict[str, Any] = {}
+        for name, value in data.items():
+            bounds[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**bounds)
 
     def apply(self) -> None:
         """Confine this process, and all that it starts, for ever; while it has one thread.
@@ -51,15 +73,36 @@ class Confinement:
         tighten_umask()
         _limit(resource.RLIMIT_CORE, 0)  # a core would hold the credentials
         _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
+        _limit(resource.RLIMIT_NPROC, _PROCESSES)
         _limit(resource.RLIMIT_DATA, _MEMORY)
         if self.largest_file:
             _limit(resource.RLIMIT_FSIZE, self.largest_file)
-        _call(_LIBC.prctl, _SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        if self.writable and has_landlock():
-            _write_only_below(self.writable)
+        landlock.call(landlock.LIBC.prctl, _SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        if self.writable:
+            landlock.restrict(self._rules(), self.ports, self.landlock_version)
+            self._filter_calls()
+
+    def _rules(self) -> Iterator[Rule]:
+        tree = landlock.TREE_WITH_PROGRAMS if self.runs_what_it_writes else landlock.TREE
+        accesses = (
+            (self.writable, tree),
+            (self.readable, landlock.READ),
+            (self.runnable, landlock.RUN),
+            (self.lock_directories, landlock.LOCK),
+            (self.shared_files, landlock.WRITE),
+            (_DEVICES, landlock.WRITE),
+            ((f"/proc/{os.getpid()}",), landlock.READ),
+        )
+        return (Rule(path, access) for paths, access in accesses for path in paths)
+
+    def _filter_calls(self) -> None:
+        if self.has_filter and system_calls.is_there():
+            known = min(landlock.version(), self.landlock_version)
+            system_calls.restrict(self.runs_what_it_writes, signals_are_scoped=known >= landlock.SCOPES)
 
 
 NONE = Confinement()
+_DEVICES = ("/dev/null", "/dev/urandom", "/dev/random")
 
 
 def tighten_umask() -> None:
@@ -68,64 +111,31 @@ def tighten_umask() -> None:
 
 
 def has_landlock() -> bool:
-    """Whether the kernel keeps a process from writing anywhere but where it is told."""
-    return _landlock_version() >= _OLDEST_THAT_RENAMES
+    """Whether the kernel keeps a process from reaching files that it was not told of."""
+    return landlock.version() >= landlock.RENAMES
 
 
-class _Rules(ctypes.Structure):
-    _fields_ = (("handled_access_fs", ctypes.c_uint64),)
+def what_holds() -> str:
+    """What this machine holds workers to, and what it does not, in a sentence."""
+    known = landlock.version()
+    missing = [
+        words
+        for words, is_missing in (
+            ("files (Landlock 2, Linux 5.19)", known < landlock.RENAMES),
+            ("TCP ports (Landlock 4, Linux 6.7)", known < landlock.NETWORK),
+            ("abstract sockets (Landlock 6, Linux 6.12)", known < landlock.SCOPES),
+            (f"system calls ({system_calls.MISSING})", not system_calls.is_there()),
+        )
+        if is_missing
+    ]
+    has = f"Landlock {known}" if known else "no Landlock"
+    return f"workers are confined by {has}; not held: {', '.join(missing) or 'nothing'}"
 
 
-class _Beneath(ctypes.Structure):
-    _pack_ = 1
-    _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
-
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def _call(function: Callable[..., int], *arguments: object) -> int:
-    result = int(function(*(ctypes.c_long(one) if isinstance(one, int) else one for one in arguments)))
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result
-
-
-def _landlock_version() -> int:
-    """The version that the kernel has; 0 where it has none, or does not let this process use it."""
-    try:
-        return _call(_LIBC.syscall, _CREATE_RULESET, None, 0, _ASK_VERSION)
-    except OSError:
-        return 0
-
-
-def _write_only_below(directories: tuple[Path, ...]) -> None:
-    truncate = _TRUNCATE if _landlock_version() >= _OLDEST_THAT_TRUNCATES else 0
-    rules = _Rules(_PLAIN | _SPECIAL | truncate)
-    ruleset = _call(_LIBC.syscall, _CREATE_RULESET, ctypes.byref(rules), ctypes.sizeof(rules), 0)
-    try:
-        for directory in directories:
-            _allow(ruleset, directory, _PLAIN | truncate)
-        _allow(ruleset, _DEV_NULL, _WRITE_FILE | truncate)
-        _call(_LIBC.syscall, _RESTRICT_SELF, ruleset, 0)
-    finally:
-        os.close(ruleset)
-
-
-def _allow(ruleset: int, path: Path, access: int) -> None:
-    with _opened(path) as descriptor:
-        rule = _Beneath(access, descriptor)
-        _call(_LIBC.syscall, _ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), 0)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+def prepare(runs_what_it_writes: bool = False) -> None:
+    """Make ready what all workers of this process's children share."""
+    if system_calls.is_there():
+        system_calls.prepared(runs_what_it_writes)
 
 
 def _limit(what: int, wanted: int) -> None:

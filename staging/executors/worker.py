@@ -1,0 +1,76 @@
+"""A worker: one process that runs one job, and tells the devserver of it by its status queue."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import threading
+from threading import Event as Flag
+from typing import Any
+
+from staging.errors import as_devserver_error
+from staging.executors.base import Job
+from staging.executors.confinement import Confinement
+from staging.executors.status_queue import StatusQueue
+
+BEAT = 1.0  # seconds between two signs of life
+_NICENESS = 10  # so that those who are waited for come first
+Json = dict[str, Any]
+
+
+def work(order: Json, descriptor: int) -> int:
+    """Run the job that ``order`` names, and tell of it through the pipe ``descriptor``; the exit status.
+
+    The job runs in a thread of its own, so that the main thread is free to take signals.
+    """
+    queue = StatusQueue(descriptor)
+    cancelled = Flag()
+    signal.signal(signal.SIGTERM, lambda *_: cancelled.set())
+    try:
+        os.nice(_NICENESS)
+        job = named_job(order["job"])
+        Confinement.from_json(order["confinement"]).apply()  # of this thread, and so of those that it starts
+    except Exception as error:
+        _tell(queue, "failed", as_devserver_error(error, "the build").to_json())
+        return 0
+    threading.Thread(target=_beat, args=(queue,), daemon=True).start()
+    runner = threading.Thread(target=_run, args=(job, order["request"], queue, cancelled))
+    runner.start()
+    runner.join()
+    return 0
+
+
+def name_of(job: Job) -> str:
+    """What a job is found by in another process."""
+    return f"{job.__module__}:{job.__qualname__}"
+
+
+def named_job(name: str) -> Job:
+    """The job of that name."""
+    module, _, function = name.partition(":")
+    job: Job = getattr(importlib.import_module(module), function)
+    return job
+
+
+def _run(job: Job, request: Json, queue: StatusQueue, cancelled: Flag) -> None:
+    try:
+        job(request, lambda event: _tell(queue, "event", event.to_json()), cancelled)
+    except Exception as error:
+        _tell(queue, "failed", as_devserver_error(error, "the build").to_json())
+    else:
+        _tell(queue, "done")
+
+
+def _tell(queue: StatusQueue, kind: str, content: Json | None = None) -> None:
+    """Put a message; where the devserver is gone, this process has nothing left to live for."""
+    try:
+        queue.put(kind, content)
+    except OSError:
+        os._exit(1)
+
+
+def _beat(queue: StatusQueue) -> None:
+    while True:
+        _tell(queue, "alive")
+        threading.Event().wait(BEAT)
