@@ -122,6 +122,14 @@ SETTINGS = (
         "repeatable, or with spaces between them in the environment.",
         multiple=True,
     ),
+    Setting(
+        "allow-host",
+        click.STRING,
+        (),
+        "Name that browsers may ask for this server by, besides localhost, addresses and the machine's own name, such "
+        "as builds.lab.example or *.lab.example; repeatable, or with spaces between them in the environment.",
+        multiple=True,
+    ),
     Setting("tls-cert", _FILE, None, "Certificate, with its chain, to serve HTTPS with; goes with --tls-key."),
     Setting("tls-key", _FILE, None, "Key of the certificate."),
     Setting("tokens", _FILE, None, "File of tokens, one of which it takes then to stage or to remove a build."),

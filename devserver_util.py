@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from threading import Event as Flag
 from typing import NamedTuple
 
@@ -23,11 +23,13 @@ from staging.errors import (
     InvalidParameter,
     NotStaged,
     ObjectNotFound,
+    RecordMalformed,
 )
 from staging.file_lists import published_files
 from staging.layout import RESERVED_NAME, BuildPlaces, locks_with_cut_keys, places_in_use
 from staging.locks import FileLock
 from staging.manifest import Manifest
+from staging.paths import fault_of_parts, fault_of_path
 from staging.promises import forget_promises
 from staging.publishing import make_build_directory, publish_empty_file, recover, update_manifest
 from staging.retry import retrying
@@ -99,9 +101,13 @@ def staged_manifest(places: BuildPlaces, url: ArchiveUrl) -> Manifest:
 
     Raises:
         BuildConflict: the build's directory holds the build of another archive URL.
+        RecordUnreadable, NewerFormat
 
     """
-    manifest = Manifest.read(places) or Manifest(str(url))
+    try:
+        manifest = Manifest.read(places) or Manifest(str(url))
+    except RecordMalformed:  # it is set aside when the next one is written, if not before
+        manifest = Manifest(str(url))
     if manifest.archive_url != str(url):
         raise BuildConflict(places.build_path, manifest.archive_url, str(url))
     return manifest
@@ -198,9 +204,7 @@ def _candidates(wanted: Sequence[CatalogueEntry], archive: Archive) -> list[Arch
 
 def _is_safe_name(name: str) -> bool:
     """Whether an object's name can be a path below the build's directory; an archive may hold any name at all."""
-    path = PurePosixPath(name)
-    is_plain = path.as_posix() == name and not path.is_absolute() and "\0" not in name
-    return is_plain and not {"..", RESERVED_NAME} & set(path.parts)
+    return not fault_of_path(name)
 
 
 def build_directory(static_dir: Path, name: str, build: str) -> Path:
@@ -212,8 +216,7 @@ def build_directory(static_dir: Path, name: str, build: str) -> Path:
     """
     parts = [part for part in build.split("/") if part]
     directory = static_dir.joinpath(*parts)
-    is_plain = not {".", "..", RESERVED_NAME} & set(parts) and "\0" not in build
-    if not is_plain or not _is_below(str(directory), static_dir):
+    if fault_of_parts(parts) or not _is_below(str(directory), static_dir):
         raise InvalidParameter(name, f"{build!r} leads out of the static directory")
     return directory
 
@@ -247,7 +250,7 @@ def _is_below(path: str, static_dir: Path) -> bool:
 
 def _has_something(places: BuildPlaces) -> bool:
     """Whether a directory is a build that has anything staged, or one that somebody else put there."""
-    manifest = Manifest.read(places)
+    manifest = Manifest.if_readable(places)
     if manifest is None:
         return [entry.name for entry in os.scandir(places.published)] != [RESERVED_NAME]
     return any(record.state == "staged" for record in manifest.artifacts.values())

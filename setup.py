@@ -14,6 +14,7 @@ RUNTIME = [
     "requests>=2.32,<3",
     "urllib3>=2.3,<3",
     "isal>=1.7,<2",
+    "msgspec>=0.19,<1",
     "zstandard>=0.23,<1",
     "psutil>=6,<8",
     "certifi>=2024.7",

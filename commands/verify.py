@@ -16,13 +16,14 @@ from commands.failures import CommandFailed, Interrupted
 from commands.printing import print_json, say
 from downloader import Downloader
 from staging.archives import ArchiveUrl
-from staging.errors import DevServerError, InvalidArchiveUrl
+from staging.errors import DevServerError, InvalidArchiveUrl, NewerFormat, RecordError
 from staging.healing import set_broken_manifest_aside, take_out
 from staging.inspection import ByContent, Inspection
 from staging.layout import BuildPlaces
 from staging.manifest import Manifest
 from staging.overview import builds_below
 from staging.pace import Pace, step_back
+from staging.paths import fault_of_build_path
 from staging.units import in_bytes
 from staging.verification import verify
 
@@ -115,12 +116,27 @@ def _named(static_dir: Path, roots: Sequence[Path], name: str) -> BuildPlaces:
             raise click.UsageError(str(error)) from None
     path = url.build_path if url else "/".join(part for part in name.split("/") if part)
     places = BuildPlaces(static_dir, path)
-    manifest = Manifest.read(places) if ".." not in path.split("/") else None
+    manifest = None if fault_of_build_path(path) else _manifest_of(places)
     if manifest is None and not places.manifest.is_file():
         raise click.UsageError(f"{name} is not staged in this static directory")
     if url and manifest and manifest.archive_url != str(url):
         raise click.UsageError(f"{path} is the build of {manifest.archive_url} here")
     return places
+
+
+def _manifest_of(places: BuildPlaces) -> Manifest | None:
+    """The manifest, or None where there is none that can be read.
+
+    Raises:
+        UsageError: it is of a later version.
+
+    """
+    try:
+        return Manifest.read(places)
+    except NewerFormat as error:
+        raise click.UsageError(str(error)) from None
+    except RecordError:
+        return None
 
 
 def _read(reader: ThreadPoolExecutor, pace: Pace, places: BuildPlaces) -> Inspection | None:

@@ -18,9 +18,14 @@
     │   ├── ChecksumMismatch
     │   ├── BadTarball
     │   ├── DiskFull
+    │   ├── OutOfResources       the machine, or the process, has no more descriptors, threads or memory; may pass
     │   ├── NoRoom               nothing that may go makes enough room for it
     │   ├── PackagerFailed
     │   ├── WorkerDied
+    │   ├── RecordError          what is noted on the disk cannot be used
+    │   │   ├── RecordUnreadable     it is there, and the disk does not give it: all stays as it was
+    │   │   ├── RecordMalformed      it can be read, and nothing that the devserver writes
+    │   │   └── NewerFormat          a later version of the devserver wrote it
     │   ├── BrokerUnreachable    what is between this devserver and its workers does not answer
     │   └── InternalFailure
     ├── Cancelled                somebody, or the server's end, stopped it
@@ -237,6 +242,17 @@ class DiskFull(StagingError):
         return f"No space left on the devserver's disk while staging {self.what}"
 
 
+class OutOfResources(StagingError):
+    """The devserver's process or machine has no more of ``resource``, which ``what`` needs to be staged."""
+
+    def __init__(self, what: str, resource: str) -> None:
+        super().__init__(what, resource)
+        self.what, self.resource = what, resource
+
+    def __str__(self) -> str:
+        return f"the devserver has no {self.resource} left to stage {self.what} with; try again later"
+
+
 class NoRoom(StagingError):
     """There is no room for the build at ``build_path``: for this ``reason``, and because of these ``holders``."""
 
@@ -269,6 +285,48 @@ class WorkerDied(StagingError):
 
     def __str__(self) -> str:
         return f"worker {self.how} while staging {self.doing}" if self.doing else f"worker {self.how}"
+
+
+class RecordError(StagingError):
+    """The record ``what``, a file that says what the devserver has to know, cannot be used. One that is not there is
+    no error.
+    """
+
+
+class RecordUnreadable(RecordError):
+    """The record ``what`` is there and cannot be read now, for the ``reason``: nothing may be concluded from that."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what, self.reason = what, reason
+
+    def __str__(self) -> str:
+        return f"{self.what} cannot be read ({self.reason}); everything stays as it is until it can"
+
+
+class RecordMalformed(RecordError):
+    """The record ``what`` is nothing that the devserver writes: ``reason`` says why."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what, self.reason = what, reason
+
+    def __str__(self) -> str:
+        return f"{self.what} cannot be understood: {self.reason}"
+
+
+class NewerFormat(RecordError):
+    """The record ``what`` is in a format, by its ``number``, that only a later version of the devserver knows."""
+
+    def __init__(self, what: str, number: str) -> None:
+        super().__init__(what, number)
+        self.what, self.number = what, number
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} is in format {self.number}, of a later version of the devserver: it is served, and this "
+            "version changes nothing of it; ask a devserver of that version, or remove the build with one"
+        )
 
 
 class BrokerUnreachable(StagingError):
@@ -476,4 +534,23 @@ def as_devserver_error(error: BaseException, what: str) -> DevServerError:
         return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(what)
+    resource = _RESOURCES.get(error.errno or 0) if isinstance(error, OSError) else _resource_of(error)
+    if resource is not None:
+        return OutOfResources(what, resource)
     return InternalFailure(what, "".join(traceback.format_exception(error)))
+
+
+def _resource_of(error: BaseException) -> str | None:
+    """What there was no more of, where Python says so by an error of its own."""
+    if isinstance(error, MemoryError):
+        return "memory"
+    return "threads" if isinstance(error, RuntimeError) and str(error) == _NO_THREAD else None
+
+
+_NO_THREAD = "can't start new thread"
+_RESOURCES = {
+    errno.EMFILE: "open files",
+    errno.ENFILE: "open files",
+    errno.EAGAIN: "processes",
+    errno.ENOMEM: "memory",
+}

@@ -5,22 +5,31 @@ A list is a JSON object of paths, relative to the build. What stands behind a pa
     [size, crc32c]         a file; the checksum as the archive writes it
     [size, "", target]     a symbolic link
     size                   either, as versions before there were checksums wrote it
+    [size, crc32c, target or null, "%"]   either, where its name or its target is no UTF-8: both are percent-encoded
+                           bytes then, and the name begins with ./ (see staging/records/names.py)
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from staging.checksums import as_text, crc32c_of
+from staging.errors import RecordMalformed
 from staging.layout import BuildPlaces, as_file_name
-from staging.manifest import write_json
+from staging.paths import are_published
+from staging.records.decoding import Count, data_of
+from staging.records.files import read_bytes, write_bytes
+from staging.records.names import MARK, quoted, spelled, understood, unquoted
 
 SUFFIX = ".files.json"
+MOST_BYTES = 256 * 1024**2  # of a list: two million files, as many as a tarball may have, by 128 bytes each
+_ENCODED, _ENCODED_FIELDS = "%", 4
 # Stands for a list that was lost or cannot be read, until its artifact is published anew: what lies where that wants to
 # publish is taken for its own.
 _LOST = ".lost"
@@ -36,9 +45,12 @@ class FileRecord(NamedTuple):
 
     """
 
-    size: int
+    size: Count
     crc32c: str = ""
     link: str | None = None
+
+
+_PLAIN = msgspec.json.Decoder(dict[str, FileRecord | Count])
 
 
 def list_of(places: BuildPlaces, artifact: str) -> Path:
@@ -72,37 +84,100 @@ def _below(directory: str, below: str, checksums: Mapping[str, str]) -> Iterator
 
 def write_list(path: Path, files: Mapping[str, FileRecord]) -> None:
     """Write a list to the file ``path``."""
-    write_json(path, {name: _as_json(record) for name, record in files.items()}, indent=None)
+    listed: Mapping[str, object] = {
+        name: record[:2] if record.link is None else record for name, record in files.items()
+    }
+    try:
+        text = msgspec.json.encode(listed)
+    except UnicodeEncodeError:
+        text = msgspec.json.encode(dict(map(_spelled, files.items())))
+    write_bytes(path, text, MOST_BYTES)
 
 
-def _as_json(record: FileRecord) -> list[int | str]:
-    return [record.size, record.crc32c] if record.link is None else [*record]  # type: ignore[list-item]
+def _spelled(item: tuple[str, FileRecord]) -> tuple[str, Sequence[object]]:
+    name, (size, crc32c, link) = item
+    if spelled(name) == name and spelled(link or "") == (link or ""):
+        return name, [size, crc32c] if link is None else [size, crc32c, link]
+    return MARK + quoted(name), [size, crc32c, None if link is None else quoted(link), _ENCODED]
 
 
 def read_list(path: Path) -> dict[str, FileRecord] | None:
-    """The list in the file ``path``; None where there is none that can be understood."""
+    """The list in the file ``path``; None where there is none.
+
+    Raises:
+        RecordMalformed, RecordUnreadable
+
+    """
+    text = read_bytes(path, most=MOST_BYTES)
+    if text is None:
+        return None
     try:
-        return {name: _from_json(data) for name, data in json.loads(path.read_bytes()).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        files = _understood(text)
+    except (ValueError, TypeError, RecursionError):
+        raise RecordMalformed(path.name, "it is no list of files") from None
+    if not are_published(files):
+        raise RecordMalformed(path.name, "it names what cannot lie in a build")
+    return files
+
+
+def list_if_understood(path: Path) -> dict[str, FileRecord] | None:
+    """The same; None also where what lies there is no list. What cannot be read now is still an error.
+
+    Raises:
+        RecordUnreadable
+
+    """
+    try:
+        return read_list(path)
+    except RecordMalformed:
         return None
 
 
-def _from_json(data: Any) -> FileRecord:
-    if isinstance(data, int):
-        return FileRecord(data)
-    size, crc32c, *link = data
-    if not (isinstance(size, int) and isinstance(crc32c, str)):
-        raise TypeError(data)
-    return FileRecord(size, crc32c, *link)
+def _understood(text: bytes) -> dict[str, FileRecord]:
+    try:
+        files: dict[str, FileRecord | int] = _PLAIN.decode(text)
+    except ValueError:
+        return dict(_understood_entry(name, entry) for name, entry in _entries(text))
+    if b'"./' in text:
+        return dict(_understood_entry(name, entry) for name, entry in _entries(text))
+    return {name: FileRecord(one) if isinstance(one, int) else one for name, one in files.items()}
+
+
+def _entries(text: bytes) -> Iterable[tuple[str, Any]]:
+    data = data_of(text)
+    if not isinstance(data, dict):
+        raise TypeError
+    return data.items()
+
+
+def _understood_entry(name: str, entry: Any) -> tuple[str, FileRecord]:
+    if not isinstance(entry, list) or len(entry) < _ENCODED_FIELDS:
+        record = msgspec.convert(entry, FileRecord | Count)
+        return name, FileRecord(record) if isinstance(record, int) else record
+    record = msgspec.convert(entry[:3], FileRecord)
+    if entry[3:] != [_ENCODED] or not name.startswith(MARK):
+        raise ValueError(name)
+    return understood(name), record if record.link is None else record._replace(link=unquoted(record.link))
+
+
+def all_lists(places: BuildPlaces) -> list[Path]:
+    """Where the lists of a build lie.
+
+    Raises:
+        OSError: that cannot be told now.
+
+    """
+    try:
+        names = os.listdir(places.records)  # noqa: PTH208 - a glob takes what cannot be read for empty
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(places.records / name for name in names if name.endswith(SUFFIX))
 
 
 def published_files(places: BuildPlaces, artifacts: Iterable[str] | None = None) -> set[str]:
     """Every path that an artifact of the build published, or some artifacts, as their lists of files have it."""
-    if artifacts is None:
-        lists = list(places.records.glob(f"*{SUFFIX}"))
-    else:
-        lists = [list_of(places, name) for name in artifacts]
-    return {path for one in lists for path in read_list(one) or ()}
+    lists = all_lists(places) if artifacts is None else [list_of(places, name) for name in artifacts]
+    return {path for one in lists for path in list_if_understood(one) or ()}
 
 
 def set_list_aside(index: Path) -> None:

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import PurePosixPath
 
+from staging.errors import RecordError, RecordMalformed
 from staging.file_lists import list_of, set_list_aside
 from staging.inspection import Check, Inspection, inspect
 from staging.layout import BuildPlaces
 from staging.manifest import Manifest
 from staging.publishing import files_of_its_own, publishing
+from staging.records.files import set_aside
+from staging.removal import remove_files
 
 
 def set_broken_manifest_aside(places: BuildPlaces) -> bool:
     """Put a manifest that cannot be understood out of the way; whether there was one. The latest such is kept."""
-    if not _is_broken(places):
+    if not is_broken(places):
         return False
     with publishing(places):
-        if not _is_broken(places):  # somebody was quicker
+        if not is_broken(places):  # somebody was quicker
             return False
-        places.manifest.replace(places.broken_manifest)
+        set_aside(places.manifest)
         return True
 
 
-def _is_broken(places: BuildPlaces) -> bool:
-    """Whether there is a manifest that is none; one that cannot be read now may be a good one."""
+def is_broken(places: BuildPlaces) -> bool:
+    """Whether there is a manifest that is none. One that cannot be read now may be a good one, and a newer one is."""
     try:
-        return Manifest.parsed(places.manifest.read_bytes()) is None
-    except OSError:
+        Manifest.read(places)
+    except RecordMalformed:
+        return True
+    except RecordError:
         return False
+    return False
 
 
 def take_out(places: BuildPlaces, found: Inspection, check: Check) -> Inspection | None:
@@ -61,6 +66,5 @@ def take_out(places: BuildPlaces, found: Inspection, check: Check) -> Inspection
 
 
 def _remove(places: BuildPlaces, path: str) -> None:
-    if ".." not in PurePosixPath(path).parts:
-        with suppress(OSError):  # it is not there, or a directory
-            (places.published / path).unlink()
+    with suppress(OSError):  # it is a directory
+        remove_files(places.published, [path])

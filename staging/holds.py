@@ -6,42 +6,47 @@ lease that was given before is seen, and one that comes later finds the build go
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
 from threading import Event as Flag
 from time import time
 from typing import Any, NamedTuple
 
-from staging.errors import BuildHeld, InvalidParameter, NoSuchLease
+from staging.errors import BuildHeld, InvalidParameter, NoSuchLease, RecordError, RecordMalformed
 from staging.layout import BuildPlaces, holds_directory
 from staging.locks import FileLock
-from staging.manifest import write_json
+from staging.paths import fault_of_build_path
+from staging.records.decoding import Moment, as_data, read, write
+from staging.records.files import set_aside
 from staging.units import in_utc
 
 LONGEST_LEASE = 30 * 86400.0  # seconds; what has to stay for longer is pinned
 SHORTEST_LEASE = 1.0
 LONGEST_HOLDER = 100  # characters
 
+_FORMAT = 1  # what a record that states none is in
 _MOST_LEASES = 200  # of one build
 
 
-class Lease(NamedTuple):
+@dataclass(frozen=True)
+class Lease:
     """One lease.
 
     Attributes:
         id: by which it is renewed and given back.
         holder: who has it, in a word.
         until: when it ends, in seconds since the epoch.
+        unknown: what a later version noted besides.
 
     """
 
     id: str
     holder: str
-    until: float
+    until: Moment
+    unknown: Any = field(default=None, compare=False, repr=False)
 
 
 class Term(NamedTuple):
@@ -53,10 +58,14 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True)
 class Holds:
-    """For whom a build is kept: those leases alone that have not ended."""
+    """For whom a build is kept: those leases alone that have not ended.
+
+    ``unknown`` is what a later version noted besides.
+    """
 
     is_pinned: bool = False
     leases: tuple[Lease, ...] = ()
+    unknown: Any = field(default=None, compare=False, repr=False)
 
     def described(self, but: str = "") -> list[str]:
         """A few words for each hold; leases of the holder ``but`` are left out, where one is named."""
@@ -65,18 +74,40 @@ class Holds:
         return ["pinned", *words] if self.is_pinned else words
 
 
+@dataclass(frozen=True)
+class _Written:
+    """The record as it is written."""
+
+    build: str
+    pinned: bool
+    leases: tuple[Lease, ...]
+    unknown: Any = None
+
+
 def holds_of(places: BuildPlaces) -> Holds:
-    """For whom the build is kept now."""
+    """For whom the build is kept now; where nobody can say, it is."""
     try:
-        data = json.loads(places.holds.read_bytes())
-        leases = [Lease(str(one["id"]), str(one["holder"]), float(one["until"])) for one in data["leases"]]
-        is_pinned = bool(data["pinned"])
-    except FileNotFoundError:
+        return _read(places)
+    except RecordError:
+        return Holds(is_pinned=True)
+
+
+def _read(places: BuildPlaces) -> Holds:
+    what = f"the record of who holds {places.build_path}"
+    written = read(_Written, places.holds, what, _FORMAT)
+    if written is None:
         return Holds()
-    except (OSError, ValueError, KeyError, TypeError):
-        return Holds(is_pinned=True)  # for whom, nobody can say; whoever unpins it puts that right
+    if written.build != places.build_path or any(map(_fault_of_lease, written.leases)):
+        raise RecordMalformed(what, "it is another build's, or has leases that nobody can have")
     now = time()
-    return Holds(is_pinned, tuple(lease for lease in leases if lease.until > now))
+    return Holds(written.pinned, tuple(one for one in written.leases if one.until > now), written.unknown)
+
+
+def _fault_of_lease(lease: Lease) -> str:
+    """Why nobody can have the lease; empty where somebody can."""
+    texts = (lease.id, lease.holder)
+    is_sane = all(len(text) <= LONGEST_HOLDER and text.isascii() and text.isprintable() for text in texts)
+    return "" if is_sane else "it has a name that nobody can have"
 
 
 @contextmanager
@@ -87,6 +118,22 @@ def holding_still(places: BuildPlaces) -> Iterator[Holds]:
         yield holds_of(places)
     finally:
         lock.release()
+
+
+@contextmanager
+def _to_be_changed(places: BuildPlaces) -> Iterator[Holds]:
+    """The same, for who writes what is kept anew. A record that is none is put out of the way.
+
+    Raises:
+        RecordUnreadable, NewerFormat
+
+    """
+    with holding_still(places) as holds:
+        try:
+            holds = _read(places)
+        except RecordMalformed:
+            set_aside(places.holds)
+        yield holds
 
 
 @contextmanager
@@ -118,21 +165,24 @@ def checked_holder(name: str, holder: str) -> str:
 
 def lease_for(places: BuildPlaces, term: Term) -> None:
     """Keep the build for so long, from now on, whether it is here already or will be."""
-    with holding_still(places) as holds:
+    with _to_be_changed(places) as holds:
         mine = [lease for lease in holds.leases if lease.holder == term.holder]
         until = max(time() + term.seconds, *(lease.until for lease in mine), 0.0)
         kept = mine[0] if mine else Lease(token_hex(8), term.holder, until)
         others = (lease for lease in holds.leases if lease.id != kept.id)
-        _write(places, replace(holds, leases=(*others, kept._replace(until=until))))
+        _write(places, replace(holds, leases=(*others, replace(kept, until=until))))
 
 
 def tidy(static_dir: Path) -> None:
     """Remove the records of leases that have all ended."""
     for path in holds_directory(static_dir).glob("*.json"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            places = BuildPlaces(static_dir, json.loads(path.read_bytes())["build"])
+        with suppress(OSError, RecordError):
+            written = read(_Written, path, "", _FORMAT)
+            if written is None or fault_of_build_path(written.build):
+                continue
+            places = BuildPlaces(static_dir, written.build)
             if places.holds == path and holds_of(places) == Holds():
-                with holding_still(places) as holds:
+                with _to_be_changed(places) as holds:
                     _write(places, holds)
 
 
@@ -177,7 +227,7 @@ class BuildHolds:
         """
         with self._changing(build_path) as (places, holds):
             lease, others = _found(places, holds, lease_id)
-            renewed = lease._replace(until=time() + seconds)
+            renewed = replace(lease, until=time() + seconds)
             _write(places, replace(holds, leases=(*others, renewed)))
         return renewed
 
@@ -195,7 +245,7 @@ class BuildHolds:
     def _changing(self, build_path: str) -> Iterator[tuple[BuildPlaces, Holds]]:
         self._check_known(build_path)  # before a lock file is made for it
         places = BuildPlaces(self._static_dir, build_path)
-        with holding_still(places) as holds:
+        with _to_be_changed(places) as holds:
             self._check_known(build_path)
             yield places, holds
 
@@ -210,8 +260,7 @@ def _found(places: BuildPlaces, holds: Holds, lease_id: str) -> tuple[Lease, lis
 
 
 def _write(places: BuildPlaces, holds: Holds) -> None:
-    if holds == Holds():
+    if holds == Holds() and not holds.unknown:
         places.holds.unlink(missing_ok=True)
         return
-    leases = [lease._asdict() for lease in holds.leases]
-    write_json(places.holds, {"build": places.build_path, "pinned": holds.is_pinned, "leases": leases})
+    write(places.holds, as_data(_Written(places.build_path, holds.is_pinned, holds.leases, holds.unknown)))

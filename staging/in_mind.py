@@ -8,6 +8,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Generic, TypeVar
 
+from staging.errors import RecordMalformed, RecordUnreadable
 from staging.layout import BuildPlaces
 
 T = TypeVar("T")
@@ -45,7 +46,12 @@ class InMind(Generic[T]):
             if known is not None and known[0] == version:
                 self._known.move_to_end(places)
                 return known[1]
-        read = self._read(places, status)
+        try:
+            read = self._read(places, status)
+        except RecordMalformed:
+            return None  # until it is set aside, which makes it another file
+        except RecordUnreadable:
+            return None  # now; it may be readable in a moment
         with self._lock:
             self._known[places] = (version, read)
             self._known.move_to_end(places)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from staging.checksums import as_text, crc32c_of
-from staging.file_lists import FileRecord, list_of, read_list
+from staging.errors import NewerFormat, RecordMalformed
+from staging.file_lists import FileRecord, list_if_understood, list_of
 from staging.layout import BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
 
@@ -60,12 +61,19 @@ class Inspection:
 
 
 def inspect(places: BuildPlaces, check: Check, only: Collection[str] | None = None) -> Inspection | None:
-    """Hold the files of a build, or those at ``only`` these paths, against what was staged; None where nothing was."""
-    manifest = Manifest.read(places)
+    """Hold the files of a build, or those at ``only`` these paths, against what was staged.
+
+    Returns: None where nothing was, or only a later version can tell.
+
+    Raises:
+        RecordUnreadable
+
+    """
+    manifest = _manifest_of(places)
     if manifest is None:
         return None
     staged = {name: record for name, record in manifest.artifacts.items() if record.state == "staged"}
-    lists = {name: read_list(list_of(places, name)) for name in staged}
+    lists = {name: list_if_understood(list_of(places, name)) for name in staged}
     wrong = list(_wrong_lists(staged, lists))
     claims = _claims(staged, lists)
     root, size, without = f"{places.published}/", 0, 0
@@ -77,6 +85,13 @@ def inspect(places: BuildPlaces, check: Check, only: Collection[str] | None = No
         without += record.link is None and not record.crc32c
         wrong += _wrong_claims(f"{root}{path}", path, for_path, check)
     return Inspection(manifest.archive_url, len(paths), size, without, tuple(wrong))
+
+
+def _manifest_of(places: BuildPlaces) -> Manifest | None:
+    try:
+        return Manifest.read(places)
+    except (RecordMalformed, NewerFormat):
+        return None
 
 
 def _wrong_lists(

@@ -10,12 +10,14 @@ from time import time
 from typing import NamedTuple
 
 from staging.board import StatusBoard
+from staging.errors import NewerFormat
 from staging.eviction import Record
 from staging.holds import holds_of
 from staging.in_mind import InMind
 from staging.layout import RESERVED_NAME, BuildPlaces, holds_directory
 from staging.locks import is_locked
 from staging.manifest import Manifest
+from staging.newer import glimpsed
 from staging.overview import builds_below
 from staging.promises import Promised, promises
 from staging.publishing import is_its_own_source
@@ -81,9 +83,11 @@ class Stocktaker:
         return Inventory(records, promised, growth)
 
     def unheld(self, places: BuildPlaces) -> Record | None:
-        """The record of one build as it is now, without its holds; None where it is no more."""
+        """The record of one build as it is now, without its holds; None where it is no more, or not this version's."""
         facts = _FACTS.of(places)
-        return None if facts is None else Record(places.build_path, facts.size, self._last_used(places, facts))
+        if facts is None or facts.is_newer:
+            return None
+        return Record(places.build_path, facts.size, self._last_used(places, facts))
 
     def is_under_way(self, build_path: str) -> bool:
         """Whether this process is staging something of the build, or about to."""
@@ -99,6 +103,8 @@ class Stocktaker:
     def _holds(self, places: BuildPlaces, facts: _Facts, marks: _Marks, last_used: float) -> Iterator[str]:
         if facts.is_own_source:
             yield "staged from where it lies"
+        if facts.is_newer:
+            yield "of a later version of the devserver"
         if marks.holds and places.holds.name in marks.holds:
             yield from holds_of(places).described()
         if self.is_under_way(places.build_path) or (places.key in marks.locks and is_locked(places.lock)):
@@ -133,6 +139,7 @@ class _Facts(NamedTuple):
         size: bytes that its removal frees.
         since: when the newest of it was staged, or the manifest written, in seconds since the epoch.
         is_own_source: whether it was staged from its own directory.
+        is_newer: whether a later version wrote it, whose builds are not this version's to remove.
         growth: see :class:`Inventory`.
 
     """
@@ -140,11 +147,15 @@ class _Facts(NamedTuple):
     size: int
     since: float
     is_own_source: bool
+    is_newer: bool
     growth: Mapping[str, float]
 
 
 def _read(places: BuildPlaces, status: os.stat_result) -> _Facts | None:
-    manifest = Manifest.read(places)
+    try:
+        manifest, is_newer = Manifest.read(places), False
+    except NewerFormat:
+        manifest, is_newer = glimpsed(places), True
     if manifest is None:
         return None
     records = manifest.artifacts
@@ -153,6 +164,7 @@ def _read(places: BuildPlaces, status: os.stat_result) -> _Facts | None:
         size=sum(record.size for record in records.values()),
         since=max((record.staged_at for record in records.values()), default=0.0) or status.st_mtime,
         is_own_source=is_its_own_source(places, manifest.archive_url),
+        is_newer=is_newer,
         growth={name: record.size / fetched[name] for name, record in records.items() if fetched[name]},
     )
 

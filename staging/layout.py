@@ -27,12 +27,18 @@ served but objects that are kept for peers, to who asks for one.
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-RESERVED_NAME = ".devserver"
+from staging import paths
+from staging.errors import RecordError
+from staging.records.files import read_bytes
+
+RESERVED_NAME = paths.OWN_NAME
 _LONGEST_KEY = 200
 _PUBLISHING = "+publishing"  # a key has no plus sign but before its digest
 _HOLDS = "+holds"
@@ -168,27 +174,51 @@ class BuildPlaces:
     @property
     def key(self) -> str:
         """The build path as a file name: what the build's own places are called by."""
-        return as_file_name(self.build_path) if self.build_path else _BUCKET_KEY
+        return key_of(self.build_path)
+
+
+def key_of(build_path: str) -> str:
+    """The build path as a file name."""
+    return as_file_name(build_path) if build_path else _BUCKET_KEY
 
 
 @lru_cache(maxsize=16_384)
 def as_file_name(text: str) -> str:
     """Any text as one file name; a long one is cut, and told apart by its digest."""
-    name = quote(text, safe="")
+    name = quote(text, safe="", errors="surrogateescape")
     if len(name) <= _LONGEST_KEY:
         return name
-    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+    digest = hashlib.sha256(os.fsencode(text)).hexdigest()[:32]
     return f"{name[: _LONGEST_KEY - 40]}+{digest}"
 
 
 def places_in_use(static_dir: Path) -> list[BuildPlaces]:
-    """The builds that have a lock or a staging area, whether somebody is at work there or died at it."""
+    """The builds that have a lock or a staging area, whether somebody is at work there or died at it.
+
+    A name that is no build's key is nobody's: nothing that lies under it is touched.
+    """
     own = static_dir / RESERVED_NAME
     keys = {path.name.removesuffix(_PUBLISHING) for path in (*own.glob("locks/*"), *own.glob("staging/*"))}
-    paths = ["" if key == _BUCKET_KEY else unquote(key) for key in sorted(keys) if "+" not in key]
+    found = ("" if key == _BUCKET_KEY else unquote(key) for key in sorted(keys) if "+" not in key)
     # A key that was cut cannot be read back: where there are staging areas, a note among them says whose they are.
-    cut = [BuildPlaces(static_dir, note.read_text()) for note in sorted(own.glob(f"staging/*/{_NOTE}"))]
-    return [*(BuildPlaces(static_dir, path) for path in paths), *(places for places in cut if places.is_key_cut)]
+    noted = list(_noted(own))
+    return [
+        *(BuildPlaces(static_dir, path) for path in found if _is_a_builds(path, keys)),
+        *(BuildPlaces(static_dir, path) for path in noted if _is_a_builds(path, keys) and "+" in key_of(path)),
+    ]
+
+
+def _noted(own: Path) -> Iterator[str]:
+    for note in sorted(own.glob(f"staging/*/{_NOTE}")):
+        try:
+            yield (read_bytes(note) or b"").decode()
+        except (RecordError, ValueError):
+            continue
+
+
+def _is_a_builds(build_path: str, keys: set[str]) -> bool:
+    """Whether a build may be called so, and one of the ``keys`` is its own: it has but one spelling."""
+    return not paths.fault_of_build_path(build_path) and key_of(build_path) in keys
 
 
 def locks_with_cut_keys(static_dir: Path) -> list[Path]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from staging.archives import ArchiveObject
+from staging.errors import RecordError, RecordMalformed
 from staging.layout import BuildPlaces
+from staging.paths import UNPRINTABLE, fault_of_artifact, fault_of_published
+from staging.records.decoding import Count, Moment, as_data, converted, parsed, read, write
+from staging.records.names import spelled, understood
 
-_FORMAT = 1
+FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -28,67 +28,94 @@ class ArtifactRecord:
         size: their bytes.
         whole_files: of the files, those that are an object as it is: where each lies in the build, and the object's
             name.
+        unknown: what a later version noted besides.
 
     """
 
-    state: str
+    state: Literal["staged", "absent"]
     objects: tuple[ArchiveObject, ...] = ()
-    staged_at: float = 0.0
-    files: int = 0
-    size: int = 0
+    staged_at: Moment = 0.0
+    files: Count = 0
+    size: Count = 0
     whole_files: Mapping[str, str] = field(default_factory=dict)
+    unknown: Any = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON-safe data."""
-        return {**vars(self), "objects": [item.to_json() for item in self.objects]}
+        data: dict[str, Any] = as_data(replace(self, objects=(), whole_files={}))
+        whole = {spelled(path): spelled(name) for path, name in self.whole_files.items()}
+        return {**data, "objects": [item.to_json() for item in self.objects], "whole_files": whole}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ArtifactRecord:
+    def from_json(cls, data: Any, what: str = "the record of an artifact") -> ArtifactRecord:
         """The record that :meth:`to_json` wrote.
 
         Raises:
-            KeyError, TypeError, AttributeError: that wrote no such thing.
+            RecordMalformed
 
         """
-        record = cls(**{**data, "objects": tuple(ArchiveObject(**item) for item in data["objects"])})
-        texts = [record.state, *record.whole_files.keys(), *record.whole_files.values()]
-        texts += [text for item in record.objects for text in (item.name, item.crc32c, item.generation)]
-        numbers = [record.files, record.size, *(item.size for item in record.objects)]
-        is_sane = all(isinstance(text, str) for text in texts) and all(type(number) is int for number in numbers)
-        if not is_sane or type(record.staged_at) not in (int, float):
-            raise TypeError("what stands in a manifest's record is not what this version writes")
-        return record
+        return converted(cls, data, what).checked(what)
+
+    def checked(self, what: str) -> ArtifactRecord:
+        """The record with its names as Python names files, all of which may be those of a build's files.
+
+        Raises:
+            RecordMalformed
+
+        """
+        try:
+            objects = tuple(item.checked() for item in self.objects)
+        except ValueError:
+            raise RecordMalformed(what, "an object has a name that none can have") from None
+        whole = {understood(path): understood(name) for path, name in self.whole_files.items()}
+        if any(map(fault_of_published, whole)):
+            raise RecordMalformed(what, "a file lies where none can be published")
+        return replace(self, objects=objects, whole_files=whole)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What of the build of ``archive_url`` is staged."""
+    """What of the build of ``archive_url`` is staged; ``unknown`` is what a later version noted besides."""
 
     archive_url: str
     artifacts: Mapping[str, ArtifactRecord] = field(default_factory=dict)
+    unknown: Any = field(default=None, compare=False, repr=False)
 
     @classmethod
     def read(cls, places: BuildPlaces) -> Manifest | None:
-        """The manifest of a build, or None where it has none, or none that can be read and understood."""
+        """The manifest of a build, or None where it has none.
+
+        Raises:
+            RecordMalformed, RecordUnreadable, NewerFormat
+
+        """
+        what = f"the manifest of {places.build_path}"
+        written = read(_Written, places.manifest, what, FORMAT)
+        return None if written is None else written.checked(what)
+
+    @classmethod
+    def if_readable(cls, places: BuildPlaces) -> Manifest | None:
+        """The manifest of a build where this version can read it, for those who only show or serve what there is."""
         try:
-            return cls.parsed(places.manifest.read_bytes())
-        except OSError:  # one bad sector, or one file of somebody else's, is no other build's trouble
+            return cls.read(places)
+        except RecordError:
             return None
 
     @classmethod
-    def parsed(cls, text: bytes) -> Manifest | None:
-        """The manifest that ``text`` is; None where it is none."""
-        try:
-            data = json.loads(text)
-            records = {name: ArtifactRecord.from_json(record) for name, record in data["artifacts"].items()}
-            return cls(str(data["archive_url"]), records) if data["format"] == _FORMAT else None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return None
+    def parsed(cls, text: bytes) -> Manifest:
+        """The manifest that ``text`` is.
+
+        Raises:
+            RecordMalformed, NewerFormat
+
+        """
+        return parsed(_Written, text, "the manifest", FORMAT).checked("the manifest")
 
     def write(self, places: BuildPlaces) -> None:
         """Replace the build's manifest, in one step that a crash cannot halve."""
         records = {name: record.to_json() for name, record in sorted(self.artifacts.items())}
-        write_json(places.manifest, {"format": _FORMAT, "archive_url": self.archive_url, "artifacts": records})
+        known = {"format": FORMAT, "archive_url": self.archive_url, "artifacts": records}
+        write(places.manifest, {**(self.unknown or {}), **known})
 
     def with_records(self, records: Mapping[str, ArtifactRecord]) -> Manifest:
         """The same manifest with ``records`` added, or put in the place of older ones."""
@@ -104,19 +131,18 @@ class Manifest:
         return record is not None and (record.state == "staged" or not required)
 
 
-def write_json(path: Path, data: Any, indent: int | None = 1) -> None:
-    """Write ``data`` to the file ``path`` whole or not at all, through a crash of this process as well.
+@dataclass(frozen=True)
+class _Written:
+    """The manifest as it is written."""
 
-    Nothing is flushed to the disk: the staged files are not either, and a flush waits for what others write, while a
-    harness waits for this. ``indent`` is for people; None is for what is too long for them, and several times faster.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Each thread's own: two downloads of one build may write the same record.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
-    try:
-        with temporary.open("w") as file:
-            file.write(json.dumps(data, indent=indent))
-        temporary.replace(path)
-    except BaseException:  # the disk is full, for one
-        temporary.unlink(missing_ok=True)
-        raise
+    format: int
+    archive_url: str
+    artifacts: Mapping[str, ArtifactRecord]
+    unknown: Any = None
+
+    def checked(self, what: str) -> Manifest:
+        """The manifest, with every name and URL checked."""
+        if UNPRINTABLE.search(self.archive_url) or any(map(fault_of_artifact, self.artifacts)):
+            raise RecordMalformed(what, "it names what nothing is called")
+        records = {name: record.checked(what) for name, record in self.artifacts.items()}
+        return Manifest(self.archive_url, records, self.unknown)

@@ -10,18 +10,20 @@ order is never two devservers' own.
 from __future__ import annotations
 
 import itertools
-import json
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from staging.errors import RecordError, RecordMalformed
 from staging.layout import orders_directory
 from staging.locks import FileLock
-from staging.manifest import write_json
+from staging.paths import fault_of_artifact, fault_of_build_path
+from staging.records.decoding import Count, as_data, read, write
+from staging.records.files import discard
 
 _FORMAT = 1
 _ALIVE = "alive"
@@ -39,6 +41,7 @@ class OrderRecord:
         is_whole: whether it is a whole ``/download``.
         holder: whose lease does not keep the build from being removed first.
         resumed: how often in a row it was taken up by a devserver that had not ended well before it was settled.
+        unknown: what a later version noted besides.
 
     """
 
@@ -48,26 +51,25 @@ class OrderRecord:
     clean: bool = False
     is_whole: bool = False
     holder: str = ""
-    resumed: int = 0
+    resumed: Count = 0
+    unknown: Any = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def read(cls, path: Path) -> OrderRecord:
-        """The order in the file ``path``.
+    def read(cls, path: Path) -> OrderRecord | None:
+        """The order in the file ``path``; None where it is gone.
 
         Raises:
-            ValueError: it cannot be understood.
+            RecordMalformed, RecordUnreadable, NewerFormat
 
         """
-        try:
-            data: dict[str, Any] = json.loads(path.read_bytes())
-            is_ours = data.pop("format") == _FORMAT
-            order = cls(**data)
-            texts = (order.archive_url, order.build_path, order.holder, *order.artifacts)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"it cannot be read ({type(error).__name__})") from error
-        if not (is_ours and all(isinstance(text, str) for text in texts) and isinstance(order.resumed, int)):
-            raise ValueError("it cannot be understood")
-        return order
+        order = read(cls, path, "an order", _FORMAT)
+        if order and (fault_of_build_path(order.build_path) or any(map(fault_of_artifact, order.artifacts))):
+            raise RecordMalformed("an order", "it names what nothing is called")
+        return order and replace(order, unknown=_without_format(order.unknown))
+
+
+def _without_format(unknown: Any) -> Any:
+    return {name: value for name, value in (unknown or {}).items() if name != "format"} or None
 
 
 class WrittenOrder:
@@ -144,9 +146,13 @@ class OrderBook:
             for path in sorted(directory.glob("*.json"), key=lambda path: (len(path.name), path.name)):
                 try:
                     record = OrderRecord.read(path)
-                except ValueError:
-                    path.unlink(missing_ok=True)
+                except RecordMalformed:
+                    discard(path)
                     yield path
+                    continue
+                except RecordError:  # a later version's, or a disk's that may give it the next time
+                    continue
+                if record is None:
                     continue
                 mine = self._next_path()
                 path.replace(mine)
@@ -179,4 +185,4 @@ def _remove_if_empty(directory: Path) -> None:
 
 
 def _write(path: Path, record: OrderRecord) -> None:
-    write_json(path, {"format": _FORMAT, **vars(record), "artifacts": dict(record.artifacts)}, indent=None)
+    write(path, {"format": _FORMAT, **as_data(record)}, indent=None)

@@ -10,11 +10,12 @@ from pathlib import Path
 from time import time
 from typing import NamedTuple
 
-from staging.errors import Cancelled, DevServerError
+from staging.errors import Cancelled, DevServerError, NewerFormat
 from staging.holds import Holds, holds_of
 from staging.in_mind import InMind
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
+from staging.newer import glimpsed
 from staging.status import BuildStatus, Event, State, derived_state
 
 _DEEPEST = 8  # directories below the static directory in which builds are looked for
@@ -195,7 +196,10 @@ class _Staged(NamedTuple):
 
 
 def _read(places: BuildPlaces, _status: os.stat_result) -> _Staged | None:
-    manifest = Manifest.read(places)
+    try:
+        manifest = Manifest.read(places)
+    except NewerFormat:
+        manifest = glimpsed(places)
     if manifest is None:
         return None
     views = {name: _staged_view(name, record) for name, record in manifest.artifacts.items()}

@@ -6,25 +6,27 @@ and dies with him.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from threading import Lock
 from time import monotonic
-from typing import NamedTuple
 
+from staging.errors import RecordError
 from staging.layout import BuildPlaces, promises_directory
 from staging.locks import is_locked
-from staging.manifest import write_json
+from staging.paths import fault_of_build_path
+from staging.records.decoding import Count, as_data, read, write
 from staging.status import Event
 
 _WRITTEN_EVERY = 1.0  # seconds, where nothing but bytes have moved
 
 
-class Promised(NamedTuple):
+@dataclass(frozen=True)
+class Promised:
     """What is on its way to one build.
 
     Attributes:
@@ -35,8 +37,8 @@ class Promised(NamedTuple):
     """
 
     build_path: str
-    unpublished: int
-    unwritten: int
+    unpublished: Count
+    unwritten: Count
 
 
 class Promise:
@@ -82,16 +84,17 @@ class Promise:
         unwritten = sum(self._unwritten[name] for name in self._left)
         promised = Promised(self._build_path, sum(self._left.values()), unwritten)
         with suppress(OSError):  # a disk that is full, as it were: the download will tell
-            write_json(self._path, promised._asdict())
+            write(self._path, as_data(promised))
         self._saved_at = monotonic()
 
 
 def promises(static_dir: Path) -> Iterator[Promised]:
     """All that are good."""
     for path in promises_directory(static_dir).glob("*/*.json"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            data = json.loads(path.read_bytes())
-            promised = Promised(str(data["build_path"]), int(data["unpublished"]), int(data["unwritten"]))
+        with suppress(RecordError, OSError):  # of one that cannot be read, nobody knows how much it is
+            promised = read(Promised, path)
+            if promised is None or fault_of_build_path(promised.build_path):
+                continue
             if is_locked(BuildPlaces(static_dir, promised.build_path).lock):
                 yield promised
 

@@ -13,35 +13,49 @@ renames and the manifest that the crash cut off, so that an artifact is publishe
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
 from threading import Event as Flag
 
 from staging.areas import another_area, areas_of, is_another, is_signed, lock_area, nobodys, sign
 from staging.checksums import as_text
-from staging.errors import Cancelled, PathTaken
+from staging.errors import Cancelled, PathTaken, RecordMalformed
 from staging.file_lists import (
-    SUFFIX,
     FileRecord,
+    all_lists,
     describe_tree,
+    list_if_understood,
     list_of,
     lost_list,
     published_files,
-    read_list,
     set_list_aside,
     write_list,
 )
 from staging.layout import RESERVED_NAME, BuildPlaces, as_file_name
 from staging.locks import FileLock
-from staging.manifest import ArtifactRecord, Manifest, write_json
+from staging.manifest import ArtifactRecord, Manifest
 from staging.merging import in_the_way, merge
+from staging.paths import fault_of_artifact
+from staging.records.decoding import read, write
+from staging.records.files import discard, set_aside
+from staging.removal import remove_empty_directories, remove_files
 from staging.transfer import has_marks
+
+_READY = "ready.json"
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What a staging area holds that is ready."""
+
+    name: str
+    archive_url: str
+    record: ArtifactRecord
 
 
 class StagingArea:
@@ -109,7 +123,7 @@ class StagingArea:
 
     def discard(self) -> None:
         """Remove the area, unless it had become ready: then it is the next :func:`recover`'s to finish."""
-        if is_signed(self._path, self._token) and not (self._path / "ready.json").exists():
+        if is_signed(self._path, self._token) and not (self._path / _READY).exists():
             self.remove()
 
     def publish(self, archive_url: str, record: ArtifactRecord, checksums: Mapping[str, str]) -> None:
@@ -131,7 +145,7 @@ class StagingArea:
             self._check_owner()
             self._refuse_to_replace(files_of_its_own(self._places, archive_url, record))
             ready = {"name": self._name, "archive_url": archive_url, "record": record.to_json()}
-            write_json(self._path / "ready.json", ready)
+            write(self._path / _READY, ready)
             self._merge(archive_url, record)
         self.remove()
 
@@ -152,7 +166,7 @@ class StagingArea:
 
     def remove(self) -> None:
         """Remove the area, however far it came."""
-        (self._path / "ready.json").unlink(missing_ok=True)
+        (self._path / _READY).unlink(missing_ok=True)
         shutil.rmtree(self._path, ignore_errors=True)
 
     def _refuse_to_replace(self, but: set[str]) -> None:
@@ -168,7 +182,7 @@ class StagingArea:
     def _is_list_lost(self) -> bool:
         """Whether this artifact was published before, and nobody can tell any more which files it was."""
         index = list_of(self._places, self._name)
-        return lost_list(index).exists() or (index.exists() and read_list(index) is None)
+        return lost_list(index).exists() or (os.path.lexists(index) and list_if_understood(index) is None)
 
 
 def recover(places: BuildPlaces) -> None:
@@ -178,7 +192,7 @@ def recover(places: BuildPlaces) -> None:
     """
     if places.staging.is_dir():
         for path in sorted(places.staging.iterdir()):
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 _recover_area(places, path)
         if not any(path.is_dir() for path in places.staging.iterdir()):
             shutil.rmtree(places.staging, ignore_errors=True)
@@ -211,14 +225,28 @@ def _recover_area(places: BuildPlaces, path: Path) -> None:
 
 def _recover_left_area(places: BuildPlaces, path: Path) -> None:
     try:
-        ready = json.loads((path / "ready.json").read_bytes())
-        name, archive_url = str(ready["name"]), str(ready["archive_url"])
-        record = ArtifactRecord.from_json(ready["record"])
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
-        if is_another(path) or not has_marks(path):
-            shutil.rmtree(path, ignore_errors=True)
-        return
-    StagingArea(places, name, path).finish(archive_url, record)
+        ready = _read_ready(path)
+    except RecordMalformed:
+        ready = None
+    if ready is not None:
+        StagingArea(places, ready.name, path).finish(ready.archive_url, ready.record)
+    elif is_another(path) or not has_marks(path):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _read_ready(path: Path) -> _Ready | None:
+    """What is ready in the area ``path``; None where nothing is.
+
+    Raises:
+        RecordMalformed, RecordUnreadable
+
+    """
+    ready = read(_Ready, path / _READY)
+    if ready is None:
+        return None
+    if fault_of_artifact(ready.name) or (path / "tree").is_symlink():
+        raise RecordMalformed(_READY, "it is of no artifact")
+    return replace(ready, record=ready.record.checked(_READY))
 
 
 def update_manifest(places: BuildPlaces, archive_url: str, records: Mapping[str, ArtifactRecord]) -> None:
@@ -238,8 +266,22 @@ def publishing(places: BuildPlaces) -> Iterator[None]:
 
 
 def _record(places: BuildPlaces, archive_url: str, records: Mapping[str, ArtifactRecord]) -> None:
-    manifest = Manifest.read(places) or Manifest(archive_url)
+    manifest = _manifest_to_change(places) or Manifest(archive_url)
     manifest.with_records(records).write(places)
+
+
+def _manifest_to_change(places: BuildPlaces) -> Manifest | None:
+    """The manifest, which the caller is about to replace; one that is none is put out of the way.
+
+    Raises:
+        RecordUnreadable, NewerFormat
+
+    """
+    try:
+        return Manifest.read(places)
+    except RecordMalformed:
+        set_aside(places.manifest)
+        return None
 
 
 def make_build_directory(places: BuildPlaces) -> None:
@@ -274,32 +316,25 @@ def remove_build(places: BuildPlaces) -> None:
     and nothing that counts as staged. The caller holds the build's lock, and nobody stages it.
     """
     with publishing(places):
-        manifest = Manifest.read(places) or Manifest("")
+        manifest = _manifest_to_change(places) or Manifest("")
         kept = [files_of_its_own(places, manifest.archive_url, record) for record in manifest.artifacts.values()]
         files = published_files(places).difference(*kept)
         places.manifest.unlink(missing_ok=True)
-        for path in files:
-            (places.published / path).unlink(missing_ok=True)
-        for index in places.records.glob(f"*{SUFFIX}"):
+        remove_files(places.published, files)
+        for index in all_lists(places):
             # What a list that cannot be read named stays: that it was there has to be known.
-            if read_list(index) is None:
+            if list_if_understood(index) is None:
                 set_list_aside(index)
-            index.unlink(missing_ok=True)
+            discard(index)
         for record in (places.last_use, places.verified, places.broken_manifest):
-            record.unlink(missing_ok=True)
+            discard(record)
         shutil.rmtree(places.kept_objects, ignore_errors=True)
         for folder in {path.partition("/")[0] for path in files if "/" in path} - {RESERVED_NAME}:
-            _remove_empty_directories(places.published / folder)
+            remove_empty_directories(places.published, folder)
         for directory in (places.records, places.published):
             with suppress(OSError):  # it holds something else
                 directory.rmdir()
         shutil.rmtree(places.staging, ignore_errors=True)
-
-
-def _remove_empty_directories(folder: Path) -> None:
-    for path, _, _ in os.walk(folder, topdown=False):
-        with suppress(OSError):
-            Path(path).rmdir()
 
 
 def is_its_own_source(places: BuildPlaces, archive_url: str) -> bool:

@@ -9,6 +9,7 @@ from threading import Event as Flag
 from threading import Lock
 from time import monotonic
 
+from staging.errors import RecordError
 from staging.healing import set_broken_manifest_aside, take_out
 from staging.inspection import Inspection, check_at_a_glance, inspect
 from staging.layout import BuildPlaces
@@ -59,8 +60,9 @@ class Soundness:
                 self._note(places.build_path, "its manifest cannot be understood: nothing of it counts as staged")
             found = inspect(places, check_at_a_glance)
             wrong = take_out(places, found, check_at_a_glance) if found is not None else None
-        except OSError as error:
-            self._note(places.build_path, f"could not be looked at: {error.strerror}")
+        except (OSError, RecordError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            self._note(places.build_path, f"could not be looked at: {reason}")
             return
         if wrong is not None:
             for line in told(wrong):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event as Flag
@@ -11,11 +10,12 @@ from typing import IO
 from staging.archives import Archive, ArchiveObject, with_peers
 from staging.archives.peers import NO_PEERS, Peers
 from staging.checksums import crc32c_of
-from staging.errors import Cancelled
+from staging.errors import Cancelled, RecordError
 from staging.fetching import ReadSettings
-from staging.manifest import write_json
 from staging.priority import GiveWay
 from staging.reading import ObjectReader, OnBytes
+from staging.records.decoding import Count, read, write
+from staging.records.files import discard
 from staging.retry import OnRetry, Patience, check, no_retry
 from staging.writing import write_to_file
 
@@ -101,31 +101,47 @@ def has_marks(directory: Path) -> bool:
     return any(directory.rglob(f"*{_MARK}"))
 
 
+@dataclass(frozen=True)
+class _Marked:
+    """What a mark says: that the first ``offset`` bytes of the object have that crc32c."""
+
+    object: ArchiveObject
+    offset: Count
+    crc32c: Count
+
+
 class _Mark:
     """How much of a file that is being fetched is known to be right, written beside it from time to time."""
 
     def __init__(self, target: Path, item: ArchiveObject) -> None:
         self._target = target
         self._path = target.with_name(f"{target.name}{_MARK}")
-        self._object = item.to_json()
+        self._item = item
 
     def set(self, offset: int, crc32c: int) -> None:
-        write_json(self._path, {"object": self._object, "offset": offset, "crc32c": crc32c})
+        write(self._path, {"object": self._item.to_json(), "offset": offset, "crc32c": crc32c})
 
     def remove(self) -> None:
-        self._path.unlink(missing_ok=True)
+        discard(self._path)
 
     def verified(self, cancelled: Flag) -> tuple[int, int]:
         """The length and the crc32c of the part that is there and right, by reading it again; zeros for none."""
+        mark = self._read()
         try:
-            data = json.loads(self._path.read_bytes())
-            offset, crc32c = int(data["offset"]), int(data["crc32c"])
-            if data["object"] == self._object and self._crc32c_of(offset, cancelled) == crc32c:
-                return offset, crc32c
-        except (OSError, ValueError, KeyError, TypeError):
+            if mark is not None and self._crc32c_of(mark.offset, cancelled) == mark.crc32c:
+                return mark.offset, mark.crc32c
+        except OSError:
             pass
         self.remove()
         return 0, 0
+
+    def _read(self) -> _Marked | None:
+        """The mark, where it is one of the very object. Whatever is wrong with it, the object is fetched anew."""
+        try:
+            marked = read(_Marked, self._path)
+            return marked if marked is not None and marked.object.checked() == self._item else None
+        except (RecordError, ValueError):
+            return None
 
     def _crc32c_of(self, size: int, cancelled: Flag) -> int | None:
         return crc32c_of(self._target, size, lambda _: check(cancelled))

@@ -8,8 +8,8 @@ from pathlib import Path
 from threading import Event as Flag
 from time import time
 
-from staging.errors import Cancelled
-from staging.healing import take_out
+from staging.errors import Cancelled, RecordError
+from staging.healing import is_broken, take_out
 from staging.inspection import ByContent, Inspection, Wrong, inspect
 from staging.layout import BuildPlaces, verifying_lock
 from staging.locks import FileLock
@@ -39,7 +39,7 @@ def verify(places: BuildPlaces, pace: Pace) -> Inspection | None:
     """
     found = inspect(places, ByContent(pace))
     if found is None:
-        return Inspection("", wrong=(_NO_MANIFEST,)) if places.manifest.exists() else None
+        return Inspection("", wrong=(_NO_MANIFEST,)) if is_broken(places) else None
     if not found.wrong:
         return found
     with publishing(places):
@@ -88,8 +88,9 @@ class Rounds:
             self._verify(places)
         except Cancelled:
             pass
-        except OSError as error:
-            self._note(places.build_path, f"could not be verified: {error.strerror}; it is tried again in a day")
+        except (OSError, RecordError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            self._note(places.build_path, f"could not be verified: {reason}; it is tried again in a day")
             self._put_off[places.build_path] = time() + _DAY
         finally:
             lock.release()
@@ -101,7 +102,8 @@ class Rounds:
 
     def _verify(self, places: BuildPlaces) -> None:
         found = verify(places, self._pace)
-        if found is None:
+        if found is None:  # it is gone, or of a later version
+            self._put_off[places.build_path] = time() + _DAY
             return
         self._note(places.build_path, f"verified: {found.files} files, {found.bytes} bytes, {len(found.wrong)} wrong")
         wrong = take_out(places, found, ByContent())

@@ -21,10 +21,10 @@ THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A browser."""
+def chromium(*arguments: str) -> Iterator[Browser]:
+    """A browser, with more ``arguments``."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*_ARGUMENTS, *arguments])
         yield browser
         browser.close()
 

@@ -25,6 +25,7 @@ DONE = "R17-1413.0.0-a1-b1346"
 OTHER = "R18-1.0.0"
 BROKEN = "R19-1.0.0-broken"
 ARCHIVE = f"gs://{BUCKET}/{TARGET}"
+ALIAS = {"Host": "some.alias.of.the.lab:8080"}  # which the server has never heard of
 URL = f"{ARCHIVE}/{DONE}"
 BUILD = f"{TARGET}/{DONE}"
 VERSIONS = (
@@ -322,7 +323,7 @@ def test_the_answer_is_the_contracts(server: DevServer, row: Row) -> None:
     root = server.static_dir.parent / "root"
     request = row.request.replace("{root}", str(root)).replace("{static}", str(server.static_dir))
     answer = requests.request(
-        row.method, server.url + request, headers=dict(row.headers), timeout=60, allow_redirects=False
+        row.method, server.url + request, headers={**ALIAS, **dict(row.headers)}, timeout=60, allow_redirects=False
     )
     assert answer.status_code == row.status, answer.text
     assert answer.headers.get("Content-Type") == row.content_type

@@ -206,9 +206,9 @@ def test_a_full_disk_is_a_failure_with_a_cause_and_room_makes_it_good(
 
 def test_a_record_for_which_there_is_no_room_leaves_nothing_behind(tmp_path: Path) -> None:
     write = (
-        "import resource, signal, sys; from pathlib import Path; from staging.manifest import write_json\n"
+        "import resource, signal, sys; from pathlib import Path; from staging.records.decoding import write\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
-        "write_json(Path(sys.argv[1]), 'x' * 1000)"
+        "write(Path(sys.argv[1]), 'x' * 1000)"
     )
     record = tmp_path / "record.json"
     record.write_text("{}")

@@ -196,7 +196,8 @@ def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
 
 
 def test_the_unit_allows_as_many_files_and_threads_as_the_server_may_use() -> None:
-    from web.http.server import _IDLE_CONNECTIONS, _OTHER_FILES, _THREADS_OF_OTHERS
+    from web.http.accepting import _OTHER_FILES
+    from web.http.server import _IDLE_CONNECTIONS, _THREADS_OF_OTHERS
 
     settings = dict(line.split("=", 1) for line in (DOCS / "devserver.service").read_text().splitlines() if "=" in line)
     (waiting,) = [setting.default for setting in SETTINGS if setting.name == "max-threads"]

@@ -12,7 +12,7 @@ from threading import Event as Flag
 import pytest
 
 from staging.archives import ArchiveObject
-from staging.errors import BuildHeld, InvalidParameter, NoRoom, NoSuchLease, NotStaged
+from staging.errors import BuildHeld, InvalidParameter, NoRoom, NoSuchLease, NotStaged, RecordMalformed
 from staging.eviction import Limits
 from staging.holds import BuildHolds, Term, holds_of, lease_for, not_held, tidy
 from staging.in_mind import InMind
@@ -271,7 +271,8 @@ def test_one_build_that_cannot_be_read_is_no_other_builds_trouble(tmp_path: Path
     bad.manifest.mkdir()
     stocktaker = Stocktaker(tmp_path, LastUse(tmp_path), lambda _: 0, None)
     assert [record.build_path for record in stocktaker.take().records] == [good.build_path]
-    assert Manifest.read(bad) is None
+    with pytest.raises(RecordMalformed):
+        Manifest.read(bad)
 
 
 def test_nobody_takes_leases_without_end(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from staging.board import StatusBoard
 from staging.errors import BadTarball
 from staging.layout import BuildPlaces
 from staging.locks import FileLock
-from staging.manifest import write_json
 from staging.publishing import make_build_directory, remove_build, update_manifest
+from staging.records.decoding import write
 from staging.status import BuildStatus, Event, State
 from tests.builds import Build, make_build
 from tests.conftest import StartServer
@@ -33,7 +33,7 @@ def of_api(server: DevServer, build: Build) -> str:
 def test_a_record_that_many_write_at_once_is_one_of_theirs(tmp_path: Path) -> None:
     record = tmp_path / "record.json"
     with ThreadPoolExecutor(8) as pool:
-        for written in [pool.submit(write_json, record, {"number": number}) for number in range(2000)]:
+        for written in [pool.submit(write, record, {"number": number}) for number in range(2000)]:
             written.result()
     assert json.loads(record.read_text())["number"] in range(2000)
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]

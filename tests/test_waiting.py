@@ -78,7 +78,7 @@ def test_clients_wait_where_the_shell_allows_few_open_files(
         assert quick(server, "/check_health").status_code == 200
     for client in clients:
         assert answer_of(client).endswith(b"\r\n\r\nSuccess")
-    assert "only 2000 files may be open at once" in server.log
+    assert "only 2000 files may be open at once, too few" in server.log
 
 
 def test_at_the_limit_new_waiters_are_told_to_come_back(

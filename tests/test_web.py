@@ -62,6 +62,7 @@ def test_check_health_has_every_key_that_load_balancers_read(server: DevServer) 
         "network_total_bytes_per_second",
         "staging_thread_count",
         "apache_client_count",
+        "figures_age_seconds",
     }
     assert figures["free_disk"] > 0
     assert figures["apache_client_count"] >= 1

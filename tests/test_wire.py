@@ -71,6 +71,9 @@ ODD_COOKIES = (
     b"a=b" * 900,
     b"{}={}",
     b"a b=c; d=e",
+    b"form:tree-hi=1",
+    b"SM#/#smFieldset=x",
+    b"__utmzz=utmcsr=(direct)|utmcmd=(none)|utmccn=(not set)",
 )
 ENCODED_WORDS = (b"=?nocharset?q?a?=", b"=?utf-8?b?!!!?=", b"=?idna?q?=ff?=", b"=?utf-8?q?=ff=fe?=", b"=?x?x?x?=")
 CASES = {

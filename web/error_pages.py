@@ -51,6 +51,7 @@ _ADVICE = {
     "Overloaded": "Many builds are being staged now. Try again in a few seconds.",
     "TokenNeeded": "Whoever runs this devserver gives tokens. With a browser, log in at /login.",
     "ScopeMissing": "Ask whoever runs this devserver for a token that allows it.",
+    "UnknownHost": "Ask by the machine's address or its own name, or have whoever runs this devserver allow this one.",
     "OtherSite": "Open this devserver's front page and start from there.",
 }
 _ADVICE_BY_STATUS = {

@@ -52,7 +52,7 @@ class HealthSampler(Monitor):  # type: ignore[misc]
         more: Callable[[], dict[str, float]] = dict,
     ) -> None:
         """``more`` gives figures of other parts, which cost nothing."""
-        super().__init__(bus, self._sample, _SECONDS_BETWEEN_SAMPLES, name="health")
+        super().__init__(bus, self._look, _SECONDS_BETWEEN_SAMPLES, name="health")
         self._static_dir = static_dir
         self._staging_count = staging_count
         self._client_count = client_count
@@ -61,12 +61,14 @@ class HealthSampler(Monitor):  # type: ignore[misc]
         self._is_nearly_out = False
         self._before = (monotonic(), 0, 0)
         self._figures: dict[str, float] = {}
+        self._sampled_at = monotonic()
+        self._is_broken = False
 
     def start(self) -> None:
         """Take the first sample before the server listens, so that the first request finds one."""
         psutil.cpu_percent()
         self._before = (monotonic(), *_bytes_moved())
-        self._sample()
+        self._look()
         super().start()
 
     def latest(self) -> dict[str, float]:
@@ -74,6 +76,7 @@ class HealthSampler(Monitor):  # type: ignore[misc]
         load = self._load()
         return {
             **self._figures,
+            "figures_age_seconds": round(monotonic() - self._sampled_at, 1),
             "staging_thread_count": self._staging_count(),
             "apache_client_count": self._client_count(),
             "queued_downloads": load.queued_downloads,
@@ -82,6 +85,19 @@ class HealthSampler(Monitor):  # type: ignore[misc]
             "overloaded": int(load.is_overloaded or self._is_nearly_out),
             **self._more(),
         }
+
+    def _look(self) -> None:
+        """Take a sample; where that fails, the latest one grows old. The log has the first failure of many in a row."""
+        try:
+            self._sample()
+        except Exception as error:  # a monitor whose function raises ends for good
+            if not self._is_broken:
+                self.bus.log(f"the figures of /check_health cannot be renewed for now: {error}")
+            self._is_broken = True
+            return
+        if self._is_broken:
+            self.bus.log("the figures of /check_health are renewed again")
+        self._is_broken = False
 
     def _sample(self) -> None:
         moment, disk, network = monotonic(), *_bytes_moved()
@@ -94,6 +110,7 @@ class HealthSampler(Monitor):  # type: ignore[misc]
         }
         self._is_nearly_out = _disk_is_nearly_full(self._static_dir) or _memory_is_nearly_used_up()
         self._before = (moment, disk, network)
+        self._sampled_at = moment
 
 
 def _disk_is_nearly_full(directory: Path) -> bool:

@@ -68,11 +68,11 @@ class EvictorPlugin(Monitor):  # type: ignore[misc]
     stop.priority = 90  # type: ignore[attr-defined]  # when nobody is being served any more
 
     def _look(self) -> None:
-        self._room.write_last_use()
         began = monotonic()
-        if began < self._next_look:
-            return
         try:
+            self._room.write_last_use()
+            if began < self._next_look:
+                return
             self._tell_what_is_missing(self._room.tend().left.missing)
         except Exception as error:  # a monitor whose function raises ends for good
             self.bus.log(f"making room on the disk failed: {error}", traceback=not isinstance(error, OSError))

@@ -11,6 +11,7 @@ from typing import Any
 from staging.archives import AllowedArchives
 from staging.archives.peers import PeerSettings
 from staging.errors import ConfigurationError, InvalidArchiveUrl
+from web.access.hosts import checked_name
 from web.http.tls import Certificate
 
 _FILES = ("portfile", "pidfile", "logfile", "ledger")
@@ -61,6 +62,20 @@ def allowed_archives(prefixes: Sequence[str]) -> AllowedArchives:
         return AllowedArchives.parse(prefixes)
     except InvalidArchiveUrl as error:
         raise ConfigurationError("--allow-archive", str(error)) from error
+
+
+def allowed_hosts(names: Sequence[str]) -> list[str]:
+    """The names that browsers may ask for.
+
+    Raises:
+        ConfigurationError: one of the ``names`` is none.
+
+    """
+    try:
+        return [checked_name(name) for name in names]
+    except ValueError as error:
+        wanted = "it should be a name such as builds.lab.example or *.lab.example, without a port"
+        raise ConfigurationError("--allow-host", f"{error}: {wanted}") from error
 
 
 def peer_settings(options: dict[str, Any]) -> PeerSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from staging.errors import ConfigurationError
 from staging.holds import BuildHolds
 from web import application, rendering
 from web.access.gate import Gate
+from web.access.hosts import HostCheck, KnownHosts
+from web.access.refused_names import RefusedNames
 from web.access.tokens import TokenFile
 from web.answers import Served
 from web.api.application import Api
@@ -24,6 +27,7 @@ from web.metrics.gauges import Sources
 from web.metrics.page import MetricsPage
 from web.plugins import BEFORE_THE_SERVER
 from web.site.pages import Pages
+from wiring.checks import allowed_hosts
 from wiring.files import Files, access_log
 from wiring.reloading import Part, Reload
 from wiring.staging import Staging
@@ -45,7 +49,8 @@ def mount_web(
     holds = BuildHolds(static_dir, downloader.build)
     health = _health(static_dir, staging, waiting_room, bus)
     tokens = _tokens(options)
-    pages = Pages(downloader, holds, staging.catalogue, files.readers, str(static_dir))
+    refused_names = RefusedNames(lambda text: cherrypy.log(text, "DEVSERVER"))
+    pages = Pages(downloader, holds, staging.catalogue, files.readers, str(static_dir), refused_names.latest)
     metrics_page = MetricsPage(metrics.registry, _sources(static_dir, version, staging, waiting_room))
     root = application.Root(downloader, health, waiting_room, static_dir, pages, metrics_page, tokens)
     handlers = Handlers(downloader, holds, staging.catalogue, health, version)
@@ -58,6 +63,8 @@ def mount_web(
     certificate = server.certificate_reader()
     if certificate is not None:
         reload.add(Part("the certificate", certificate))
+    if not options["require_token_to_read"]:  # else no page of another site has one
+        _check_names_in_front(options, refused_names, metrics)
 
 
 def _streams(staging: Staging, bus: Any) -> EventStreams:
@@ -116,11 +123,24 @@ def _tokens(options: dict[str, Any]) -> TokenFile | None:
 
 def _put_a_gate_in_front(options: dict[str, Any], tokens: TokenFile, metrics: Metrics) -> None:
     """Let nobody read who may not, and tell the rest of the server whose token came with a request."""
+    reads_freely, on_refusal = not options["require_token_to_read"], _teller(options, metrics)
+    server.put_in_front(lambda whole: Gate(whole, tokens, reads_freely, on_refusal))
+
+
+def _check_names_in_front(options: dict[str, Any], refused_names: RefusedNames, metrics: Metrics) -> None:
+    """Serve browsers under the server's own names alone."""
+    hosts = KnownHosts([*allowed_hosts(options["allow_host"]), options["host"].lower()])
+    hosts.learn_full_name()
+    on_refusal = _teller(options, metrics)
+    server.put_in_front(lambda whole: HostCheck(whole, hosts, refused_names, on_refusal))
+
+
+def _teller(options: dict[str, Any], metrics: Metrics) -> Callable[[Served], None]:
+    """What is told of answers that are given before any application is asked."""
     log = access_log(options)
 
     def on_refusal(answer: Served) -> None:
         log.begins(answer)
         metrics.serving.count_request("refused", answer.status)
 
-    reads_freely = not options["require_token_to_read"]
-    server.put_in_front(lambda whole: Gate(whole, tokens, reads_freely, on_refusal))
+    return on_refusal

@@ -8,7 +8,8 @@ from typing import Any
 from staging.archives.allowed import EVERY_ARCHIVE, AllowedArchives
 from staging.archives.base import Archive, ArchiveObject, ObjectStream
 from staging.archives.peers import Peers
-from staging.archives.url import UNPRINTABLE, ArchiveUrl
+from staging.archives.url import ArchiveUrl
+from staging.paths import UNPRINTABLE
 
 # The backends are imported when first needed: Google's client alone takes a third of a second.
 _BACKENDS = {

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from staging.errors import Cancelled
+from staging.paths import fault_of_path
+from staging.records.decoding import Count, as_data
+from staging.records.names import spelled, understood
 
 _STOPPED = "the read was stopped"
 
@@ -22,17 +25,32 @@ class ArchiveObject:
         crc32c: of the whole object, base64 of its four big-endian bytes as GCS writes it; empty where the archive
             states none.
         generation: names these very bytes; a changed object has another one.
+        unknown: what a record of a later version says of it besides.
 
     """
 
     name: str
-    size: int
+    size: Count
     crc32c: str
     generation: str
+    unknown: Any = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """The object as JSON-safe data."""
-        return asdict(self)
+        """The object as a record has it, in JSON-safe data."""
+        data: dict[str, Any] = as_data(self)
+        return {**data, "name": spelled(self.name)}
+
+    def checked(self) -> ArchiveObject:
+        """The object whose record this is, its name as Python names files.
+
+        Raises:
+            ValueError: no object of a build has such a name.
+
+        """
+        name = understood(self.name)
+        if fault_of_path(name):
+            raise ValueError(name)
+        return self if name == self.name else replace(self, name=name)
 
 
 class ObjectStream:

@@ -8,14 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from staging.errors import InvalidArchiveUrl
-from staging.layout import RESERVED_NAME
+from staging.paths import UNPRINTABLE, fault_of_length, fault_of_parts
 
 # Bucket names: https://cloud.google.com/storage/docs/buckets#naming
 _BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]*")
-# What no archive URL holds, and no name of a file that somebody asks for.
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_MAX_PATH_BYTES = 1024  # the longest object name that GCS allows
-_MAX_PART_BYTES = 240  # Linux file systems allow 255, and a part may become one with a suffix
 
 
 @dataclass(frozen=True)
@@ -105,9 +101,6 @@ def _below_an_archive_root(text: str, rest: str, archive_roots: Sequence[Path]) 
 
 
 def _check_parts(text: str, parts: list[str]) -> None:
-    if "." in parts or ".." in parts:
-        raise InvalidArchiveUrl(text, "it must not hold '.' or '..'")
-    if RESERVED_NAME in parts:
-        raise InvalidArchiveUrl(text, f"{RESERVED_NAME!r} is the devserver's own")
-    if len("/".join(parts).encode()) > _MAX_PATH_BYTES or any(len(part.encode()) > _MAX_PART_BYTES for part in parts):
-        raise InvalidArchiveUrl(text, f"at most {_MAX_PATH_BYTES} bytes, and {_MAX_PART_BYTES} for each part")
+    fault = fault_of_parts(parts) or fault_of_length(parts)
+    if fault:
+        raise InvalidArchiveUrl(text, fault)

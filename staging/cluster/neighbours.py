@@ -23,7 +23,7 @@ class Neighbours:
         newsstand = Newsstand(connected(broker_url))
         places = partial(BuildPlaces, static_dir)
         self._announcer = Announcer(newsstand, board)
-        self._follower = Follower(newsstand, board, lambda build: Manifest.read(places(build)), take_over)
+        self._follower = Follower(newsstand, board, lambda build: Manifest.if_readable(places(build)), take_over)
 
     def start(self) -> None:
         """Tell and listen."""

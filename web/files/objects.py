@@ -65,7 +65,7 @@ class _WholeFiles(NamedTuple):
 
 
 def _read(places: BuildPlaces, _status: os.stat_result) -> _WholeFiles:
-    manifest = Manifest.read(places)
+    manifest = Manifest.if_readable(places)
     if manifest is None:
         return _WholeFiles("", {})
     files = {

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from staging.layout import RESERVED_NAME
+from staging.paths import fault_of_parts
 
-_REFUSED = ("..", ".", RESERVED_NAME)
 _NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe that lies there is not waited for
 
@@ -48,7 +48,7 @@ def find(directory: str, url_path: str) -> Found:
 
     """
     parts = [part for part in url_path.split("/") if part]
-    if any(part in _REFUSED or "\\" in part or "\0" in part for part in parts):
+    if fault_of_parts(parts) or any("\\" in part for part in parts):
         raise NothingThere
     found = _opened(directory, parts)
     if not _may_be_seen(directory, found, url_path):

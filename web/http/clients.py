@@ -50,7 +50,7 @@ class WaitingRoom:
         """Let a client wait: gives a future that is done once the client went away.
 
         Raises:
-            TooManyWaiting: no seat is free.
+            TooManyWaiting: no seat is free, or the machine has no descriptor or memory for one more.
 
         """
         gone: Future[None] = Future()
@@ -59,7 +59,7 @@ class WaitingRoom:
         with self._lock:
             if not self._free:
                 raise TooManyWaiting
-            self._watch().register(number, select.EPOLLRDHUP | select.EPOLLONESHOT)
+            self._register(number)
             self._free -= 1
             self._gone[number] = gone
         try:
@@ -71,6 +71,12 @@ class WaitingRoom:
                     del self._gone[number]
                     with suppress(OSError):
                         self._watch().unregister(number)
+
+    def _register(self, number: int) -> None:
+        try:
+            self._watch().register(number, select.EPOLLRDHUP | select.EPOLLONESHOT)
+        except (OSError, RuntimeError) as error:  # the latter where no thread can be started
+            raise TooManyWaiting from error
 
     def _watch(self) -> select.epoll:
         """The set of connections that one thread watches, which starts with the first of them."""

@@ -19,6 +19,8 @@ from web.http.tls import SpeaksPlainHttp, TlsSocket
 _LINGER = 5  # milliseconds
 _TIME_TO_DRAIN, _MOST_TO_DRAIN, _PIECE = 2.0, 8 * 1024 * 1024, 256 * 1024  # seconds, bytes, bytes
 
+_open: set[LingeringConnection] = set()
+
 
 class LingeringConnection(HTTPConnection):
     """cheroot's connection, which serves one request after the other as long as they come at once."""
@@ -30,6 +32,7 @@ class LingeringConnection(HTTPConnection):
     def __init__(self, server: Any, client: socket.socket, makefile: Any) -> None:
         """See cheroot's own class."""
         super().__init__(server, client, makefile)
+        _open.add(self)
         self.rfile = TimedReader(client, self.rbufsize)
 
     def communicate(self) -> bool:
@@ -46,13 +49,24 @@ class LingeringConnection(HTTPConnection):
 
         The kernel takes back an answer that is on its way where it closes a connection that there is more to read of.
         """
+        try:
+            self._say_goodbye()
+            super().close()
+        finally:
+            _open.discard(self)
+
+    def _say_goodbye(self) -> None:
         if self._is_greeted and isinstance(self.socket, TlsSocket):
             with suppress(OSError, ValueError):
                 self.socket.say_goodbye()
         if self.drains:
             with suppress(OSError):
                 self._drain()
-        super().close()
+
+    @staticmethod
+    def open_count() -> int:
+        """How many connections are open."""
+        return len(_open)
 
     def _greet(self) -> bool:
         """Shake hands with a new client, where connections are encrypted; whether it can be served."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import resource
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import cherrypy
 from cherrypy._cpwsgi_server import CPWSGIServer
 
 from web.errors import error_page
+from web.http.accepting import PatientConnections, most_connections, most_files
 from web.http.connection import LingeringConnection
 from web.http.gateway import SendfileGateway
 from web.http.request import LARGEST_BODY, BoundedRequest
@@ -25,7 +27,6 @@ _THREADS_AT_LEAST = 10
 _THREADS_OF_OTHERS = 1024
 _RESERVE = 16  # threads more, that tell who asks for anything but how the server is doing to come back
 _IDLE_CONNECTIONS = 4096  # that are kept for their clients' next request
-_OTHER_FILES = 256  # that are open besides: logs, pipes, libraries, files that are being staged
 _SILENCE = 10.0  # seconds that a client may take between two pieces of its request
 
 
@@ -45,6 +46,17 @@ class WebServer(CPWSGIServer):  # type: ignore[misc]
         self.on_refusal: Callable[[int], None] = lambda _: None
         most = waiting + _THREADS_OF_OTHERS + _RESERVE
         self.requests = ElasticThreadPool(self, _THREADS_AT_LEAST, most, _RESERVE)
+
+    def prepare(self) -> None:
+        """Listen; see cheroot's."""
+        super().prepare()
+        idle: Any = self._connections
+        self._connections: Any = PatientConnections(self, lambda text: cherrypy.log(text, "DEVSERVER"))
+        idle._selector.close()
+
+    def open_connections(self) -> int:
+        """How many connections there are, served or idle."""
+        return self.ConnectionClass.open_count()
 
 
 def configure(host: str, port: int, waiting: int, tls: Certificate | None = None) -> None:
@@ -92,11 +104,12 @@ def _allow_open_files(connections: int) -> None:
     unless a program asks for them.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    if most != resource.RLIM_INFINITY and most < connections + _OTHER_FILES:
+    with suppress(OSError, ValueError):  # what a container allows may be less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if most_connections(most_files()) < connections:
         cherrypy.log(
-            f"only {most} files may be open at once, fewer than the {connections} connections that there may be; "
-            "raise the limit (ulimit -Hn, or LimitNOFILE= of systemd), or lower --max-threads",
+            f"only {most_files()} files may be open at once, too few for the {connections} connections that there may "
+            "be; raise the limit (ulimit -Hn, or LimitNOFILE= of systemd), or lower --max-threads",
             "DEVSERVER",
         )
 

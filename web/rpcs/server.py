@@ -35,6 +35,8 @@ class ServerRpcs:
             1 where new work would be refused or would wait for long: as many downloads are under way as may; four times
             as many wait as are staged at once, or one has for a minute; no seat is free; all threads are at work; less
             than 3 % of the disk's room, or of its files, is free; less than 5 % of the memory is available. Else 0.
+        figures_age_seconds
+            How old the figures of the machine are; they are renewed every two seconds, unless it cannot be done.
         broker_reachable
             In a cluster alone: 0 where the broker between devservers and workers does not answer, else 1.
         """

@@ -19,6 +19,7 @@ from staging.overview import ArtifactView, BuildView
 from staging.status import State
 from web import rendering
 from web.access import grants
+from web.access.refused_names import RefusedName
 from web.http.clients import client_address
 from web.site import forms
 
@@ -32,9 +33,18 @@ class Pages:
     """The pages about builds."""
 
     def __init__(
-        self, downloader: Downloader, holds: BuildHolds, catalogue: Catalogue, readers: Readers, static_dir: str
+        self,
+        downloader: Downloader,
+        holds: BuildHolds,
+        catalogue: Catalogue,
+        readers: Readers,
+        static_dir: str,
+        refused_names: Callable[[], Sequence[RefusedName]] = tuple,
     ) -> None:
-        """``readers`` tells how many clients are reading files of the build at a path; None where that is not known."""
+        """``readers`` tells how many clients are reading files of the build at a path; None where that is not known.
+        ``refused_names`` are those by which browsers asked in vain.
+        """
+        self._refused_names = refused_names
         self._downloader = downloader
         self._holds = holds
         self._catalogue = catalogue
@@ -53,6 +63,7 @@ class Pages:
             may=grants.may,
             newest_builds=self._newest_builds,
             readers=self._readers,
+            refused_names=self._refused_names(),
             used=disk.used,
             free=disk.free,
         )

@@ -1,0 +1,172 @@
+"""From a record's text to an object of its type, and back: strict, and nothing that a later version added is lost.
+
+A type of record is a dataclass, as msgspec reads them. One that has a field ``unknown: Any = None`` gets there what
+else its JSON object held, and writes it again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from threading import Lock
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from staging.errors import NewerFormat, RecordMalformed
+from staging.records.files import read_bytes, write_bytes
+
+T = TypeVar("T")
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]  # of bytes, files, tries
+Moment = Annotated[float, msgspec.Meta(ge=0, le=1e11)]  # seconds since the epoch
+
+DEEPEST = 12  # levels of a record, those of later versions too; this version's have at most five
+_UNKNOWN = "unknown"
+_LOCK = Lock()
+_KNOWN: set[type[Any]] = set()
+_WRONG = (ValueError, TypeError, OverflowError, RecursionError)
+
+
+def read(kind: type[T], path: Path, what: str = "", newest: int | None = None) -> T | None:
+    """The record of type ``kind`` in the file ``path``, of a format up to ``newest`` where it states one.
+
+    Returns: None where there is no such file.
+
+    Raises:
+        RecordMalformed, RecordUnreadable, NewerFormat
+
+    """
+    text = read_bytes(path, what)
+    return None if text is None else parsed(kind, text, what or path.name, newest)
+
+
+def parsed(kind: type[T], text: bytes, what: str, newest: int | None = None) -> T:
+    """The record of type ``kind`` that ``text`` is.
+
+    Raises:
+        RecordMalformed, NewerFormat
+
+    """
+    try:
+        raw = data_of(text)
+    except _WRONG:
+        raise RecordMalformed(what, "it is no JSON, or nested too deep") from None
+    _check_format(raw, what, newest)
+    return converted(kind, raw, what)
+
+
+def converted(kind: type[T], raw: Any, what: str) -> T:
+    """The record of type ``kind`` that is written as the data ``raw``.
+
+    Raises:
+        RecordMalformed
+
+    """
+    _make_known(kind)
+    try:
+        return _with_unknown(msgspec.convert(raw, kind), raw)
+    except _WRONG as error:
+        reason = str(error) if isinstance(error, msgspec.ValidationError) else "it holds what none does"
+        raise RecordMalformed(what, reason) from None
+
+
+def _make_known(kind: type[Any]) -> None:
+    """Have msgspec look at a type before threads share it: two that do so for the first time at once crash it."""
+    if kind not in _KNOWN:
+        with _LOCK:
+            msgspec.json.Decoder(kind)
+            _KNOWN.add(kind)
+
+
+def data_of(text: bytes | str) -> Any:
+    """The JSON data that ``text`` is, of bounded depth.
+
+    Raises:
+        ValueError, RecursionError
+
+    """
+    try:
+        data = msgspec.json.decode(text)
+    except ValueError:
+        # Versions before wrote names that are no UTF-8 with lone surrogates, which Python's own reader takes.
+        if (b"\\u" if isinstance(text, bytes) else "\\u") not in text:  # type: ignore[operator]
+            raise
+        data = json.loads(text, parse_constant=_refused)
+    if is_deep(data):
+        raise ValueError("nested too deep")
+    return data
+
+
+def is_deep(data: Any, deepest: int = DEEPEST) -> bool:
+    """Whether ``data`` has more levels than any record."""
+    level = [data]
+    for _ in range(deepest):
+        level = [child for one in level for child in _children(one) if isinstance(child, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def as_data(record: Any) -> Any:
+    """The JSON-safe data that a record is written as."""
+    if is_dataclass(record):
+        known = {one.name: as_data(getattr(record, one.name)) for one in fields(record) if one.name != _UNKNOWN}
+        return {**(getattr(record, _UNKNOWN, None) or {}), **known}
+    if isinstance(record, Enum):
+        return record.value
+    if isinstance(record, Mapping):
+        return {name: as_data(one) for name, one in record.items()}
+    if isinstance(record, (list, tuple)):
+        return [as_data(one) for one in record]
+    return record
+
+
+def write(path: Path, data: Any, indent: int | None = 1) -> None:
+    """Replace the record at ``path``. ``indent`` is for people; None is for what nobody reads.
+
+    Raises:
+        OSError
+
+    """
+    write_bytes(path, json.dumps(data, indent=indent).encode())
+
+
+def _check_format(raw: Any, what: str, newest: int | None) -> None:
+    if not isinstance(raw, dict):
+        raise RecordMalformed(what, "it is no JSON object")
+    number = raw.get("format", newest)
+    if newest is None:
+        return
+    if type(number) is not int or number < 1:
+        raise RecordMalformed(what, "it states no format")
+    if number > newest:
+        raise NewerFormat(what, str(number))
+
+
+def _with_unknown(value: T, raw: Any) -> T:
+    """``value``, which was made of ``raw``, with what its type has no field for."""
+    if is_dataclass(value):
+        known = {one.name for one in fields(value)} - {_UNKNOWN}
+        for name in known & raw.keys():
+            _with_unknown(getattr(value, name), raw[name])
+        if hasattr(value, _UNKNOWN):
+            object.__setattr__(value, _UNKNOWN, {name: raw[name] for name in raw.keys() - known} or None)
+    elif isinstance(value, dict) and is_dataclass(next(iter(value.values()), None)):
+        for name, one in value.items():
+            _with_unknown(one, raw[name])
+    elif isinstance(value, (list, tuple)) and value and is_dataclass(value[0]):
+        for one, data in zip(value, raw, strict=True):
+            _with_unknown(one, data)
+    return value
+
+
+def _children(value: Any) -> Any:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _refused(constant: str) -> Any:
+    raise ValueError(constant)
