@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from bench.against.run import Asked, measured_against
 from bench.archive.data import TARBALLS, BenchData, full_sizes, make_data, quick_sizes
 from bench.archive.profiles import PROFILES, Profile, archive_server
 from bench.experiments import EXPERIMENTS, Experiment
@@ -28,7 +29,7 @@ _PROFILE_NAMES = [profile.name for profile in PROFILES]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="How often each method runs.")
+@click.option("--rounds", type=click.IntRange(min=1), help="How often each method runs: 5 times, 12 with --against.")
 @click.option("--only", type=click.Choice(_GROUPS), multiple=True, help="Only these experiments; repeatable.")
 @click.option("--profile", type=click.Choice(_PROFILE_NAMES), multiple=True, help="Only this profile; repeatable.")
 @click.option("--quick", is_flag=True, help="One round with a few megabytes, to see that everything works.")
@@ -40,30 +41,51 @@ _PROFILE_NAMES = [profile.name for profile in PROFILES]
     help="What packs the build's tarballs.",
 )
 @click.option("--update", is_flag=True, help="Put what is measured into docs/benchmarks.md, and leave the rest of it.")
+@click.option("--against", metavar="REV", help="Measure this commit beside that one, in turns; 1 if a row is worse.")
+@click.option("--bound", type=float, default=5, show_default=True, help="Per cent beyond which a row is worse.")
 @click.option("--output", type=click.Path(path_type=Path), help="Report to write instead; its JSON lies beside it.")
 def command_line(
-    rounds: int,
+    rounds: int | None,
     only: Sequence[str],
     profile: Sequence[str],
     quick: bool,
     compressor: str,
     update: bool,
+    against: str | None,
+    bound: float,
     output: Path | None,
 ) -> None:
     """Measure, and write docs/benchmarks.md and docs/benchmarks.json.
 
-    What is not the whole benchmark is written to bench-data/partial.md instead.
+    What is not the whole benchmark is written to bench-data/partial.md instead, and a comparison with another commit
+    to bench-data/against.md.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if against is not None:
+        asked = Asked(rounds or 12, only or _GROUPS, profile or _PROFILE_NAMES, quick, compressor)
+        sys.exit(_compare(against, bound / 100, asked, output or _DATA / "against.md"))
+    rounds = rounds or (1 if quick else 5)
     is_whole = not (quick or only or profile)
     report = output or (PROJECT / "docs" / "benchmarks.md" if is_whole or update else _DATA / "partial.md")
-    run = measure(1 if quick else rounds, only or _GROUPS, profile or _PROFILE_NAMES, quick, compressor)
+    run = measure(rounds, only or _GROUPS, profile or _PROFILE_NAMES, quick, compressor)
     if update:
         run = run.with_older(report.with_suffix(".json"))
     report.write_text(run.to_markdown())
     report.with_suffix(".json").write_text(run.to_json())
     click.echo(f"\nWritten: {report}")
     sys.exit(1 if run.failures else 0)
+
+
+def _compare(against: str, bound: float, asked: Asked, report: Path) -> int:
+    """Measure beside another commit, and write the report; the exit status."""
+    try:
+        comparison = measured_against(against, bound, asked, _DATA)
+    except BenchError as error:
+        raise click.ClickException(str(error)) from None
+    report.write_text(comparison.to_markdown())
+    report.with_suffix(".json").write_text(comparison.to_json())
+    click.echo(f"\n{comparison.to_markdown()}\nWritten: {report}")
+    return 1 if comparison.is_worse or comparison.failures else 0
 
 
 def measure(rounds: int, groups: Collection[str], profile_names: Collection[str], quick: bool, compressor: str) -> Run:

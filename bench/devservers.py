@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ import psutil
 import requests
 
 from bench.archive.data import url_of
+from bench.checkout import THIS, Checkout
 from bench.processes import Process, descendants, server
 from bench.samples import BenchError
 
@@ -94,9 +94,11 @@ class Devserver:
 
 
 @contextmanager
-def devserver(archive: str, directory: Path, warm_up_path: str, *options: str) -> Iterator[Devserver]:
+def devserver(
+    archive: str, directory: Path, warm_up_path: str, *options: str, checkout: Checkout = THIS
+) -> Iterator[Devserver]:
     """A devserver that stages from ``archive`` into ``directory``, has staged one tiny build, and is idle."""
-    with fresh_devserver(archive, directory / "static", directory, *options) as one:
+    with fresh_devserver(archive, directory / "static", directory, *options, checkout=checkout) as one:
         one.download(warm_up_path)
         one.wait_for_status(warm_up_path)
         one.wait_for_workers(are_running=False)
@@ -104,10 +106,12 @@ def devserver(archive: str, directory: Path, warm_up_path: str, *options: str) -
 
 
 @contextmanager
-def fresh_devserver(archive: str, static_dir: Path, directory: Path, *options: str) -> Iterator[Devserver]:
+def fresh_devserver(
+    archive: str, static_dir: Path, directory: Path, *options: str, checkout: Checkout = THIS
+) -> Iterator[Devserver]:
     """A devserver that was only just started; what it says is kept in ``directory``."""
     portfile = directory / "devserver.port"
-    command = [sys.executable, "devserver.py", "--port=0", f"--portfile={portfile}", f"--static-dir={static_dir}"]
+    command = checkout.command("devserver.py", "--port=0", f"--portfile={portfile}", f"--static-dir={static_dir}")
     environment = {"STORAGE_EMULATOR_HOST": archive}
     log = directory / "devserver.log"
     with server([*command, "--production", *options], portfile, log, environment) as (process, port):

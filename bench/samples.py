@@ -24,6 +24,7 @@ class Column(NamedTuple):
         heading: over its column; with the unit.
         unit: how much one of what is shown is.
         digits: behind the point.
+        is_more_better: whether more of it is better than less.
 
     """
 
@@ -31,6 +32,7 @@ class Column(NamedTuple):
     heading: str
     unit: float = 1.0
     digits: int = 2
+    is_more_better: bool = False
 
     def shown(self, value: float) -> str:
         """A value in this column's unit, with its digits."""
@@ -76,8 +78,8 @@ class LoadSample:
     """
 
     COLUMNS: ClassVar[Sequence[Column]] = (
-        Column("rate", "MB/s", _MEGABYTE, 0),
-        Column("requests", "requests/s", 1, 0),
+        Column("rate", "MB/s", _MEGABYTE, 0, is_more_better=True),
+        Column("requests", "requests/s", 1, 0, is_more_better=True),
         Column("median", "median, ms", _MILLISECOND),
         Column("p99", "p99, ms", _MILLISECOND),
     )

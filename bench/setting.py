@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.archive.data import BenchData
 from bench.archive.index import IndexedObject
 from bench.archive.profiles import Profile
+from bench.checkout import THIS, Checkout
 from bench.fetching import peers
 from bench.processes import run
 from bench.samples import Sample
@@ -20,12 +21,15 @@ NO_SETTINGS: Mapping[str, int] = {}
 
 @dataclass(frozen=True)
 class Setting:
-    """Where an experiment takes place: what is fetched, the archive's address, and how far away that is."""
+    """Where an experiment takes place: what is fetched, the archive's address, how far away that is, and whose commit's
+    devserver is measured.
+    """
 
     data: BenchData
     archive: str
     profile: Profile
     is_quick: bool
+    checkout: Checkout = THIS
 
     @property
     def build(self) -> dict[str, IndexedObject]:
@@ -43,6 +47,6 @@ def by_python(
 ) -> Sample:
     """The seconds that the fetcher itself took: an interpreter's start and its imports are not among them."""
     log = directory / "log"
-    run(peers.fetcher(way, setting.archive, path, directory, names, settings), log)
+    run(peers.fetcher(setting.checkout, way, setting.archive, path, directory, names, settings), log)
     seconds = json.loads(log.read_text().splitlines()[-1])
     return Sample(seconds["wall"], seconds["cpu"])

@@ -52,12 +52,15 @@ def _synchronous_by_curl(setting: Setting, directory: Path) -> Sample:
 
 
 def _answer_when_idle(setting: Setting, directory: Path) -> Sample:
-    with devserver(setting.archive, directory, WARM_UP_PATH) as server:
+    with devserver(setting.archive, directory, WARM_UP_PATH, checkout=setting.checkout) as server:
         return _answer(setting, server)
 
 
 def _answer_when_busy(setting: Setting, directory: Path) -> Sample:
-    with devserver(setting.archive, directory, WARM_UP_PATH) as server, ThreadPoolExecutor(1) as pool:
+    with (
+        devserver(setting.archive, directory, WARM_UP_PATH, checkout=setting.checkout) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
         other = pool.submit(server.download, OTHER_BUILD_PATH)
         other.result()
         if not setting.is_quick:  # in which it is over as soon as it begins

@@ -23,7 +23,8 @@ def memory_methods(setting: Setting) -> list[Method]:
 def _stage_zeros(setting: Setting, directory: Path) -> Sample:
     catalogue = directory / "catalogue.toml"
     catalogue.write_text(_ZEROS_CATALOGUE)
-    with devserver(setting.archive, directory, ZEROS_WARM_UP_PATH, f"--catalog={catalogue}") as server:
+    options = [f"--catalog={catalogue}"]
+    with devserver(setting.archive, directory, ZEROS_WARM_UP_PATH, *options, checkout=setting.checkout) as server:
         cpu = server.cpu()
         begin = monotonic()
         with PeakMemory(server) as memory:

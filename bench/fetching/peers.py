@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from bench.archive.data import url_of
 from bench.archive.index import BUCKET
+from bench.checkout import Checkout
 from bench.processes import PROJECT, Command
 from bench.samples import BenchError
 
@@ -60,8 +60,15 @@ def untar(tarball: Path, target: Path, program: str) -> Command:
 
 
 def fetcher(
-    way: str, archive: str, path: str, target: Path, names: Iterable[str], settings: Mapping[str, int]
+    checkout: Checkout,
+    way: str,
+    archive: str,
+    path: str,
+    target: Path,
+    names: Iterable[str],
+    settings: Mapping[str, int],
 ) -> Command:
     """One of the ways of ``bench/fetching/fetchers.py``, in a fresh interpreter."""
     options = [f"{name}={value}" for name, value in settings.items()]
-    return [sys.executable, "-m", "bench.fetching.fetchers", way, archive, path, str(target), ",".join(names), *options]
+    names_text = ",".join(names)
+    return checkout.command("-m", "bench.fetching.fetchers", way, archive, path, str(target), names_text, *options)

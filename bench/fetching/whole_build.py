@@ -79,7 +79,7 @@ def _unpack_only(setting: Setting, directory: Path) -> Sample:
 
 
 def _build_by_us(setting: Setting, directory: Path) -> Sample:
-    with devserver(setting.archive, directory, WARM_UP_PATH) as server:
+    with devserver(setting.archive, directory, WARM_UP_PATH, checkout=setting.checkout) as server:
         cpu = server.cpu()
         begin = monotonic()
         server.download(BUILD_PATH)

@@ -44,7 +44,8 @@ def _crowd(setting: Setting, directory: Path) -> CrowdSample:
     count, seconds = (_QUICK_WAITING, _QUICK_SECONDS) if setting.is_quick else (WAITING, _SECONDS)
     with ExitStack() as stack:
         archive, address = stack.enter_context(archive_process(setting.data.index, _FAR, directory))
-        server = stack.enter_context(devserver(address, directory, WARM_UP_PATH, "--stall-timeout=600"))
+        one = devserver(address, directory, WARM_UP_PATH, "--stall-timeout=600", checkout=setting.checkout)
+        server = stack.enter_context(one)
         (server.static_dir / _FILE).write_bytes(bytes(_FILE_BYTES))
         threads = server.threads()
         server.download(BUILD_PATH)

@@ -74,9 +74,9 @@ _Server = Callable[[Path, Path], AbstractContextManager[str]]
 def serving_methods(load: Load, setting: Setting) -> list[Method]:
     """The servers that the files are asked of."""
     servers: dict[str, tuple[str, _Server]] = {
-        "devserver": ("**a devserver**", by_devserver),
+        "devserver": ("**a devserver**", partial(by_devserver, setting.checkout)),
         "nginx": ("nginx", by_nginx),
-        "front": ("nginx in front of a devserver, by `devserver nginx-config`", by_front),
+        "front": ("nginx in front of a devserver, by `devserver nginx-config`", partial(by_front, setting.checkout)),
     }
     if load.with_staticdir:
         servers["staticdir"] = ("a bare CherryPy with `tools.staticdir`", by_staticdir)
@@ -96,14 +96,16 @@ def _served(load: Load, setting: Setting, by: _Server, directory: Path) -> LoadS
 @cache
 def _staged(setting: Setting) -> Path:
     """A static directory with the build of files to serve, staged by the devserver that is measured."""
-    directory = setting.data.directory / "served"
+    directory = setting.data.directory / f"served-{setting.checkout.name}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     objects = setting.data.objects(SERVED_PATH)
     catalogue = directory / "catalogue.toml"
     catalogue.write_text("".join(f'[[artifact]]\nname = "{name}"\npattern = "{name}"\n' for name in objects))
-    with fresh_devserver(setting.archive, directory / "static", directory, f"--catalog={catalogue}") as server:
+    options = [f"--catalog={catalogue}"]
+    static_dir = directory / "static"
+    with fresh_devserver(setting.archive, static_dir, directory, *options, checkout=setting.checkout) as server:
         server.download(SERVED_PATH)
         server.wait_for_status(SERVED_PATH)
-    check_staged(directory / "static" / SERVED_PATH, objects)
-    return directory / "static"
+    check_staged(static_dir / SERVED_PATH, objects)
+    return static_dir

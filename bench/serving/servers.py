@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 
+from bench.checkout import Checkout
 from bench.devservers import fresh_devserver
 from bench.processes import Command, run, server, started
 from bench.samples import BenchError
@@ -43,9 +44,9 @@ http {{
 
 
 @contextmanager
-def by_devserver(static_dir: Path, directory: Path) -> Iterator[str]:
+def by_devserver(checkout: Checkout, static_dir: Path, directory: Path) -> Iterator[str]:
     """A devserver; its address."""
-    with fresh_devserver(_NO_ARCHIVE, static_dir, directory) as one:
+    with fresh_devserver(_NO_ARCHIVE, static_dir, directory, checkout=checkout) as one:
         yield one.address
 
 
@@ -60,14 +61,15 @@ def by_nginx(static_dir: Path, directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def by_front(static_dir: Path, directory: Path) -> Iterator[str]:
+def by_front(checkout: Checkout, static_dir: Path, directory: Path) -> Iterator[str]:
     """An nginx in front of a devserver, as ``devserver nginx-config`` has it; nginx's address."""
     port, run_dir, log = _free_port(), directory / "nginx", directory / "configuration"
     options = ["--front=nginx", f"--front-log={run_dir}/use.log"]
     run_dir.mkdir()
-    with fresh_devserver(_NO_ARCHIVE, static_dir, directory, *options) as one:
-        devserver = [sys.executable, "devserver.py", f"--static-dir={static_dir}", f"--port={one.port}"]
-        run([*devserver, "--host=127.0.0.1", "nginx-config", f"--listen=127.0.0.1:{port}", f"--run-dir={run_dir}"], log)
+    with fresh_devserver(_NO_ARCHIVE, static_dir, directory, *options, checkout=checkout) as one:
+        devserver = ["devserver.py", f"--static-dir={static_dir}", f"--port={one.port}", "--host=127.0.0.1"]
+        printing = ["nginx-config", f"--listen=127.0.0.1:{port}", f"--run-dir={run_dir}"]
+        run(checkout.command(*devserver, *printing), log)
         with _nginx(log.read_text(), run_dir, port) as address:
             yield address
 
