@@ -59,11 +59,11 @@ _HOW = f"""\
 ## One commit beside another
 
 `make bench BENCH_ARGS="--against REV"` measures this checkout beside the commit `REV`, which is checked out for that
-time with an environment of its own. Both take turns, and each round begins with another one; every row has the median of
-the rounds' ratios and the interval that it lies in with 95 % confidence (rounds drawn with replacement). A row is
-*worse* where all of its interval lies beyond `--bound`, 5 % unless told, when it was measured once and then again; the
-exit status is 1 then. Twelve rounds, the default, find nearly all of what is a fifth slower on a machine that
-is busy with other things, and call next to nothing worse that is not; fewer than six decide nothing. The report is
+time with an environment of its own. Both take turns, and each round begins with another one; every row has the median
+of the rounds' ratios and the interval that it lies in with 95 % confidence (rounds drawn with replacement). A row is
+*worse* where all of its interval lies beyond `--bound`, 5 % unless told, when it was measured once and then again;
+the exit status is 1 then. Twelve rounds, the default, find nearly all of what is a fifth slower on a machine that is
+busy with other things, and call next to nothing worse that is not; fewer than six decide nothing. The report is
 `bench-data/against.md`, with its JSON beside it; `--only`, `--profile`, `--quick` and `--rounds` make it shorter.
 """
 
