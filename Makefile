@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-DEBIAN_PACKAGES := chromium curl fonts-dejavu-core lbzip2 nginx-light openssl redis-tools systemd xz-utils
+DEBIAN_PACKAGES := chromium curl fonts-dejavu-core haproxy lbzip2 nginx-light openssl redis-tools systemd xz-utils
 HOSTILE_PACKAGES := libarchive-tools lbzip2 nginx-light openssl xz-utils zip zstd
 CLUSTER_PACKAGES := lbzip2 nginx-light redis-tools
 BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils
@@ -11,7 +11,7 @@ SCREENSHOT_PACKAGES := chromium fonts-dejavu-core lbzip2
 GSUTIL := .venv-gsutil
 PROMTOOL := $(BIN)/promtool
 
-.PHONY: help demo cluster-demo test coverage fuzz hostile chaos soak bench simulation paint evictionbench clusterbench screenshots dashboard check audit lock wheel format clean
+.PHONY: help demo cluster-demo test test-fronts coverage fuzz hostile chaos soak bench simulation paint evictionbench clusterbench screenshots dashboard check audit lock wheel format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -54,6 +54,14 @@ $(PROMTOOL): | $(VENV)/ready
 test: $(VENV)/ready $(PROMTOOL) ## run the tests; TEST_ARGS goes to pytest
 	./debian-packages $(DEBIAN_PACKAGES)
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(TEST_ARGS)
+
+# The suites that say what clients see, with an nginx before every devserver: that of one, and that of several.
+FRONT_SUITES := tests/test_contract.py tests/test_hostile.py tests/test_static_boundary.py tests/test_static_files.py
+
+test-fronts: $(VENV)/ready ## run the contract, hostile and static suites through each nginx that we configure
+	./debian-packages $(DEBIAN_PACKAGES)
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal --front nginx $(TEST_ARGS) $(FRONT_SUITES)
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal --front spread $(TEST_ARGS) $(FRONT_SUITES)
 
 # Apart from `make test`: it takes twice as long, and a process that a test kills may leave it half-written files.
 coverage: $(VENV)/ready $(PROMTOOL) ## run the tests and say which lines they did not reach, in every process

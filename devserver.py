@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -140,28 +139,20 @@ def nginx_config(options: dict[str, Any], listen: str, run_dir: Path, upstreams:
     devserver --static-dir /srv/builds --front nginx --front-log /run/devserver/use.log
     devserver nginx-config --upstream devserver1:8080 --upstream devserver2:8080 > /etc/devserver-front.conf
     """  # noqa: D301 - click's own mark for lines that stay as they are
-    from web.front import spread
-    from web.front.nginx import configuration
-    from wiring.checks import certificate, usable_directory
+    from web.front import nginx, spread
+    from web.front.values import asked_address, user_of
+    from wiring.checks import certificate, named_proxies, usable_directory
 
     run_dir = usable_directory("--run-dir", run_dir)
+    tls, trusted = certificate(options), named_proxies(options)
     if upstreams:
-        owner = f"{run_dir.owner()} {run_dir.group()}" if os.geteuid() == 0 else ""
-        click.echo(spread.configuration(upstreams, listen, run_dir, owner, certificate(options)), nl=False)
-        return
-    static_dir = usable_directory("--static-dir", options["static_dir"])
-    devserver = f"{options['host']}:{options['port']}"
-    click.echo(
-        configuration(
-            static_dir,
-            devserver,
-            listen,
-            run_dir,
-            reads_freely=not options["require_token_to_read"],
-            certificate=certificate(options),
-        ),
-        nl=False,
-    )
+        text = spread.configuration(upstreams, listen, run_dir, user_of(run_dir), tls, trusted)
+    else:
+        static_dir = usable_directory("--static-dir", options["static_dir"])
+        devserver = asked_address("--host", options["host"], options["port"])
+        reads_freely = not options["require_token_to_read"]
+        text = nginx.configuration(static_dir, devserver, listen, run_dir, reads_freely, tls, trusted)
+    click.echo(text.encode(), nl=False)  # whatever the terminal's own encoding is, nginx reads UTF-8
 
 
 @command_line.command("worker")

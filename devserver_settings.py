@@ -176,6 +176,14 @@ SETTINGS = (
     Setting(
         "front-log", _FILE, Path("nginx/use.log"), "Log of the files that nginx served; `devserver nginx-config` says."
     ),
+    Setting(
+        "trusted-proxy",
+        click.STRING,
+        (),
+        "Address or network of a proxy whose X-Forwarded-For, -Proto and -Host are believed, such as 10.0.0.0/8; "
+        "repeatable, or with spaces between them in the environment. With --front, loopback addresses are as well.",
+        multiple=True,
+    ),
     Setting("unpack-max-bytes", _COUNT, UnpackLimits.max_bytes, "Bytes that one tarball may hold, unpacked."),
     Setting("unpack-max-files", _COUNT, UnpackLimits.max_files, "Files, directories and links that one may hold."),
     Setting(

@@ -29,7 +29,7 @@ from staging.file_lists import published_files
 from staging.layout import RESERVED_NAME, BuildPlaces, locks_with_cut_keys, places_in_use
 from staging.locks import FileLock
 from staging.manifest import Manifest
-from staging.paths import fault_of_parts, fault_of_path
+from staging.paths import CONTROL_CHARACTERS, fault_of_parts, fault_of_path
 from staging.promises import forget_promises
 from staging.publishing import make_build_directory, publish_empty_file, recover, update_manifest
 from staging.retry import retrying
@@ -204,7 +204,7 @@ def _candidates(wanted: Sequence[CatalogueEntry], archive: Archive) -> list[Arch
 
 def _is_safe_name(name: str) -> bool:
     """Whether an object's name can be a path below the build's directory; an archive may hold any name at all."""
-    return not fault_of_path(name)
+    return not fault_of_path(name) and not CONTROL_CHARACTERS.search(name)
 
 
 def build_directory(static_dir: Path, name: str, build: str) -> Path:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 OWN_NAME = ".devserver"  # reserved at every level: see staging.layout
 
+# What no name holds that a build brings along: whoever writes names one to a line would write two.
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # What no archive URL holds, and no name of a file that somebody asks for.
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 

@@ -13,6 +13,7 @@ import google_crc32c
 from staging.checksums import as_text
 from staging.errors import BadTarball
 from staging.layout import RESERVED_NAME
+from staging.paths import CONTROL_CHARACTERS
 from staging.writing import write_to_file
 
 _DEEPEST, _LONGEST_PART, _LONGEST_LINK = 100, 255, 4000  # directories, bytes, bytes
@@ -101,7 +102,9 @@ class TreeWriter:
         depth = self._checked(path).count("/")
         if not parts or len(os.fsencode(link)) > _LONGEST_LINK:
             raise self._refusal(f"it holds the link {path!r} to nothing that could be")
-        if link.startswith("/") or "\0" in link or ".." in parts[ups:] or ups > depth:
+        if CONTROL_CHARACTERS.search(link):
+            raise self._refusal(f"it holds the link {path!r} to {link!r}, with a control character")
+        if link.startswith("/") or ".." in parts[ups:] or ups > depth:
             raise self._refusal(f"it holds the link {path!r} to {link!r}, which may leave it")
         target = self._place_for(path)
         if os.path.lexists(target):
@@ -164,8 +167,10 @@ class TreeWriter:
         if path.startswith("/"):
             raise self._refusal(f"it holds the absolute name {path!r}")
         parts = [part for part in path.split("/") if part not in ("", ".")]
-        if ".." in parts or "\0" in path:
+        if ".." in parts:
             raise self._refusal(f"it holds the name {path!r}, which leaves it")
+        if CONTROL_CHARACTERS.search(path):
+            raise self._refusal(f"it holds the name {path!r}, with a control character")
         if len(parts) > _DEEPEST or (
             len(path) > _LONGEST_PART // 4 and any(len(os.fsencode(part)) > _LONGEST_PART for part in parts)
         ):
@@ -221,9 +226,9 @@ def _sane_times(mtime: float) -> tuple[float, float]:
 
 def _is_harmless(name: str) -> bool:
     """Whether a name without slashes is known at a glance to be one that a file may have."""
-    if name in ("", ".", "..", RESERVED_NAME) or "\0" in name:
+    if name in ("", ".", "..", RESERVED_NAME):
         return False
-    return name.isascii() and len(name) <= _LONGEST_PART
+    return name.isascii() and name.isprintable() and len(name) <= _LONGEST_PART
 
 
 def _is_regular(path: str) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.builds import Build, make_build
 from tests.fake_archive import FakeArchive
-from tests.servers import DevServer
+from tests.servers import FRONT, DevServer
 
 StartServer = Callable[..., DevServer]
 
@@ -25,6 +25,22 @@ _NUMBERS = itertools.count()
 def shares(request: pytest.FixtureRequest) -> bool:
     """Whether the test is of a module whose tests share a devserver, for to start one takes a second or two."""
     return bool(request.node.get_closest_marker("shared_server") and not request.node.get_closest_marker("own_server"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    kinds = ["nginx", "spread"]
+    parser.addoption("--front", choices=kinds, help="have an nginx stand before every devserver: of one, or of several")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ[FRONT] = config.getoption("--front") or ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker in item.iter_markers("not_behind"):
+            if marker.args[0] == os.environ[FRONT]:
+                item.add_marker(pytest.mark.skip(reason=marker.args[1]))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,13 +67,34 @@ def in_front_of(server: DevServer, run_dir: Path, *more: str) -> Iterator[str]:
     """The address of an nginx in front of ``server``, as the command line sets it up; ``more`` are the server's own
     options.
     """
+    with before(server.own_port, server.static_dir, run_dir, *more) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def before(devserver: int, static_dir: Path, run_dir: Path, *more: str) -> Iterator[int]:
+    """The port of an nginx before the devserver at a port of this machine's."""
     port = free_port()
-    options = ["--port", str(server.port), "--static-dir", str(server.static_dir), *more]
+    options = ["--port", str(devserver), "--static-dir", str(static_dir), *more]
+    with running_nginx(run_dir, written(options, f"127.0.0.1:{port}", run_dir), port):
+        yield port
+
+
+@contextmanager
+def spread_before(devserver: int, static_dir: Path, run_dir: Path, *more: str) -> Iterator[int]:
+    """The same of an nginx that would share out builds, to this devserver alone."""
+    del static_dir
+    port = free_port()
+    text = written(more, f"127.0.0.1:{port}", run_dir, "--upstream", f"127.0.0.1:{devserver}")
+    with running_nginx(run_dir, text, port):
+        yield port
+
+
+def written(options: Sequence[str], listen: str, run_dir: Path, *more: str) -> str:
+    """The configuration that the command line prints; ``options`` are the devserver's own, ``more`` the command's."""
     command = [sys.executable, str(PROJECT / "devserver.py"), *options, "nginx-config"]
-    command += ["--listen", f"127.0.0.1:{port}", "--run-dir", str(run_dir)]
-    configuration = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    with running_nginx(run_dir, configuration, port) as address:
-        yield address
+    command += ["--listen", listen, "--run-dir", str(run_dir), *more]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def free_port() -> int:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,8 +29,53 @@ def eventually(question: Callable[[], T], timeout: float = 20.0) -> T:
     return answer
 
 
+# The kind of nginx that stands before every devserver of the tests: "nginx", of one; "spread", of several; or none.
+FRONT = "DEVSERVER_TEST_FRONT"
+
+
+class Front:
+    """An nginx before a devserver, which is made when that listens."""
+
+    def __init__(self, kind: str, run_dir: Path, more: Sequence[str]) -> None:
+        """``more`` are the devserver's own options."""
+        self._kind = kind
+        self._run_dir = run_dir
+        self._more = more
+        self._running = ExitStack()
+        self._ports: dict[int, int] = {}
+
+    @property
+    def options(self) -> list[str]:
+        """What the devserver has to know of it."""
+        log = ["--front-log", str(self._run_dir / "use.log")]
+        return ["--front", "nginx", *log] if self._kind == "nginx" else ["--trusted-proxy", "127.0.0.1"]
+
+    def port_before(self, port: int, static_dir: Path) -> int:
+        """The port of the nginx before the devserver that listens on ``port``."""
+        if port not in self._ports:
+            from tests import nginx  # which starts servers itself
+
+            start = nginx.before if self._kind == "nginx" else nginx.spread_before
+            self._ports[port] = self._running.enter_context(start(port, static_dir, self._run_dir, *self._more))
+        return self._ports[port]
+
+    def close(self) -> None:
+        """End it."""
+        self._running.close()
+        self._ports.clear()
+
+
+def front_of(directory: Path, name: str, options: Sequence[str]) -> Front | None:
+    """What stands before a devserver that has these options; None where nothing does."""
+    kind = os.environ.get(FRONT, "")
+    return Front(kind, directory / f"{name}-front", options) if kind else None
+
+
 class DevServer:
-    """One devserver process on a port of its own."""
+    """One devserver process on a port of its own.
+
+    Where tests run with ``--front``, an nginx stands before it, and that is who is asked.
+    """
 
     def __init__(
         self,
@@ -68,6 +114,8 @@ class DevServer:
         ]
         self._environment = {**os.environ, **(environment or {})}
         self._scheme = "https" if "--tls-cert" in options else "http"
+        self._front = None if {"--tls-cert", "--front"}.intersection(options) else front_of(directory, name, options)
+        self.command += self._front.options if self._front else []
         self._pool = ThreadPoolExecutor(200)
         self.process = self._started()
 
@@ -77,7 +125,12 @@ class DevServer:
 
     @property
     def port(self) -> int:
-        """The port that it listens on, once it does."""
+        """The port at which it is asked, once it listens."""
+        return self._front.port_before(self.own_port, self.static_dir) if self._front else self.own_port
+
+    @property
+    def own_port(self) -> int:
+        """The port that it listens on itself, once it does."""
 
         def written() -> str:
             assert self.process.poll() is None, f"the devserver ended:\n{self.log}"
@@ -141,6 +194,8 @@ class DevServer:
     def start_again(self) -> None:
         """Start it anew, after it ended."""
         self._portfile.unlink(missing_ok=True)
+        if self._front:
+            self._front.close()
         self.process = self._started()
 
     def stop(self, timeout: float = 10.0) -> int:
@@ -150,6 +205,8 @@ class DevServer:
 
     def close(self) -> None:
         """End it if it runs, and let go of everything."""
+        if self._front:
+            self._front.close()
         if self.process.poll() is None:
             try:
                 self.stop()

@@ -74,7 +74,7 @@ ROWS = {
         "BodyTooLarge",
     ),
     "too large a chunk": (
-        ask(b"/api/v1/builds", b"Transfer-Encoding: chunked\r\n", b"POST", b"fffffff\r\n"),
+        ask(b"/api/v1/builds", b"Transfer-Encoding: chunked\r\n", b"POST", b"fffffff\r\nx"),
         413,
         "BodyTooLarge",
     ),

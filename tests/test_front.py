@@ -122,7 +122,7 @@ def test_workers_are_root_only_where_nobody_else_may_look(tmp_path: Path) -> Non
         open_to_all.chmod(0o755)
         assert "\nuser " not in configuration(open_to_all, "127.0.0.1:1", "127.0.0.1:2", tmp_path)
         os.chown(open_to_all, 65534, 65534)
-        assert "user nobody nogroup;" in configuration(open_to_all, "127.0.0.1:1", "127.0.0.1:2", tmp_path)
+        assert 'user "nobody" "nogroup";' in configuration(open_to_all, "127.0.0.1:1", "127.0.0.1:2", tmp_path)
 
 
 def test_a_waiter_waits_through_nginx(front: Front, archive: FakeArchive, build: Build) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import io
 import json
+import os
 import re
 import socket
 import tarfile
@@ -24,7 +25,7 @@ import pytest
 from staging.errors import error_classes
 from tests.builds import BUCKET, FULL_PAYLOAD, Build, make_build
 from tests.fake_archive import FakeArchive
-from tests.servers import PROJECT, DevServer, eventually
+from tests.servers import FRONT, PROJECT, DevServer, eventually
 from web.access.tokens import SCOPES, Token
 
 GOOD = Build()
@@ -98,14 +99,34 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         server.close()
 
 
+def behind(front: str, attack: Attack) -> set[int]:
+    """The statuses that are right where nginx stands before the server: what it cannot read, it refuses by itself."""
+    if not front or front == "devserver":
+        return {attack.status}
+    head = " ".join((attack.method, *attack.headers)).encode("utf-8", "surrogateescape")
+    is_odd_path = re.search(r"(?i)%00|%(?![0-9a-f]{2})|\.\.(%2f|/)", attack.target)
+    is_odd_head = b"\0" in head or re.search(rb"(?i)host: ?([^a-z0-9\x80-\xff]|$)", head)
+    also = {400} if is_odd_path or is_odd_head else set()
+    if "X" in attack.headers:  # which is one without a value
+        also.add(200)
+    if "Transfer-Encoding: chunked, chunked" in attack.headers:
+        also.add(501)
+    return {attack.status, *also}
+
+
 def answered(server: DevServer, attack: Attack) -> tuple[int, str]:
     """The status and all of the answer."""
+    return answered_at(server.port, attack)
+
+
+def answered_at(port: int, attack: Attack) -> tuple[int, str]:
+    """The same of whatever listens on ``port``."""
     lines = [f"{attack.method} {attack.target} HTTP/1.1", "Connection: close", *attack.headers]
     if not any(line.lower().startswith("host:") for line in lines):
         lines.append("Host: devserver")
     if attack.body and not any(line.lower().startswith(("content-length", "transfer-enc")) for line in lines):
         lines.append(f"Content-Length: {len(attack.body)}")
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
         client.sendall("\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape") + attack.body)
         answer = b"".join(iter(lambda: client.recv(65536), b"")).decode("utf-8", "replace")
     match = re.match(r"HTTP/1\.1 (\d{3}) ", answer)
@@ -504,7 +525,7 @@ def test_an_attack_has_its_status_and_learns_nothing(lab: Lab, attack: Attack) -
     for name, place in places.items():
         target = target.replace(name, place)
     status, answer = answered(lab.server, attack._replace(target=target))
-    assert status == attack.status, answer[:2000]
+    assert status in behind(os.environ[FRONT], attack), answer[:2000]
     if status >= 400 and attack.method != "HEAD":
         assert any(kind in answer for kind in KINDS), answer
     for place in (str(lab.directory), str(PROJECT), "site-packages"):

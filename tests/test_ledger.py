@@ -185,7 +185,7 @@ class Writer:
         self.dropped = 0
         bus = cherrypy.process.wspbus.Bus()
         bus.subscribe("log", lambda text, _level: self.logged.append(text))
-        self.writer = LedgerWriter(bus, path, 1000, False, self._drop)
+        self.writer = LedgerWriter(bus, path, 1000, self._drop)
 
     def _drop(self) -> None:
         self.dropped += 1

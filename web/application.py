@@ -10,7 +10,7 @@ import cherrypy
 
 from downloader import Downloader
 from staging.archives.peers import OBJECTS
-from web import errors, incoming, requests
+from web import errors, incoming, redirects, requests
 from web.access.tokens import TokenFile
 from web.api.application import Api
 from web.api.operations import PREFIX
@@ -66,17 +66,17 @@ class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers, AssetHandlers, Logi
         ServerRpcs.__init__(self, health, metrics)
 
 
-def mount(root: Root, api: Api, files: StaticFiles, objects: KeptObjects, count: Count, is_proxied: bool) -> None:
+def mount(root: Root, api: Api, files: StaticFiles, objects: KeptObjects, count: Count) -> None:
     """Put the RPCs and the static directory into CherryPy's tree; ``count`` is told of every answer but of files."""
     errors.install()
     incoming.install()
     requests.install(count)
+    redirects.install()
     settings = {
         "request.dispatch": Dispatcher(),
         "tools.devserver_bodies.on": True,
         "tools.devserver_errors.on": True,
         "tools.devserver_requests.on": True,
-        "tools.proxy.on": is_proxied,
     }
     cherrypy.tree.mount(root, "/", {"/": settings}).request_class = incoming.IncomingRequest
     # Bodies are read by the operations that take one.

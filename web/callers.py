@@ -1,4 +1,4 @@
-"""Who asks: the id of a request, and the address of its client."""
+"""Whose request it is: its id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ REQUEST_ID_KEY = "devserver.request_id"
 REQUEST_ID_HEADER = "X-Request-ID"
 # As clients send it: the usual one first, then those of Tast.
 _HEADERS = ("HTTP_X_REQUEST_ID", "HTTP_X_SWARMING_TASK_ID", "HTTP_X_BBID")
-_LONGEST_ADDRESS = 64
 
 
 def request_id_of(environ: Mapping[str, Any]) -> str:
@@ -21,10 +20,3 @@ def request_id_of(environ: Mapping[str, Any]) -> str:
         if given := environ.get(header):
             return request_ids.cleaned(given.strip(" \t")) or request_ids.new()
     return request_ids.new()
-
-
-def client_of(environ: Mapping[str, Any], is_proxied: bool) -> str:
-    """The address of the client; where a server in front passes requests on, that which it says."""
-    forwarded = environ.get("HTTP_X_FORWARDED_FOR", "") if is_proxied else ""
-    # The last one is the front's own word; others may be anybody's.
-    return forwarded.rpartition(",")[2].strip()[:_LONGEST_ADDRESS] or str(environ["REMOTE_ADDR"])

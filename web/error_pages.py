@@ -67,15 +67,25 @@ def error_answer(code: HTTPStatus, accept: str, kind: str = "", text: str = "") 
 
     Without ``kind``, it is told in words of the status' own.
     """
-    if not kind:
-        kind, text = _OWN_WORDS.get(code, (_KINDS.get(code) or code.phrase.replace(" ", ""), text or code.description))
+    kind, text = kind_and_text(code, kind, text)
     if prefers_json(accept):
         return "application/problem+json", problem(code, kind, text)
     title = f"{int(code)} {code.phrase}"
     # Quotes stay: the oldest clients read this as it is.
     cause = Markup(escape(f"{kind}: {text}".replace("\n", " "), quote=False))  # noqa: S704 - it is escaped
-    advice = _ADVICE.get(kind) or _ADVICE_BY_STATUS.get(code, "")
-    return rendering.HTML, rendering.page("error.html", title=title, cause=cause, advice=advice)
+    return rendering.HTML, rendering.page("error.html", title=title, cause=cause, advice=advice_on(code, kind))
+
+
+def kind_and_text(code: HTTPStatus, kind: str, text: str) -> tuple[str, str]:
+    """What an error is told as: its own ``kind`` and ``text``, or where it has no kind, the words of the status."""
+    if kind:
+        return kind, text
+    return _OWN_WORDS.get(code, (_KINDS.get(code) or code.phrase.replace(" ", ""), text or code.description))
+
+
+def advice_on(code: HTTPStatus, kind: str) -> str:
+    """What a person can do about an error; empty where nothing is known."""
+    return _ADVICE.get(kind) or _ADVICE_BY_STATUS.get(code, "")
 
 
 def problem(code: HTTPStatus, kind: str, text: str) -> bytes:

@@ -16,7 +16,7 @@ from staging import log_lines
 from staging.errors import ConfigurationError
 from staging.log_lines import JSON, with_fields
 from web.answers import Served
-from web.callers import REQUEST_ID_KEY, client_of
+from web.callers import REQUEST_ID_KEY
 
 
 def configure_logs(logfile: Path | None, log_dir: Path | None, production: bool, line_format: str) -> None:
@@ -81,8 +81,7 @@ def log_line(tag: str, text: str, **fields: str) -> None:
 class AccessLog:
     """Logs every request that CherryPy knows nothing of as CherryPy logs its own, in the combined log format."""
 
-    def __init__(self, is_proxied: bool, line_format: str) -> None:
-        self._is_proxied = is_proxied
+    def __init__(self, line_format: str) -> None:
         self._line_format = line_format
 
     def begins(self, served: Served) -> None:
@@ -91,7 +90,7 @@ class AccessLog:
         if not any(handler.level <= logging.INFO for handler in log.handlers):
             return
         if self._line_format == JSON:
-            _log_as_fields(served.environ, client_of(served.environ, self._is_proxied), served.status, served.size)
+            _log_as_fields(served.environ, served.environ["REMOTE_ADDR"], served.status, served.size)
         else:
             log.info(_combined(served))
 

@@ -12,6 +12,7 @@ from staging.archives import AllowedArchives
 from staging.archives.peers import PeerSettings
 from staging.errors import ConfigurationError, InvalidArchiveUrl
 from web.access.hosts import checked_name
+from web.http.forwarded import LOOPBACK, checked_network
 from web.http.tls import Certificate
 
 _FILES = ("portfile", "pidfile", "logfile", "ledger")
@@ -108,6 +109,24 @@ def certificate(options: dict[str, Any]) -> Certificate | None:
     if options["front"]:
         raise ConfigurationError("--tls-cert", "with --front, it is nginx that speaks TLS: give it to nginx-config")
     return Certificate(chain, key)
+
+
+def trusted_proxies(options: dict[str, Any]) -> list[str]:
+    """The proxies whose word counts for who asks: those that were named, and the server in front, if there is one.
+
+    Raises:
+        ConfigurationError: one is no address and no network.
+
+    """
+    return [*named_proxies(options), *(LOOPBACK if options["front"] else ())]
+
+
+def named_proxies(options: dict[str, Any]) -> list[str]:
+    """Those that were named; raises the same."""
+    try:
+        return [checked_network(text) for text in options["trusted_proxy"]]
+    except ValueError as error:
+        raise ConfigurationError("--trusted-proxy", f"{error}; it should look like 10.0.0.5 or 10.0.0.0/8") from None
 
 
 def _check_writable(option: str, path: Path, directory: Path) -> None:

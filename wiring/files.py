@@ -54,7 +54,7 @@ def _unknown(_build_path: str) -> None:
 
 def access_log(options: dict[str, Any]) -> AccessLog:
     """The log of the requests that CherryPy knows nothing of."""
-    return AccessLog(bool(options["front"]), options["log_format"])
+    return AccessLog(options["log_format"])
 
 
 def front_listener(metrics: Metrics, ledger: LedgerWriter | None) -> Callable[[FrontAnswer, Read | None], None]:
@@ -71,7 +71,7 @@ def front_listener(metrics: Metrics, ledger: LedgerWriter | None) -> Callable[[F
 def _ledger(options: dict[str, Any], metrics: Metrics, bus: Any) -> LedgerWriter | None:
     if options["ledger"] is None:
         return None
-    is_proxied, drop = bool(options["front"]), metrics.serving.count_dropped_row
-    ledger = LedgerWriter(bus, options["ledger"], options["ledger_max_rows"], is_proxied, drop)
+    drop = metrics.serving.count_dropped_row
+    ledger = LedgerWriter(bus, options["ledger"], options["ledger_max_rows"], drop)
     ledger.subscribe()
     return ledger

@@ -18,7 +18,7 @@ from web.logs import configure_logs, reopened_logs
 from web.metrics.counters import Metrics
 from web.plugins import ConnectionsPlugin, DownloadsPlugin, EvictorPlugin, PortFile
 from web.verification import VerificationPlugin
-from wiring.checks import certificate, checked_static_dir
+from wiring.checks import certificate, checked_static_dir, trusted_proxies
 from wiring.executors import keep_in_touch
 from wiring.files import Files, front_listener, make_files
 from wiring.reloading import Part, Reload
@@ -44,6 +44,7 @@ def serve(options: dict[str, Any], version: str, signals: Signals) -> None:
     speak_plainly(bus)
     configure_logs(options["logfile"], options["log_dir"], options["production"], options["log_format"])
     server.configure(options["host"], options["port"], options["max_threads"], certificate(options))
+    server.trust_proxies(trusted_proxies(options))
     metrics = Metrics()
     server.tell_refusals(lambda status: metrics.serving.count_request("refused", status))
     files = make_files(options, static_dir, metrics, bus)

@@ -55,8 +55,7 @@ def mount_web(
     root = application.Root(downloader, health, waiting_room, static_dir, pages, metrics_page, tokens)
     handlers = Handlers(downloader, holds, staging.catalogue, health, version)
     api = Api(handlers, _streams(staging, bus), waiting_room, version)
-    is_proxied = bool(options["front"])
-    application.mount(root, api, files.application, files.objects, metrics.serving.count_request, is_proxied)
+    application.mount(root, api, files.application, files.objects, metrics.serving.count_request)
     if tokens is not None:
         _put_a_gate_in_front(options, tokens, metrics)
         reload.add(Part("the tokens", tokens.read_anew))

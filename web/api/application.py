@@ -128,7 +128,9 @@ class Api:
         last_id = cherrypy.request.headers.get("Last-Event-ID", "")
         streams = self._streams
         events = streams.stream_all(last_id) if build is None else streams.stream(build_path_of(build), last_id)
-        cherrypy.response.headers.update({"Content-Type": EVENT_STREAM, "Cache-Control": "no-store"})
+        # An nginx, whoever set it up, gathers what it passes on to pieces of some kilobytes unless it is told not to.
+        unbuffered = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        cherrypy.response.headers.update({"Content-Type": EVENT_STREAM, **unbuffered})
         if cherrypy.request.method == "HEAD":
             return iter(())
         client = cherrypy.serving.request.wsgi_environ[SOCKET_KEY]

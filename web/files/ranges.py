@@ -12,7 +12,7 @@ from web.http.gateway import FileRange
 _UNIT = "bytes="
 _ONE = re.compile(r" *(?:(?P<start>[0-9]+) *- *(?P<stop>[0-9]+)?|-(?P<suffix>[0-9]+)) *")
 _LONGEST = 100  # characters of one range; Python refuses to read numbers of thousands of digits
-_MOST = 500  # ranges in one request, beyond which the whole file is sent (RFC 9110, 14.2)
+MOST_RANGES = 500  # ranges in one request, beyond which the whole file is sent (RFC 9110, 14.2)
 _LARGEST = 2**63 - 1
 
 
@@ -31,7 +31,7 @@ def parse_ranges(header: str | None, size: int) -> list[FileRange] | None:
         return None
     ranges = []
     texts = header[len(_UNIT) :].split(",")
-    if len(texts) > _MOST:
+    if len(texts) > MOST_RANGES:
         return None
     for text in texts:
         one = _one_range(text, size)

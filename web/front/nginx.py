@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from staging.layout import RESERVED_NAME
+from web.files.application import DEFAULT_TYPE, FILE_POLICY, TYPES
+from web.files.ranges import MOST_RANGES
+from web.front import passing_on, refusals
+from web.front.values import listening, quoted, user_of
 from web.http.tls import Certificate
 
 USE_LOG = "use.log"  # in nginx's own directory: a line for each file that was read
-# What a line of that log is: the status, bytes of the body, the moment of its end, the client's address, and the path
-# of the URL, decoded, to the line's end.
-_LINE = "$status $body_bytes_sent $msec $remote_addr $uri"
+# What a line of that log is: an object with the status, bytes of the body, the moment of its end, the client's address,
+# and the path of the URL, decoded. Whatever is in a name is escaped: a line is a line.
+_LINE = '{"status":$status,"sent":$body_bytes_sent,"time":$msec,"client":"$remote_addr","path":"$uri"}'
 
 _MOST_OPEN_FILES = 65536
 _FILES_OF_A_CONNECTION = 4  # at the most: the client's, the devserver's, and what is sent
-
-# Its <pre> is that of the devserver's own error pages, whose last line clients read.
-_AWAY = (
-    '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="3">'
-    "<title>The devserver is not running</title><h1>The devserver is not running</h1>"
-    "<pre>\n\nNotRunning: nginx is here, and the devserver behind it is not\n</pre>"
-    "<p>This page tries again every three seconds.</p></html>"
-).replace("\n", "\\n")
+# What nginx says no to below /static/ and the devserver may know better: directories, links, what is not there, and
+# other methods.
+_PASSED_ON = (403, 404, 405)
+_PASSED_ON_GUARDED = (401, 500)  # the devserver did not say whether it may be read
 
 _CONFIGURATION = """\
 # An nginx in front of a devserver, as `devserver nginx-config` writes it. Start it with
@@ -42,44 +44,26 @@ events {{
     worker_connections {connections};
 }}
 
-http {{
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-
+http {{{locally}
     # A head and a small file in one packet wait up to 40 ms for the client's acknowledgement, now and then.
     sendfile on;
     tcp_nopush off;
-    keepalive_requests 100000;
-    send_timeout 60s;
-    absolute_redirect off;
     index devserver-has-no-index;
-
-    # Somebody else's page is not one of the devserver's.
-    map $uri $policy {{
-        ~\\.(html|xml)$ sandbox;
-        default "";
-    }}
-
+    map_hash_bucket_size 128;
+{bounds}
     types {{
-        text/html html;
-        text/plain txt log;
-        application/json json;
-        application/xml xml;
+{types}
     }}
-    default_type application/octet-stream;
-    charset utf-8;
+    default_type {default_type};
 
-    log_format use escape=none '{line}';
-    # A line for each file that was sent: no name that is made up can break one, as what is not there is not logged.
+    log_format use escape=json '{line}';
+    # A line for each file that was sent.
     map $status$request_method $is_use {{
-        ~^(200|206|304|412|416)(GET|HEAD)$ 1;
+        ~^(200|206|304)(GET|HEAD)$ 1;
         default 0;
     }}
     access_log off;
-
+{who_asks}{refusal_maps}
     upstream devserver {{
         server {devserver};
         keepalive 64;
@@ -87,9 +71,10 @@ http {{
     }}
 
     server {{
-        listen {listen}{tls} backlog=4096 so_keepalive=10s:5s:3;{certificate}
+        listen {listen};{certificate}
         server_tokens off;
-
+        {headers}
+{refusal_locations}
         # The devserver's own records.
         location ~ /{reserved}(/|$) {{
             return 404;
@@ -97,36 +82,25 @@ http {{
 
         # What nginx cannot give, the devserver answers: directories, links, what is not there.
         location /static/ {{{guard}
-            alias {static_dir}/;
-            disable_symlinks on from={static_dir};
+            alias {static_dir};
+            disable_symlinks on {links_from};
             add_header X-Content-Type-Options nosniff;
-            add_header Content-Security-Policy $policy;
+            # Whatever a file is called, it is none of the devserver's pages.
+            add_header Content-Security-Policy {policy};
             access_log {use_log} use buffer=64k flush=2s if=$is_use;
-            error_page {passed_on}403 404 = @devserver;
+            max_ranges {most_ranges};
+            error_page {passed_on} = @devserver;
+            error_page 301 {moved};
+{error_pages}
         }}
 {question}
         location / {{
             try_files /nothing-of-this-name @devserver;
         }}
 
-        # While the devserver is not there, programs are told so by the status, and people by a page that comes back.
-        error_page 502 @away;
-        recursive_error_pages on;
-        location @away {{
-            default_type "text/html; charset=utf-8";
-            add_header Cache-Control no-store always;
-            add_header Retry-After 5 always;
-            return 502 '{away}';
-        }}
-
         # A harness may wait here for hours.
         location @devserver {{
             proxy_pass http://devserver;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $http_host;
-            proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header X-Forwarded-Proto $scheme;
             proxy_buffering off;
             proxy_request_buffering off;
             proxy_connect_timeout 10s;
@@ -138,23 +112,17 @@ http {{
 }}
 """
 
-CERTIFICATE = """
-        ssl_certificate {};
-        ssl_certificate_key {};
-        ssl_protocols TLSv1.2 TLSv1.3;
-        ssl_session_cache shared:devserver:10m;"""
 # Where reading takes a token, the devserver is asked of each file whether it came along.
 _GUARD = """
             auth_request /may-read;"""
-_QUESTION = """
-        location = /may-read {
+_QUESTION = f"""
+        location = /may-read {{
             internal;
             proxy_pass http://devserver/api/v1/version;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
             proxy_pass_request_body off;
+            {passing_on.HEADERS}
             proxy_set_header Content-Length "";
-        }
+        }}
 """
 
 
@@ -165,6 +133,7 @@ def configuration(
     run_dir: Path,
     reads_freely: bool = True,
     certificate: Certificate | None = None,
+    trusted: Sequence[str] = (),
 ) -> str:
     """The text of the configuration.
 
@@ -175,27 +144,64 @@ def configuration(
         run_dir: the directory of what nginx writes.
         reads_freely: whether reading takes no token.
         certificate: what to speak TLS with; None for plain HTTP.
+        trusted: addresses and networks of the proxies in front of nginx that are believed.
+
+    Raises:
+        ConfigurationError: something of that cannot be told nginx.
 
     """
     files = _open_files()
+    passed_on = _PASSED_ON if reads_freely else (*_PASSED_ON_GUARDED, *_PASSED_ON)
     return _CONFIGURATION.format(
-        static_dir=static_dir,
+        locally=passing_on.LOCALLY,
+        bounds=passing_on.BOUNDS,
+        who_asks=passing_on.who_asks(trusted),
+        headers=passing_on.HEADERS,
+        refusal_maps=refusals.maps(),
+        refusal_locations=refusals.locations(),
+        error_pages=refusals.error_pages(passed_on),
+        types="\n".join(f'        "{kind}" {ending};' for ending, kind in TYPES.items()),
+        default_type=DEFAULT_TYPE,
+        policy=FILE_POLICY,
+        static_dir=quoted("--static-dir", f"{static_dir}/"),
+        links_from=quoted("--static-dir", f"from={static_dir}"),
         devserver=devserver,
-        listen=listen,
-        run_dir=run_dir,
-        tls="" if certificate is None else " ssl",
-        certificate="" if certificate is None else CERTIFICATE.format(*(path.absolute() for path in certificate)),
+        listen=listening("--listen", listen, certificate),
+        certificate=certificate_lines(certificate),
+        run_dir=shown(run_dir),
         guard="" if reads_freely else _GUARD,
         question="" if reads_freely else _QUESTION,
-        passed_on="" if reads_freely else "401 500 ",  # 500: the devserver did not say whether it may be read
-        user=_user(static_dir) if os.geteuid() == 0 else "",
+        passed_on=" ".join(map(str, passed_on)),
+        user=_user(static_dir),
         open_files=files,
         connections=files // _FILES_OF_A_CONNECTION,
-        away=_AWAY,
+        most_ranges=MOST_RANGES,
+        moved=refusals.MOVED,
         use_log=USE_LOG,
         line=_LINE,
         reserved=RESERVED_NAME.replace(".", r"\."),
     )
+
+
+def certificate_lines(certificate: Certificate | None) -> str:
+    """The lines of ``server`` that have it speak TLS."""
+    if certificate is None:
+        return ""
+    chain, key = (
+        quoted(option, str(path.absolute()))
+        for option, path in zip(("--tls-cert", "--tls-key"), certificate, strict=True)
+    )
+    return f"""
+        ssl_certificate {chain};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_session_cache shared:devserver:10m;"""
+
+
+def shown(run_dir: Path) -> str:
+    """The directory as a comment has it, for a shell."""
+    quoted("--run-dir", str(run_dir).replace("$", ""))  # of what it holds, only the end of a line would end the comment
+    return shlex.quote(str(run_dir))
 
 
 def _open_files() -> int:
@@ -210,8 +216,8 @@ def _user(static_dir: Path) -> str:
     Workers are never root where they need not be: of a directory of root's that everybody may read they are who nginx
     has them be, and what one file or the other does not let them read, the devserver answers.
     """
-    if static_dir.stat().st_uid != 0:
-        return f"user {static_dir.owner()} {static_dir.group()};\n"
+    if os.geteuid() != 0 or static_dir.stat().st_uid != 0:
+        return user_of(static_dir)
     if all(path.stat().st_mode & stat.S_IXOTH for path in (static_dir, *static_dir.parents)):
         return ""
     return (

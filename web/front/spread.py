@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from staging.errors import ConfigurationError
-from web.front.nginx import CERTIFICATE
+from web.front import passing_on, refusals
+from web.front.nginx import certificate_lines, shown
+from web.front.values import listening
 from web.http.tls import Certificate
 
 _UPSTREAM = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\]):([0-9]{1,5})")
@@ -32,19 +34,12 @@ events {{
     worker_connections 16384;
 }}
 
-http {{
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-
+http {{{locally}
     tcp_nopush off;
-    keepalive_requests 100000;
-    send_timeout 60s;
     access_log off;
     variables_hash_max_size 2048;
     map_hash_bucket_size 128;
+{bounds}{who_asks}{refusal_maps}
 
     # Which build a request is about, target/version: the first of these that says so. What a body holds, nginx cannot
     # see: a client may send the header.
@@ -82,16 +77,11 @@ http {{
     }}
 
     server {{
-        listen {listen}{tls} backlog=4096 so_keepalive=10s:5s:3;{certificate}
+        listen {listen};{certificate}
         server_tokens off;
-        client_max_body_size 0;  # the devserver has bounds of its own
-
+{refusal_locations}
         # A harness may wait here for hours. Errors of the devserver's own are passed on as they are.
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        proxy_set_header Host $http_host;
-        proxy_set_header X-Forwarded-For $remote_addr;
-        proxy_set_header X-Forwarded-Proto $scheme;
+        {headers}
         proxy_buffering off;
         proxy_connect_timeout 3s;
         proxy_read_timeout 24h;
@@ -108,6 +98,7 @@ http {{
             proxy_next_upstream error timeout http_502 http_404;
             proxy_pass http://devservers;
             error_page 502 504 = @once_more;
+{error_pages}
         }}
 
         # Where the last that was to be asked is gone, what nobody has is 404 all the same: as the others say.
@@ -127,8 +118,9 @@ def configuration(
     upstreams: Sequence[str],
     listen: str,
     run_dir: Path,
-    owner: str,
+    user: str,
     certificate: Certificate | None = None,
+    trusted: Sequence[str] = (),
 ) -> str:
     """The text of the configuration.
 
@@ -137,23 +129,30 @@ def configuration(
             written alike.
         listen: nginx's address, ``host:port``.
         run_dir: the directory of what nginx writes.
-        owner: who nginx' workers are to be, a user and a group, where root starts it; empty otherwise.
+        user: the line that says who nginx' workers are to be; empty where nginx is not started by root.
         certificate: what to speak TLS with; None for plain HTTP. With the devservers it speaks plain HTTP.
+        trusted: addresses and networks of the proxies in front of it that are believed.
 
     Raises:
-        ConfigurationError: one of the upstreams is no address, or is there twice.
+        ConfigurationError: one of the upstreams is no address, or is there twice, or nginx cannot be told something.
 
     """
     _check(upstreams)
     servers = [f"        server {upstream} max_fails=2 fail_timeout=10s;" for upstream in upstreams]
     return _CONFIGURATION.format(
         servers="\n".join(servers),
-        listen=listen,
-        run_dir=run_dir,
+        listen=listening("--listen", listen, certificate),
+        run_dir=shown(run_dir),
         tries=_TRIES,
-        tls="" if certificate is None else " ssl",
-        certificate="" if certificate is None else CERTIFICATE.format(*(path.absolute() for path in certificate)),
-        user=f"user {owner};\n" if owner else "",
+        certificate=certificate_lines(certificate),
+        user=user,
+        locally=passing_on.LOCALLY,
+        bounds=passing_on.BOUNDS,
+        who_asks=passing_on.who_asks(trusted),
+        headers=passing_on.HEADERS,
+        refusal_maps=refusals.maps(),
+        refusal_locations=refusals.locations(),
+        error_pages=refusals.error_pages((502, 504)),
         archive=_ARCHIVE,
         directory=_DIRECTORY,
         slash=_SLASH,

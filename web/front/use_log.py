@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,14 +14,15 @@ from cherrypy.process.plugins import Monitor
 from cherrypy.process.wspbus import Bus
 
 from web.answers import Read
+from web.front.followed import FollowedLog
 
 _SECONDS_BETWEEN_LOOKS = 1.0
-_PIECE = 1024 * 1024
-_LONGEST = 64 * 1024 * 1024  # bytes of the log, after which it is emptied
 _PREFIX = "/static/"
 _READ = (200, 206, 304)
-# As web/front/nginx.py has nginx write it; without what stands between status and path, as it was written once.
-_LINE = re.compile(
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+# As older configurations have nginx write it, where a line's end in a name would be one of the log; the oldest without
+# what stands between status and path.
+_PLAIN_LINE = re.compile(
     rb"(?P<status>\d{3}) (?:(?P<sent>\d{1,15}) (?P<time>\d{1,12}\.\d{1,6}) (?P<client>\S+) )?(?P<path>/.*)"
 )
 
@@ -47,7 +49,7 @@ class FrontAnswer(NamedTuple):
 class UseLog(Monitor):  # type: ignore[misc]
     """Tells of every answer, a moment after nginx wrote it down.
 
-    The log may be made later, cut, or replaced by a new one; one that has grown long is emptied.
+    The log may be made later, emptied, or renamed and begun anew; one that has grown long is emptied.
     """
 
     def __init__(
@@ -62,66 +64,72 @@ class UseLog(Monitor):  # type: ignore[misc]
         """
         super().__init__(bus, self._look, _SECONDS_BETWEEN_LOOKS, name="use log")
         self._path = path
+        self._log = FollowedLog(path)
         self._on_use = on_use
         self._on_answer = on_answer
-        self._inode, self._position = 0, 0
 
     def start(self) -> None:
         """Begin with what is written from now on."""
-        with suppress(FileNotFoundError):
-            status = self._path.stat()
-            self._inode, self._position = status.st_ino, status.st_size
+        self._log.skip_what_is_there()
         super().start()
+
+    def stop(self) -> None:
+        """Take note of what was written until now, and end."""
+        super().stop()
+        self._look()
+        self._log.close()
 
     def _look(self) -> None:
         try:
             self._read()
-            self._empty_if_long()
+            self._log.empty_if_long()
         except Exception as error:  # a monitor whose function raises ends for good
             reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
             self.bus.log(f"cannot follow {self._path} for now: {reason}")
 
-    def _empty_if_long(self) -> None:
-        """Empty the log once all of it was read: nginx appends to it for as long as it runs."""
-        if self._position > _LONGEST:
-            os.truncate(self._path, 0)
-
     def _read(self) -> None:
         # Thousands of devices read the same few files: each of them is looked at once.
         files: dict[str, Read | None] = {}
-        for line in self._new_lines():
-            answer = _parsed(line)
+        for line in self._log.new_lines():
+            answer = parsed(line)
             if answer is None:
                 continue
             if answer.status in _READ and answer.path not in files:
-                files[answer.path] = self._on_use(answer.path)
+                files[answer.path] = self._used(answer.path)
             self._on_answer(answer, files.get(answer.path))
 
-    def _new_lines(self) -> Iterator[bytes]:
-        """Every line that was finished since the last look."""
+    def _used(self, path: str) -> Read | None:
+        """What file is at the path; raises where nobody can tell for the moment, and the line is read again."""
         try:
-            file = self._path.open("rb")
-        except FileNotFoundError:
-            return
-        with file:
-            status = os.fstat(file.fileno())
-            if status.st_ino != self._inode or status.st_size < self._position:
-                self._inode, self._position = status.st_ino, 0
-            file.seek(self._position)
-            while piece := file.read(_PIECE):
-                whole, newline, _ = piece.rpartition(b"\n")
-                self._position += len(whole) + len(newline)
-                yield from whole.split(b"\n")
-                if not newline:
-                    return
-                file.seek(self._position)
+            return self._on_use(path)
+        except OSError as error:
+            if error.errno in _PASSING:
+                raise
+            return None
 
 
-def _parsed(line: bytes) -> FrontAnswer | None:
-    match = _LINE.fullmatch(line)
-    path = os.fsdecode(match["path"]) if match else ""
-    if not match or not path.startswith(_PREFIX):
+def parsed(line: bytes) -> FrontAnswer | None:
+    """What a line of the log says; None of one that tells of no file, or is no such line."""
+    answer = _of_json(line) if line.startswith(b"{") else _of_plain(line)
+    if answer is None or not answer.path.startswith(_PREFIX):
+        return None
+    return answer._replace(path=answer.path.removeprefix(_PREFIX))
+
+
+def _of_json(line: bytes) -> FrontAnswer | None:
+    try:
+        told = json.loads(os.fsdecode(line))
+        return FrontAnswer(
+            int(told["status"]), int(told["sent"]), float(told["time"]), str(told["client"]), str(told["path"])
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _of_plain(line: bytes) -> FrontAnswer | None:
+    match = _PLAIN_LINE.fullmatch(line)
+    if match is None:
         return None
     client = (match["client"] or b"").decode("ascii", "replace")
     status, sent, time = int(match["status"]), int(match["sent"] or 0), float(match["time"] or 0)
-    return FrontAnswer(status, sent, time, client, path.removeprefix(_PREFIX))
+    return FrontAnswer(status, sent, time, client, os.fsdecode(match["path"]))

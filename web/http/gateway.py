@@ -129,6 +129,7 @@ class SendfileGateway(Gateway_10):
     def get_environ(self) -> Any:
         """The WSGI environment, with the client's socket."""
         environment = super().get_environ()  # type: ignore[no-untyped-call]
+        self.req.server.trusted_proxies.apply(environment)
         environment[SOCKET_KEY] = self.req.conn.socket
         environment[REQUEST_ID_KEY] = request_id_of(environment)
         environment["wsgi.input"] = Body(self.req.rfile)

@@ -32,7 +32,9 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _UNSEEN = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
-_LISTS = (*cheroot_server.comma_separated_headers, b"Cookie")  # type: ignore[attr-defined]
+# A proxy may add its word in a line of its own; the first line is anybody's.
+_FORWARDED = (b"X-Forwarded-For", b"X-Forwarded-Proto", b"X-Forwarded-Host")
+_LISTS = (*cheroot_server.comma_separated_headers, b"Cookie", *_FORWARDED)  # type: ignore[attr-defined]
 # Who reads one of several may read another than a server in front did.
 _ONCE = (b"Host", b"Content-Length", b"Transfer-Encoding", b"Authorization", b"Range", b"Content-Type", b"Expect")
 
@@ -95,15 +97,17 @@ class BoundedRequest(CPWSGIHTTPRequest):  # type: ignore[misc]
         """Read the head."""
         self.conn.rfile.allow(TIME_FOR_HEAD)
         self.rfile = SizeCheckWrapper(self.conn.rfile, LONGEST_LINE)
+        has_line = False
         try:
-            if not self.read_request_line():
+            has_line = self.read_request_line()
+            if not has_line:
                 return
             self.rfile = SizeCheckWrapper(self.conn.rfile, LARGEST_HEAD)
             self.ready = bool(self.read_request_headers())
         except _TooMany:
             self.simple_response("431", f"there are more than {MOST_HEADERS} headers")
         except MaxSizeExceeded:
-            if self.rfile.maxlen == LONGEST_LINE and not self.inheaders:
+            if not has_line:
                 self.simple_response("414", f"the request line is longer than {LONGEST_LINE} bytes")
             else:
                 self.simple_response("431", f"the headers are larger than {LARGEST_HEAD} bytes")
@@ -200,7 +204,8 @@ class BoundedRequest(CPWSGIHTTPRequest):  # type: ignore[misc]
 
 def _read_headers(rfile: Any, headers: dict[bytes, bytes]) -> None:
     """Read headers as cheroot's own reader does, but for what a server in front may read in another way."""
-    for _ in range(MOST_HEADERS + 1):
+    count = 0
+    while count <= MOST_HEADERS:
         line: bytes = rfile.readline()
         if line == b"\r\n":
             return
@@ -208,6 +213,7 @@ def _read_headers(rfile: Any, headers: dict[bytes, bytes]) -> None:
         if not (line.endswith(b"\r\n") and separator and _NAME.fullmatch(name)) or _UNSEEN.search(value):
             raise ValueError("a header should look like 'Name: value', and end with CR LF")
         name, value = name.title(), value.strip()
+        count += name not in _FORWARDED  # which a server in front adds
         if name in headers and name in _ONCE:
             raise ValueError(f"there is more than one {name.decode()}")
         if b"_" in name:  # an application could not tell it from one with a dash; nginx drops them too

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +14,7 @@ from cherrypy._cpwsgi_server import CPWSGIServer
 from web.errors import error_page
 from web.http.accepting import PatientConnections, most_connections, most_files
 from web.http.connection import LingeringConnection
+from web.http.forwarded import TrustedProxies
 from web.http.gateway import SendfileGateway
 from web.http.request import LARGEST_BODY, BoundedRequest
 from web.http.thread_pool import ElasticThreadPool
@@ -44,6 +45,7 @@ class WebServer(CPWSGIServer):  # type: ignore[misc]
         self.max_request_body_size = LARGEST_BODY
         self.server_name = "devserver"
         self.on_refusal: Callable[[int], None] = lambda _: None
+        self.trusted_proxies = TrustedProxies()
         most = waiting + _THREADS_OF_OTHERS + _RESERVE
         self.requests = ElasticThreadPool(self, _THREADS_AT_LEAST, most, _RESERVE)
 
@@ -90,6 +92,11 @@ def certificate_reader() -> Callable[[], Callable[[], None]] | None:
 def put_in_front(gate: Callable[[Any], Any]) -> None:
     """Have every request pass what ``gate`` makes of the WSGI application."""
     cherrypy.server.instance.wsgi_app = gate(cherrypy.server.instance.wsgi_app)
+
+
+def trust_proxies(networks: Sequence[str]) -> None:
+    """Take the word of proxies at these addresses for who asks, and how."""
+    cherrypy.server.instance.trusted_proxies = TrustedProxies(networks)
 
 
 def tell_refusals(on_refusal: Callable[[int], None]) -> None:

@@ -15,7 +15,7 @@ from cherrypy.process.wspbus import Bus
 
 from staging.errors import ConfigurationError
 from web.answers import Read, Served
-from web.callers import REQUEST_ID_KEY, client_of
+from web.callers import REQUEST_ID_KEY
 from web.front.use_log import FrontAnswer
 from web.ledger.records import Ledger, Row
 
@@ -30,7 +30,7 @@ _SERVED = (200, 206, 304)
 class LedgerWriter(SimplePlugin):  # type: ignore[misc]
     """Writes a row for each file of a build that was served; an observer of /static."""
 
-    def __init__(self, bus: Bus, path: Path, most: int, is_proxied: bool, on_drop: Callable[[], None]) -> None:
+    def __init__(self, bus: Bus, path: Path, most: int, on_drop: Callable[[], None]) -> None:
         """``on_drop`` is told of every row for which there was no room.
 
         Raises:
@@ -40,7 +40,6 @@ class LedgerWriter(SimplePlugin):  # type: ignore[misc]
         super().__init__(bus)
         self._path = path
         self._most = most
-        self._is_proxied = is_proxied
         self._on_drop = on_drop
         self._rows: Queue[Row] = Queue(_MOST_WAITING)
         self._is_stopping = Flag()
@@ -67,7 +66,7 @@ class LedgerWriter(SimplePlugin):  # type: ignore[misc]
     def ends(self, served: Served, sent: int) -> None:
         """See :class:`~web.answers.Observer`."""
         if served.build and served.status in _SERVED and served.environ["REQUEST_METHOD"] == "GET":
-            client = client_of(served.environ, self._is_proxied)
+            client = served.environ["REMOTE_ADDR"]
             answer = (int(served.status), sent, _is_whole(sent, served.file_size, served.status))
             self._put(Row(time(), client, served.build, served.file, *answer, served.environ[REQUEST_ID_KEY]))
 
