@@ -347,8 +347,8 @@ def headers_of(answer: requests.Response) -> set[str]:
     every = {"Date", "Server", "X-Content-Type-Options", "X-Request-ID"}
     if answer.ok and "ETag" in answer.headers:  # a file, of which nobody knows what it is
         every.add("Content-Security-Policy")
-        if os.environ[FRONT] == "nginx":  # which sends it by itself
-            every.discard("X-Request-ID")
+    if os.environ[FRONT] == "nginx" and ("ETag" in answer.headers or answer.is_redirect):  # which it answers by itself
+        every.discard("X-Request-ID")
     if "Content-Type" in answer.headers:
         every.add("Content-Type")
     if answer.headers.get("Content-Type") in (HTML, "application/problem+json"):
