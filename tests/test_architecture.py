@@ -13,7 +13,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 # From the ground up. A package is one line where its modules may import each other, and a line for each where not.
 LAYERS = (
     ("staging.errors", "staging.request_ids"),
-    ("staging.log_lines", "staging.paths"),
+    ("staging.log_lines", "staging.paths", "staging.threads"),
     ("staging.records.files", "staging.records.names", "staging.removal"),
     ("staging.records.decoding",),
     ("staging.records",),
@@ -51,7 +51,8 @@ LAYERS = (
     ("staging.executors.worker", "staging.executors.worker_log"),
     ("staging.executors.fork_server", "staging.executors.forked"),
     ("staging.executors.process",),
-    ("staging.cluster.broker",),
+    ("staging.cluster.messages",),
+    ("staging.cluster.broker", "staging.cluster.transport"),
     ("staging.cluster.runs", "staging.cluster.news"),
     ("staging.cluster.announcer", "staging.cluster.follower"),
     ("staging.cluster.neighbours",),

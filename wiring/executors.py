@@ -58,7 +58,7 @@ def keep_in_touch(
         return
     from staging.cluster.neighbours import Neighbours
 
-    neighbours = Neighbours(options["broker"], static_dir, board, take_over)
+    neighbours = Neighbours(options["broker"], static_dir, board, take_over, lambda text: cherrypy.log(text, "CLUSTER"))
     bus.subscribe("start", neighbours.start, priority=_AFTER_COMING_BACK)
     bus.subscribe("stop", neighbours.stop, priority=_BEFORE_THE_DOWNLOADS)
 

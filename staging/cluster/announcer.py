@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from threading import Condition, Thread
+from collections.abc import Callable
+from threading import Condition
+from threading import Event as Flag
 
+import redis
+
+from staging import threads
 from staging.board import StatusBoard
 from staging.cluster.broker import UNREACHABLE
 from staging.cluster.news import Bulletin, Newsstand
@@ -17,8 +22,11 @@ _RENEWED_EVERY = 1.0  # seconds
 class Announcer:
     """Leaves a bulletin of every download that changed; while the broker is away, the latest of each waits."""
 
-    def __init__(self, newsstand: Newsstand, board: StatusBoard) -> None:
+    def __init__(self, newsstand: Newsstand, board: StatusBoard, tell: Callable[[str], None]) -> None:
+        """``tell`` is told in a sentence what an operator should know."""
         self._newsstand = newsstand
+        self._tell_operator = tell
+        self._ended = Flag()
         self._changed = Condition()
         self._ids: dict[BuildStatus, str] = {}
         self._news: set[BuildStatus] = set()
@@ -28,12 +36,13 @@ class Announcer:
 
     def start(self) -> None:
         """Begin to tell."""
-        Thread(target=self._work, name="announcer", daemon=True).start()
+        threads.start("announcer", self._work, self._ended, self._tell_operator)
 
     def stop(self) -> None:
         """Tell no more: what this devserver gives up at its end, others take up."""
         with self._changed:
             self._stopped = True
+            self._ended.set()
             self._changed.notify_all()
 
     def _note(self, status: BuildStatus) -> None:
@@ -55,9 +64,13 @@ class Announcer:
                 ids = dict(self._ids)
             try:
                 self._tell(news, ids)
-            except UNREACHABLE:
+            except BaseException as error:
                 with self._changed:
                     self._news |= news
+                if isinstance(error, redis.ResponseError):
+                    self._newsstand.clear()
+                if isinstance(error, redis.ResponseError) or not isinstance(error, UNREACHABLE):
+                    raise  # that it cannot be reached, the executor tells
 
     def _tell(self, news: set[BuildStatus], ids: dict[BuildStatus, str]) -> None:
         others = [download for status, download in ids.items() if status not in news]

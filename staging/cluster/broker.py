@@ -36,6 +36,7 @@ def connected(url: str) -> redis.Redis:
     return redis.Redis.from_url(
         url,
         decode_responses=True,
+        encoding_errors="replace",  # what is no text is no message either, and must not keep others from being read
         socket_connect_timeout=_TIME_TO_CONNECT,
         socket_timeout=_TIME_TO_ANSWER,
         protocol=2,
@@ -53,6 +54,7 @@ def application(url: str) -> Celery:
 def _settings() -> dict[str, Any]:
     timeouts = {"socket_connect_timeout": _TIME_TO_CONNECT, "socket_timeout": _TIME_TO_ANSWER}
     return {
+        "broker_transport": "staging.cluster.transport:Transport",
         "task_serializer": "json",
         "accept_content": ["json"],
         "task_ignore_result": True,  # outcomes are events, as all else

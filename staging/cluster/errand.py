@@ -13,9 +13,10 @@ from celery import Celery
 from redis import Redis
 
 from staging.cluster.broker import TASK, UNREACHABLE
+from staging.cluster.messages import BadMessage, error_of, event_of, names_of_artifacts
 from staging.cluster.runs import Run, Told, Workers
-from staging.errors import STOPPING, BrokerUnreachable, Cancelled, WorkerDied, error_from_json
-from staging.status import Event, Report
+from staging.errors import STOPPING, BrokerUnreachable, Cancelled, DevServerError, WorkerDied
+from staging.status import Report
 
 T = TypeVar("T")
 
@@ -66,6 +67,7 @@ class Errand:
         self._run = Run(client, self._id, terms.lifetime)
         self._workers = Workers(client)
         self._job, self._request, self._queue = what
+        self._artifacts = names_of_artifacts(self._request)
         self._report = report
         self._cancelled, self._stopped = ends
         self._attempt = 0
@@ -101,7 +103,7 @@ class Errand:
         self._run.offer(self._attempt)
         if not self.has_begun:
             arguments = [self._job, self._id, self._attempt, self._request]
-            self._app.send_task(TASK, arguments, queue=self._queue)
+            self._app.send_task(TASK, arguments, queue=self._queue, declare=[])  # a queue is there by what is in it
 
     def _news(self) -> list[Told]:
         if not self._run.renew():
@@ -109,6 +111,8 @@ class Errand:
         entries = self._run.read(self._place, _LOOK)
         if entries:
             self._place = entries[-1][0]
+        if any(told.attempt == 0 for _, told in entries):
+            self._terms.tell("the broker holds what no worker told of a job, which is left out")
         return [told for _, told in entries if told.attempt == self._attempt]
 
     def _take(self, news: list[Told]) -> bool:
@@ -121,17 +125,30 @@ class Errand:
         for told in news:
             self.has_begun = True
             self._heard_at = monotonic()
-            content = told.content or {}
             if told.kind == "event":
-                self._report(Event.from_json(content))
+                self._pass_on(told)
             elif told.kind == "failed":
-                raise error_from_json(content)
+                raise self._cause(told)
             elif told.kind == "returned":
                 self._send()
                 return False
             elif told.kind == "done":
                 return True
         return False
+
+    def _pass_on(self, told: Told) -> None:
+        """Report an event, if it is one of this job."""
+        try:
+            self._report(event_of(told.content, self._artifacts))
+        except BadMessage as error:
+            self._terms.tell(f"the broker holds an event that no worker told, which is left out: {error}")
+
+    def _cause(self, told: Told) -> DevServerError:
+        """What the job failed for, as far as it can be understood."""
+        try:
+            return error_of(told.content)
+        except BadMessage as error:
+            return WorkerDied(f"failed, and told what cannot be understood ({error})")
 
     def _check_life(self) -> None:
         """Give the job to another worker where nothing is heard of the one that has it.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from threading import Event as Flag
 from typing import Any
 
+from staging import threads
 from staging.cluster.broker import BACKGROUND, SYNCHRONOUS, UNREACHABLE, application, connected
 from staging.cluster.errand import Errand, Terms
 from staging.errors import STOPPING, Cancelled
@@ -53,7 +54,7 @@ class ClusterExecutor:
 
     def start(self) -> None:
         """Look from now on whether the broker answers."""
-        threading.Thread(target=self._look, name="broker", daemon=True).start()
+        threads.start("broker", self._look, self._stopped, self._terms.tell)
 
     def run(
         self,

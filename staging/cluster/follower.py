@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from threading import Event as Flag
-from threading import Thread
 from time import monotonic
 
+import redis
+
+from staging import threads
 from staging.board import StatusBoard
 from staging.cluster.broker import UNREACHABLE
 from staging.cluster.news import Bulletin, Newsstand
@@ -40,9 +42,13 @@ class Follower:
         board: StatusBoard,
         manifest_of: Callable[[str], Manifest | None],
         take_over: Callable[[], None],
+        tell: Callable[[str], None],
     ) -> None:
-        """``take_over`` takes up the orders of devservers that are no more; ``manifest_of`` a build, by its path."""
+        """``take_over`` takes up the orders of devservers that are no more; ``manifest_of`` a build, by its path.
+        ``tell`` is told in a sentence what an operator should know.
+        """
         self._newsstand = newsstand
+        self._tell = tell
         self._board = board
         self._manifest_of = manifest_of
         self._take_over = take_over
@@ -53,7 +59,7 @@ class Follower:
 
     def start(self) -> None:
         """Begin to follow."""
-        Thread(target=self._work, name="follower", daemon=True).start()
+        threads.start("follower", self._work, self._stopped, self._tell)
 
     def stop(self) -> None:
         """Follow no more."""
@@ -68,7 +74,10 @@ class Follower:
                 for bulletin in news:
                     self._take(bulletin)
                 self._look_after_orphans()
-            except UNREACHABLE:
+            except redis.ResponseError:
+                self._newsstand.clear()
+                raise
+            except UNREACHABLE:  # which the executor tells
                 is_up_to_date = False
                 self._trusted_from = monotonic() + _TIME_TO_RETURN
                 self._stopped.wait(_PAUSE)
@@ -83,7 +92,8 @@ class Follower:
         if bulletin.has_begun and State.FAILED not in {event.state for event in bulletin.events}:
             followed.status.begin()
         known = followed.status.artifacts
-        self._board.report(followed.status, *(event for event in bulletin.events if event != known[event.artifact]))
+        events = [event for event in bulletin.events if event.build == followed.status.build]
+        self._board.report(followed.status, *(one for one in events if known.get(one.artifact, one) != one))
         self._followed = {download: one for download, one in self._followed.items() if not one.status.is_over}
 
     def _look_after_orphans(self) -> None:

@@ -18,12 +18,21 @@ from staging.manifest import Manifest
 class Neighbours:
     """What keeps devservers that share a static directory in touch."""
 
-    def __init__(self, broker_url: str, static_dir: Path, board: StatusBoard, take_over: Callable[[], None]) -> None:
-        """``take_over`` takes up the orders of devservers that are no more."""
-        newsstand = Newsstand(connected(broker_url))
+    def __init__(
+        self,
+        broker_url: str,
+        static_dir: Path,
+        board: StatusBoard,
+        take_over: Callable[[], None],
+        tell: Callable[[str], None],
+    ) -> None:
+        """``take_over`` takes up the orders of devservers that are no more; ``tell`` is told in a sentence what an
+        operator should know.
+        """
+        newsstand = Newsstand(connected(broker_url), tell)
         places = partial(BuildPlaces, static_dir)
-        self._announcer = Announcer(newsstand, board)
-        self._follower = Follower(newsstand, board, lambda build: Manifest.if_readable(places(build)), take_over)
+        self._announcer = Announcer(newsstand, board, tell)
+        self._follower = Follower(newsstand, board, lambda build: Manifest.if_readable(places(build)), take_over, tell)
 
     def start(self) -> None:
         """Tell and listen."""

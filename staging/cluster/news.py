@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis
 
 from staging.cluster.broker import PREFIX
+from staging.cluster.messages import BadMessage, build_of, data_of, event_of, field_of, is_flags, is_id, is_text
 from staging.status import BuildStatus, Event
 
 _NEWS = f"{PREFIX}:news"
@@ -60,17 +61,37 @@ class Bulletin:
         return json.dumps({**vars(self), "events": [event.to_json() for event in self.events]})
 
     @classmethod
-    def from_text(cls, text: str) -> Bulletin:
-        """The bulletin that :meth:`to_text` wrote."""
-        data: dict[str, Any] = json.loads(text)
-        return cls(**{**data, "events": [Event.from_json(event) for event in data["events"]]})
+    def from_text(cls, text: Any) -> Bulletin:
+        """The bulletin that :meth:`to_text` wrote.
+
+        Raises:
+            BadMessage: it wrote no such thing.
+
+        """
+        data = data_of(text)
+        build, synchronous = build_of(data), field_of(data, "synchronous", is_flags)
+        events = field_of(data, "events", lambda value: isinstance(value, list) and len(value) <= len(synchronous))
+        return cls(
+            download=field_of(data, "download", is_id),
+            devserver=field_of(data, "devserver", is_id),
+            archive_url=field_of(data, "archive_url", is_text),
+            build=build,
+            request_id=field_of(data, "request_id", is_text),
+            synchronous=synchronous,
+            has_begun=field_of(data, "has_begun", lambda value: isinstance(value, bool)),
+            events=[event_of(event, synchronous, build) for event in events],
+        )
 
 
 class Newsstand:
-    """Where bulletins are left and found. Every method may raise what ``UNREACHABLE`` of :mod:`broker` names."""
+    """Where bulletins are left and found. Every method may raise what ``UNREACHABLE`` of :mod:`broker` names.
 
-    def __init__(self, client: Redis) -> None:
+    What lies there and is no bulletin is told, and left out.
+    """
+
+    def __init__(self, client: Redis, tell: Callable[[str], None]) -> None:
         self._client = client
+        self._tell = tell
         self.devserver = uuid.uuid4().hex
         self._place = "$"
 
@@ -112,10 +133,23 @@ class Newsstand:
         entries = answer[0][1] if answer else []
         if entries:
             self._place = entries[-1][0]
-        return self._of_others(fields["bulletin"] for _, fields in entries)
+        return self._of_others(fields.get("bulletin") for _, fields in entries)
 
-    def _of_others(self, texts: Iterable[str]) -> list[Bulletin]:
-        bulletins = map(Bulletin.from_text, texts)
+    def clear(self) -> None:
+        """Remove what lies in the stream's place and is none."""
+        if self._client.type(_NEWS) not in ("stream", "none"):
+            self._client.delete(_NEWS)
+            self._tell(f"the broker's key {_NEWS} was of a wrong type, and was removed")
+
+    def _of_others(self, texts: Iterable[Any]) -> list[Bulletin]:
+        bulletins, wrong = [], ""
+        for text in texts:
+            try:
+                bulletins.append(Bulletin.from_text(text))
+            except BadMessage as error:
+                wrong = str(error)
+        if wrong:  # once, for all that came at the same time
+            self._tell(f"the broker holds what no devserver told, which is left out: {wrong}")
         return [bulletin for bulletin in bulletins if bulletin.devserver != self.devserver]
 
 

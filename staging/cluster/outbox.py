@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from threading import Condition, Thread
 from threading import Event as Flag
 from time import monotonic, sleep
@@ -11,7 +12,9 @@ from typing import Any
 from staging.cluster.broker import UNREACHABLE
 from staging.cluster.runs import Run, Told
 from staging.status import Event
+from staging.threads import in_a_line
 
+_log = logging.getLogger(__name__)
 _BEAT = 1.0  # seconds between two signs of life
 _TIME_TO_RETURN = 5.0  # seconds that a devserver has to put a run there anew that the broker has forgotten
 _PAUSE = 0.3  # seconds before the broker is tried again
@@ -74,7 +77,9 @@ class Outbox:
                 batch, is_last = list(self._unsent), self._is_ended
             try:
                 self._tell(batch)
-            except UNREACHABLE:
+            except Exception as error:
+                if not isinstance(error, UNREACHABLE):
+                    _log.warning("what a job has to tell is told later: %s", in_a_line(error))
                 self._wanted_at = monotonic()  # the devserver is not what is silent
                 if is_last and monotonic() > self._reached_at + self._patience:
                     return

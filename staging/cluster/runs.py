@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 from redis import Redis
 
 from staging.cluster.broker import PREFIX
+from staging.cluster.messages import BadMessage, data_of, is_count, is_text
 
 _MOST_AT_ONCE = 500  # entries that are read at once
+_DIGITS = 10  # of an attempt's number
 _BEGUN_FOR = 3600  # seconds for which it is known that an attempt was begun: longer than its message can come again
 
 
@@ -67,7 +69,7 @@ class Run:
     def read(self, after: str, seconds: float) -> Sequence[tuple[str, Told]]:
         """What was told since the entry ``after``, each with its own place; waits ``seconds`` for something."""
         answer: Any = self._client.xread({self._told: after}, _MOST_AT_ONCE, int(1000 * seconds))
-        return [(place, Told(*json.loads(fields["told"]))) for _, entries in answer for place, fields in entries]
+        return [(place, _told(fields.get("told"))) for _, entries in answer for place, fields in entries]
 
     def forget(self) -> None:
         """Say that nobody waits any more: who is still at work stops."""
@@ -85,7 +87,7 @@ class Run:
     def attempt_that_counts(self) -> int | None:
         """The attempt whose outcome somebody waits for; None where nobody does."""
         attempt = self._client.hget(self._key, "attempt")
-        return None if attempt is None else int(attempt)
+        return int(attempt) if attempt and attempt.isascii() and attempt.isdigit() and len(attempt) < _DIGITS else None
 
     def is_cancelled(self) -> bool:
         """Whether the worker is to stop."""
@@ -98,6 +100,18 @@ class Run:
                 pipeline.xadd(self._told, {"told": json.dumps(message)})
             pipeline.pexpire(self._told, self._milliseconds)
             pipeline.execute()
+
+
+def _told(text: Any) -> Told:
+    """What a worker told; of attempt 0, which no worker makes, where that is none of what workers tell."""
+    try:
+        data = data_of(text)
+    except BadMessage:
+        data = None
+    if isinstance(data, list) and len(data) == len(Told._fields) and is_count(data[0]) and is_text(data[1]):
+        attempt, kind, content = data
+        return Told(attempt, kind, content if isinstance(content, dict) else None)
+    return Told(0, "wrong")
 
 
 class Workers:

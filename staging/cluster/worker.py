@@ -7,23 +7,28 @@ at once, by this supervisor, which handles nothing that strangers wrote.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from secrets import token_hex
 from threading import Event as Flag
-from threading import Thread
 from time import monotonic
 from typing import Any
 
 from celery import signals
 
+from staging import threads
 from staging.cluster.broker import QUEUES, TASK, UNREACHABLE, application, connected
+from staging.cluster.messages import is_id
 from staging.cluster.outbox import Outbox
 from staging.cluster.runs import Run, Workers
 from staging.errors import WorkerDied, as_devserver_error
 from staging.executors.base import Job
 from staging.executors.process import ProcessExecutor
+
+_log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 # The jobs that may be run, by the names of their functions, and what each makes of a request before it is one.
@@ -53,11 +58,11 @@ class ClusterWorker:
 
     def serve(self, at_once: int) -> int:
         """Run up to ``at_once`` jobs at once, until a signal says to stop; the exit status."""
-        self._app.task(self._run, name=TASK)
+        self._app.task(self._run_message, name=TASK)
         name = f"{socket.gethostname()}:{os.getpid()}"
         signals.worker_shutting_down.connect(self._end, weak=False)
         self._executor.start()
-        Thread(target=self._say_that_it_is_here, args=(name,), daemon=True).start()
+        threads.start("presence", partial(self._say_that_it_is_here, name), self._ends, _log.warning)
         worker = self._app.Worker(
             hostname=f"devserver@{name}",
             pool="threads",
@@ -87,8 +92,15 @@ class ClusterWorker:
         except UNREACHABLE:
             return
 
+    def _run_message(self, *message: Any, **_: Any) -> None:
+        """What Celery calls, with what a message holds, which may be anything."""
+        if [type(one) for one in message] != [str, str, int, dict] or not is_id(message[1]):
+            _log.warning("a message in the queue is no job, and is left out")
+            return
+        self._run(*message)
+
     def _run(self, name: str, run_id: str, attempt: int, request: Json) -> None:
-        """What Celery calls: one attempt at a job, unless somebody has made it already or nobody wants it."""
+        """One attempt at a job, unless somebody has made it already or nobody wants it."""
         run = Run(self._client, run_id, self._longest_silence)
         if not self._is_ours(run, attempt):
             return

@@ -1,0 +1,144 @@
+"""Celery's way to Redis, for which what lies in the queues is input: what is no job is told, and left out.
+
+Celery's own way takes for granted that nobody but Celery writes there, and the worker ends where somebody did.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from base64 import b64decode, b64encode
+from queue import Empty
+from typing import Any
+
+import redis
+from kombu.transport import redis as kombu_redis
+
+from staging.cluster.messages import BadMessage, data_of, field_of, is_text
+
+_log = logging.getLogger(__name__)
+
+_LARGEST_BODY = 64 * 1024 * 1024  # characters, of a job for thousands of objects
+_WRONG = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+_NO_LIMITS = {"timelimit": [None, None], "retries": 0, "ignore_result": True, "lang": "py"}
+
+
+def checked_message(message: Any, task: str) -> dict[str, Any]:
+    """A message of a queue with what a job needs of it, and nothing else that Celery would act upon.
+
+    Raises:
+        BadMessage: it is none of a job.
+
+    """
+    headers = field_of(message, "headers", lambda value: isinstance(value, dict) and value.get("task") == task)
+    properties = field_of(message, "properties", lambda value: isinstance(value, dict))
+    body = field_of(message, "body", lambda value: isinstance(value, str) and len(value) <= _LARGEST_BODY)
+    field_of(message, "content-type", lambda value: value == "application/json")
+    tag, job = field_of(properties, "delivery_tag", is_text), field_of(headers, "id", is_text)
+    delivery = field_of(properties, "delivery_info", lambda value: isinstance(value, dict))
+    return {
+        "headers": {"task": task, "id": job, "root_id": job, **_NO_LIMITS},
+        "properties": {
+            "delivery_tag": tag,
+            "delivery_info": {"exchange": "", "routing_key": field_of(delivery, "routing_key", is_text), "priority": 0},
+            "body_encoding": "base64",
+            "correlation_id": job,
+        },
+        "body": _checked_body(body, properties.get("body_encoding")),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+    }
+
+
+def _checked_body(body: str, encoding: Any) -> str:
+    """The body with its arguments alone: named ones, and what Celery embeds, no job has."""
+    try:
+        text = b64decode(body, validate=True).decode() if encoding == "base64" else ""
+    except ValueError:
+        raise BadMessage("its body is not encoded as it should be") from None
+    data = data_of(text, _LARGEST_BODY)
+    if not isinstance(data, list) or [type(part) for part in data[:2]] != [list, dict]:
+        raise BadMessage("its body is no job's")
+    return b64encode(json.dumps([data[0], {}, {}]).encode()).decode()
+
+
+class _QoS(kombu_redis.QoS):  # type: ignore[misc]
+    def restore_visible(self, *arguments: Any, **options: Any) -> None:
+        """Put back what a worker took and did not finish, unless what lies in the place of that is something else."""
+        try:
+            super().restore_visible(*arguments, **options)
+        except redis.ResponseError as error:
+            keys = {self.unacked_key: "hash", self.unacked_index_key: "zset", self.unacked_mutex_key: "string"}
+            _remove_wrong_ones(self.channel.client, keys, error)
+        except _WRONG:
+            _log.warning("what the broker holds of jobs that were taken is of another shape, for now")
+
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
+        """The same for one; what is no job is removed."""
+        with self.channel.conn_or_acquire(client) as connection:
+            text = connection.hget(self.unacked_key, tag)
+        try:
+            if text is not None:
+                message, _, _ = data_of(text.decode(), 2 * _LARGEST_BODY)
+                checked_message(message, self.channel.task)
+            super().restore_by_tag(tag, client=client, leftmost=leftmost)
+        except _WRONG:
+            _log.warning("a job that was taken is none, and is removed")
+            self._remove_from_indices(tag).execute()
+
+
+class _Channel(kombu_redis.Channel):  # type: ignore[misc]
+    QoS = _QoS
+    task = "devserver.run_job"
+
+    def _brpop_read(self, **options: Any) -> Any:
+        """Read what came out of a queue."""
+        try:
+            return super()._brpop_read(**options)
+        except redis.ResponseError as error:
+            keys = {
+                self._q_for_pri(queue, step): "list" for queue in self.active_queues for step in self.priority_steps
+            }
+            _remove_wrong_ones(self.client, keys, error)
+            self.client.connection.disconnect()
+            # Celery tries again after a pause.
+            raise redis.ConnectionError("the broker says no") from error
+        except _WRONG as error:
+            _log.warning("a message in the queue is no job, and is left out (%s)", type(error).__name__)
+            raise Empty from None
+
+    def _queue_bind(self, *_: Any) -> None:
+        """Bind nothing: messages name their queue, so that there is no table of bindings to be lost or garbled."""
+
+    def _size(self, queue: str) -> int:
+        """How many messages a queue has; what is none of a queue's has none."""
+        try:
+            return int(super()._size(queue))
+        except redis.ResponseError:
+            return 0
+
+
+class Transport(kombu_redis.Transport):  # type: ignore[misc]
+    """The transport."""
+
+    Channel = _Channel
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        """Give a message to Celery, if it is one of a job."""
+        try:
+            checked = checked_message(message, _Channel.task)
+        except BadMessage as error:
+            _log.warning("a message in the queue is no job, and is left out: %s", error)
+            return
+        super()._deliver(checked, queue)
+
+
+def _remove_wrong_ones(client: Any, keys: dict[str, str], error: redis.ResponseError) -> None:
+    """Remove those of the keys that are of another type than they should be, so that those can take their place."""
+    if not str(error).startswith("WRONGTYPE"):
+        _log.warning("the broker says no, and is tried again: %s", error)
+        return
+    for key, kind in keys.items():
+        if client.type(key) not in (kind.encode(), b"none"):
+            client.delete(key)
+            _log.warning("the broker's key %r was of a wrong type, and was removed", key)
