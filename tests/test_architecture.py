@@ -95,6 +95,7 @@ LAYERS = (
         "web.http.tls",
         "web.http.thread_pool",
         "web.http.accepting",
+        "web.http.unfinished",
     ),
     ("web.http.connection", "web.http.gateway"),
     ("web.errors",),

@@ -142,11 +142,14 @@ class SendfileGateway(Gateway_10):
 
     def respond(self) -> None:
         """Have the application answer, and send that."""
-        is_refused = self.req.server.requests.is_crowded and self.env["PATH_INFO"] != _ALWAYS_ANSWERED
-        application = _refuse if is_refused else self.req.server.wsgi_app
-        if is_refused:
+        application = self.req.server.wsgi_app
+        if self.req.server.requests.is_crowded:
+            # The thread is one of the reserve. One small answer always fits into what the kernel holds for a client;
+            # a second one, or a request's body, might have it wait.
             self.req.close_connection = True
-            self.req.server.on_refusal(int(HTTPStatus.SERVICE_UNAVAILABLE))
+            if self.env["PATH_INFO"] != _ALWAYS_ANSWERED or _has_body(self.env):
+                application = _refuse
+                self.req.server.on_refusal(int(HTTPStatus.SERVICE_UNAVAILABLE))
         response = application(self.env, self.start_response)
         try:
             client = self.req.conn.socket
@@ -163,6 +166,10 @@ class SendfileGateway(Gateway_10):
         for chunk in filter(None, response):
             self.write(chunk)
         self.req.ensure_headers_sent()
+
+
+def _has_body(environment: Mapping[str, Any]) -> bool:
+    return environment.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environment
 
 
 def _refuse(environment: Mapping[str, Any], start_response: Callable[..., Any]) -> list[bytes]:

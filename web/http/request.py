@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import select
 import socket
 import ssl
 from collections.abc import Callable
@@ -27,6 +28,9 @@ LARGEST_BODY = 256 * 1024  # bytes
 TIME_FOR_HEAD = 30.0  # seconds from its first byte to its last
 TIME_FOR_BODY = 60.0
 
+_PIECE = 64 * 1024  # bytes that are taken at a time
+_MORE = 1024  # bytes beyond a bound, by which a request is known to be beyond it
+_REQUEST_LINE = re.compile(rb"[!-~]+ [^ \r\n]+ HTTP/1\.[01]\r\n")
 _TIMED_OUT = "timed out"  # what cheroot knows a timeout by
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
@@ -50,17 +54,67 @@ class TimedReader(StreamReader):
         super(StreamReader, self).__init__(_TimedSocket(client), size)  # of the two sockets that there would be else
         self.bytes_read = 0
         self._client = client
+        self._is_at_end = False
+        self._read_buf: bytes
+        self._read_pos: int
 
     def has_data(self) -> bool:
-        """Whether there are bytes that came already, of which the kernel knows nothing any more."""
-        client = self._client
-        is_buffered = bool(super().has_data())  # type: ignore[no-untyped-call]
-        return is_buffered or (isinstance(client, ssl.SSLSocket) and client.pending() > 0)
+        """Whether there is something to be served without waiting; cheroot asks before it puts a connection away."""
+        return self.has_head()
+
+    def has_head(self) -> bool:
+        """Whether there is a whole head, or what can be judged without the rest of it."""
+        if self._is_at_end:
+            return True
+        buffer, start = self._read_buf, self._read_pos
+        if buffer.startswith(b"\r\n", start):  # one empty line is forgiven
+            start += 2
+        if buffer.find(b"\r\n\r\n", start) >= 0:
+            return True
+        line_end = buffer.find(b"\n", start)
+        if line_end < 0:
+            return len(buffer) - start > LONGEST_LINE + _MORE
+        return len(buffer) - line_end > LARGEST_HEAD + _MORE or not _REQUEST_LINE.match(buffer, start)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a part of a head is here."""
+        return len(self._read_buf) > self._read_pos
+
+    def has_more(self, milliseconds: int) -> bool:
+        """Whether more is here to be read, or will be within so many milliseconds."""
+        if isinstance(self._client, ssl.SSLSocket) and self._client.pending():
+            return True  # of which the kernel knows nothing any more
+        poll = select.poll()
+        poll.register(self._client, select.POLLIN)
+        return bool(poll.poll(milliseconds))
+
+    def take_more(self) -> bool:
+        """Take what is here; returns whether that was anything."""
+        try:
+            piece = _received(self._client)
+        except ssl.SSLWantReadError:
+            return False
+        self._is_at_end = not piece
+        self._read_buf, self._read_pos = self._read_buf[self._read_pos :] + piece, 0
+        return True
 
     def allow(self, seconds: float) -> None:
         """Give what comes next so much time, from when it is first read."""
         raw: Any = self.raw
         raw.seconds, raw.deadline = seconds, None
+
+
+def _received(client: socket.socket) -> bytes:
+    """Some of what a client sent; it does not wait for the rest of what is encrypted as one piece."""
+    if not isinstance(client, ssl.SSLSocket):
+        return client.recv(_PIECE)
+    usual = client.gettimeout()
+    client.settimeout(0)
+    try:
+        return client.recv(_PIECE)
+    finally:
+        client.settimeout(usual)
 
 
 class _TimedSocket(socket.SocketIO):

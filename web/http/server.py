@@ -19,6 +19,7 @@ from web.http.gateway import SendfileGateway
 from web.http.request import LARGEST_BODY, BoundedRequest
 from web.http.thread_pool import ElasticThreadPool
 from web.http.tls import Certificate, TlsAdapter
+from web.http.unfinished import UNFINISHED
 from web.rendering import SERVER_NAME
 
 _BACKLOG = 1024  # connections that the kernel keeps until the server takes them
@@ -59,6 +60,12 @@ class WebServer(CPWSGIServer):  # type: ignore[misc]
     def open_connections(self) -> int:
         """How many connections there are, served or idle."""
         return self.ConnectionClass.open_count()
+
+    @property
+    def can_add_keepalive_connection(self) -> bool:
+        """Whether one more client may keep its connection; those that have not asked for anything take no place."""
+        idle: int = self._connections._num_connections - len(UNFINISHED)
+        return bool(self.ready) and idle < self.keep_alive_conn_limit
 
 
 def configure(host: str, port: int, waiting: int, tls: Certificate | None = None) -> None:

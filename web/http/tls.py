@@ -134,20 +134,27 @@ class TlsSocket(ssl.SSLSocket):
         with _told_as_of_a_socket():
             return super().send(*args, **options)
 
-    def shake_hands(self) -> None:
-        """Agree on how to encrypt; in as much time as one read has.
+    def shake_hands(self) -> bool:
+        """Go on to agree on how to encrypt, as far as the client has answered; returns whether that is done.
 
         Raises:
             SpeaksPlainHttp
             OSError: the client is gone, or there is nothing to agree on.
 
         """
+        usual = self.gettimeout()
+        self.settimeout(0)
         try:
             self.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
         except ssl.SSLError as error:
             if error.reason == _PLAIN_HTTP:
                 raise SpeaksPlainHttp from None
             raise
+        finally:
+            self.settimeout(usual)
+        return True
 
     def say_goodbye(self) -> None:
         """Tell the client that nothing follows, so that it knows that nothing was cut off; wait for no answer."""
