@@ -76,7 +76,7 @@ def _touched(places: BuildPlaces, moment: float) -> bool:
     """Whether it could be written down that the build was used at that moment."""
     try:
         os.stat(places.manifest)  # noqa: PTH116 - asked for with every file; nothing is made of a build that goes
-        descriptor = os.open(places.last_use, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(places.last_use, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             if os.fstat(descriptor).st_mtime < moment:  # another devserver may know of a later use
                 os.utime(descriptor, (moment, moment))
@@ -93,7 +93,7 @@ def hold_as_read(places: BuildPlaces) -> int | None:
     None where that cannot be: somebody is removing it, and who has a file of it open reads that to its end.
     """
     try:
-        descriptor = os.open(places.last_use, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(places.last_use, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
     try:
@@ -107,7 +107,7 @@ def hold_as_read(places: BuildPlaces) -> int | None:
 def is_being_read(places: BuildPlaces) -> bool:
     """Whether somebody reads the build, through whichever devserver; nobody notices that it was asked for."""
     try:
-        descriptor = os.open(places.last_use, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(places.last_use, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -120,7 +120,7 @@ def is_being_read(places: BuildPlaces) -> bool:
 def keeping_readers_away(places: BuildPlaces) -> Iterator[bool]:
     """Whether nobody is reading the build; if so, nobody begins to meanwhile."""
     try:
-        descriptor = os.open(places.last_use, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(places.last_use, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         yield True  # it was never read
         return

@@ -510,3 +510,20 @@ def ignore_the_end(_: dict[str, Any], report: Report, __: Flag) -> None:
     """Go on whatever is asked."""
     report(Event("target/version", "one", State.DOWNLOADING))
     Flag().wait(60)
+
+
+def run_programs(request: dict[str, Any], report: Report, _: Flag) -> None:
+    """Run honest programs, as staging and a build's packager do; report what each said."""
+    for command in request["commands"]:
+        done = subprocess.run(command, cwd=request["world"]["inside"], capture_output=True, text=True, timeout=30)
+        report(Event("target/version", "one", State.STAGING, note=f"{done.returncode} {done.stdout}{done.stderr}"))
+
+
+def read_files(request: dict[str, Any], report: Report, _: Flag) -> None:
+    """Report what the files hold, or why they cannot be read."""
+    for path in request["paths"]:
+        try:
+            note = Path(path).read_text()
+        except OSError as error:
+            note = errno.errorcode.get(error.errno or 0, "")
+        report(Event("target/version", "one", State.STAGING, note=note))

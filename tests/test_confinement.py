@@ -27,7 +27,7 @@ from staging.tree import TreeWriter, UnpackLimits
 from tests.builds import Build, tarball
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
-from tests.servers import PROJECT, DevServer, check_success
+from tests.servers import PROJECT, DevServer, check_success, eventually
 
 needs_landlock = pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock")
 LARGEST = 100_000
@@ -102,7 +102,7 @@ def run(places: tuple[Path, ProcessExecutor], action: str, target: Path) -> None
 
 
 @needs_landlock
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("action", list(ACTIONS))
 def test_a_worker_writes_nowhere_else(places: tuple[Path, ProcessExecutor], action: str) -> None:
     folder, _ = places
     with pytest.raises(InternalFailure):
@@ -168,6 +168,7 @@ def test_nothing_that_is_staged_can_be_written_to_by_others(
     build.upload(archive)
     server = start_server(wrapper=("sh", "-c", 'umask 000; exec "$@"', "sh"))
     server.stage(build.url)
+    eventually(lambda: not list(server.static_dir.glob(".devserver/staging/*")))
     modes = {path: path.lstat().st_mode for path in server.static_dir.rglob("*") if not path.is_symlink()}
     assert len(modes) > 50
     assert {path: oct(mode) for path, mode in modes.items() if mode & 0o7022} == {}

@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Event as Flag
 from time import monotonic
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -29,8 +30,10 @@ from staging.executors import landlock, reach, system_calls
 from staging.executors.confinement import Confinement
 from staging.executors.process import Bounds, ProcessExecutor
 from staging.executors.status_queue import LARGEST, Expected
+from staging.layout import BuildPlaces
 from staging.locks import FileLock
 from staging.status import Event
+from staging.usage import LastUse, hold_as_read, is_being_read
 from tests import hostile_worker
 from tests.hostile_worker import ATTEMPTS, World, a_pickle, frame
 from tests.servers import PROJECT, eventually
@@ -110,10 +113,10 @@ class Hostile:
         self._world = world
         self._lock = lock
         self._bounds = Bounds()
-        self._request = StageRequest(f"gs://bucket/{BUILD}", [], StagingOptions(static_dir)).to_json()
+        self.request = StageRequest(f"gs://bucket/{BUILD}", [], StagingOptions(static_dir)).to_json()
         machine = Confinement(readable=reach.readable(), runnable=reach.runnable())
         coverage = (PROJECT,) if "COVERAGE_PROCESS_CONFIG" in os.environ else ()
-        usual = JobBounds(machine, coverage)(self._request)
+        usual = JobBounds(machine, coverage)(self.request)
         self.confined = usual._replace(expected=OF_THE_JOB)
         self._executor = ProcessExecutor(["tests.hostile_worker"], 10.0, lambda _: self._bounds)
 
@@ -123,7 +126,7 @@ class Hostile:
         """The events of a job."""
         self._bounds = bounds
         events: list[Event] = []
-        request = {**self._request, "world": self._world._asdict(), **more}
+        request = {**self.request, "world": self._world._asdict(), **more}
         self._executor.run(job, request, on_event or events.append, self._lock, cancelled or Flag())
         return events
 
@@ -333,3 +336,135 @@ def test_workers_die_with_their_server(folder: Path, world: World, lock: FileLoc
     assert [str(error) for error in ended] == ["worker ended with what it was forked from"]
     eventually(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
     other.close()
+
+
+# Honest programs, which others had trouble with behind such bounds: what they want of the kernel in passing.
+THREADS = "import threading\nfor _ in range(9): threading.Thread(target=print).start()"
+PROGRAMS = (
+    ["sh", "-c", "printf hello > plain && lbzip2 -c plain | lbzip2 -d -c"],
+    ["sh", "-c", "printf hello > plain && xz -c plain | xz -d -c --threads=0"],
+    ["sh", "-c", "mkdir -p some && printf hello > some/file && tar -cf some.tar some && tar -tf some.tar"],
+    [sys.executable, "-I", "-c", THREADS],
+    ["getent", "hosts", "localhost"],
+)
+# What a packager does, and nothing else does here: it sets modes and times, and runs what the build brought.
+PACKAGER = (
+    ["sh", "-c", "rm -rf other && mkdir other && tar -C other -xpf some.tar && cat other/some/file"],
+    [
+        "sh",
+        "-c",
+        "printf hello > plain; install -m 755 plain a; cp -p plain b && chmod 600 b && touch -d @1 b",
+    ],
+    ["sh", "-c", "umask 022; cp /bin/echo program && ./program hello"],
+)
+
+
+@pytest.mark.skipif(shutil.which("lbzip2") is None or shutil.which("xz") is None, reason="they are not installed")
+def test_honest_programs_run(hostile: Hostile) -> None:
+    events = hostile.run(hostile_worker.run_programs, hostile.confined, commands=PROGRAMS)
+    assert [event.note[:2] for event in events] == ["0 "] * len(PROGRAMS), [event.note for event in events]
+    assert events[0].note == events[1].note == "0 hello"
+
+
+def test_a_packager_may_set_modes_which_does_nothing(hostile: Hostile) -> None:
+    hostile.run(hostile_worker.run_programs, hostile.confined, commands=PROGRAMS[2:3])
+    confinement = replace(hostile.confined.confinement, runs_what_it_writes=True)
+    events = hostile.run(
+        hostile_worker.run_programs, hostile.confined._replace(confinement=confinement), commands=PACKAGER
+    )
+    assert [event.note[:2] for event in events] == ["0 "] * len(PACKAGER), [event.note for event in events]
+    events = hostile.run(hostile_worker.run_programs, hostile.confined, commands=PACKAGER[2:])
+    assert "Permission denied" in events[0].note or "not permitted" in events[0].note
+
+
+def test_a_file_that_may_be_read_may_be_a_link(hostile: Hostile, tmp_path: Path) -> None:
+    """As ``/etc/resolv.conf`` is one into ``/run``."""
+    for name in ("resolver", "beside"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "link").symlink_to(tmp_path / "resolver")
+    readable = (*hostile.confined.confinement.readable, str(tmp_path / "link"))
+    confinement = replace(hostile.confined.confinement, readable=readable)
+    paths = [str(tmp_path / name) for name in ("link", "resolver", "beside")]
+    events = hostile.run(hostile_worker.read_files, hostile.confined._replace(confinement=confinement), paths=paths)
+    assert [event.note for event in events] == ["resolver", "resolver", "EACCES"]
+
+
+def test_an_area_that_a_link_leads_away_from_the_static_directory_is_none(hostile: Hostile, world: World) -> None:
+    link = Path(world.inside).parent / "away"
+    link.symlink_to(world.outside)
+    request = {**hostile.request, "archive_url": "gs://bucket/target/away"}
+    writable = JobBounds(Confinement())(request).confinement.writable
+    assert [Path(path).name for path in writable] == [quote("target/away", safe="")]
+
+
+def test_secrets_among_what_workers_may_read_are_told_of(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    inside, outside = tmp_path / "lib" / "tokens", tmp_path / "tokens"
+    assert reach.exposed([inside, outside], [str(tmp_path / "lib")]) == [inside]
+
+
+@pytest.mark.parametrize(
+    ("variables", "more"),
+    [
+        ({"STORAGE_EMULATOR_HOST": "http://127.0.0.1:9023"}, {9023}),
+        ({"HTTPS_PROXY": "http://proxy.example:3128"}, {3128}),
+        ({"https_proxy": "proxy.example:3129"}, {3129}),
+        ({"GCE_METADATA_HOST": "169.254.169.254:8080"}, {8080}),
+        ({"STORAGE_EMULATOR_HOST": "http://[::1"}, set()),
+    ],
+)
+def test_the_ports_are_those_of_the_archive(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variables: Mapping[str, str], more: set[int]
+) -> None:
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    for name in (
+        "STORAGE_EMULATOR_HOST",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert reach.archive_ports() == {53, 80, 443} | more
+
+
+def test_credentials_say_what_else_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    named = tmp_path / "credentials.json"
+    source = {"file": str(tmp_path / "subject-token")}
+    named.write_text(json.dumps({"token_url": "https://sts.example:8443/v1/token", "credential_source": source}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(named))
+    assert set(reach.credentials()) == {str(named), source["file"]}
+    assert 8443 in reach.archive_ports()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000])
+def test_credentials_that_are_none_name_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+    (tmp_path / "credentials.json").write_text(text)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "credentials.json"))
+    assert list(reach.credentials()) == [str(tmp_path / "credentials.json")]
+
+
+def test_a_build_in_a_directory_is_read_there_and_takes_no_network(tmp_path: Path) -> None:
+    static, archive = tmp_path / "static", tmp_path / "archive"
+    (archive / BUILD).mkdir(parents=True)
+    request = StageRequest(f"file://{archive}/{BUILD}", [], StagingOptions(static, (archive,))).to_json()
+    confinement = JobBounds(Confinement())(request).confinement
+    assert (confinement.readable, confinement.ports) == ((str(archive),), ())
+    own = StageRequest(f"file://{static}/{BUILD}", [], StagingOptions(static, (static,))).to_json()
+    assert JobBounds(Confinement())(own).confinement.readable == (str(static / BUILD),)
+
+
+def test_the_server_follows_no_link_that_a_worker_left_for_it(tmp_path: Path) -> None:
+    places = BuildPlaces(tmp_path / "static", BUILD)
+    places.records.mkdir(parents=True)
+    places.manifest.touch()
+    target = tmp_path / "outside"
+    places.last_use.symlink_to(target)
+    LastUse(places.static_dir).note(BUILD)
+    assert not target.exists()
+    assert hold_as_read(places) is None
+    assert not is_being_read(places)

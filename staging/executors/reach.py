@@ -72,8 +72,13 @@ _ADDRESS = re.compile(r"https?://[^\s/\"]+")
 
 
 def runnable() -> tuple[str, ...]:
-    """The interpreter, the libraries, and the programs of the machine."""
-    return tuple(dict.fromkeys((*_SYSTEM, *_interpreter())))
+    """The interpreter, the libraries, and the programs of the machine; none twice, for each costs every worker time."""
+    found = sorted({Path(path).resolve() for path in (*_SYSTEM, *_interpreter()) if Path(path).exists()})
+    highest: list[Path] = []
+    for path in found:
+        if not any(path.is_relative_to(one) for one in highest):
+            highest.append(path)
+    return tuple(map(str, highest))
 
 
 def readable() -> tuple[str, ...]:
@@ -87,7 +92,7 @@ def _interpreter() -> Iterator[str]:
     project = Path(__file__).resolve().parents[2]
     for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix} - {"/usr"}:
         yield from (f"{prefix}/{name}" for name in ("bin", "lib", "lib64", "pyvenv.cfg"))
-    yield from sysconfig.get_paths().values()
+    yield from (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     yield str(Path(sys.executable).resolve().parent)
     for entry in sys.path:
         # This project may lie in a checkout, with the static directory and much else beside it.
