@@ -14,6 +14,7 @@ from staging.healing import set_broken_manifest_aside, take_out
 from staging.inspection import Inspection, check_at_a_glance, inspect
 from staging.layout import BuildPlaces
 from staging.overview import builds_below
+from staging.threads import in_a_line
 
 _GOOD_FOR = 60.0  # seconds
 _MOST_IN_MIND = 10_000  # builds
@@ -50,7 +51,10 @@ class Soundness:
         """Look at every build once, resting for as long as each took."""
         for places in builds_below(self._static_dir):
             began = monotonic()
-            self.make_sure(places.build_path)
+            try:
+                self.make_sure(places.build_path)
+            except Exception as error:  # of one build, which must not keep the others from being looked at
+                self._note(places.build_path, f"could not be looked at: {in_a_line(error)}")
             if stopped.wait(monotonic() - began):
                 return
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event as Flag
 from time import time
 
-from staging.errors import Cancelled, RecordError
+from staging.errors import Cancelled
 from staging.healing import is_broken, take_out
 from staging.inspection import ByContent, Inspection, Wrong, inspect
 from staging.layout import BuildPlaces, verifying_lock
@@ -88,7 +88,7 @@ class Rounds:
             self._verify(places)
         except Cancelled:
             pass
-        except (OSError, RecordError) as error:
+        except Exception as error:  # of one build, which must not keep the others from being verified
             reason = error.strerror if isinstance(error, OSError) else error
             self._note(places.build_path, f"could not be verified: {reason}; it is tried again in a day")
             self._put_off[places.build_path] = time() + _DAY

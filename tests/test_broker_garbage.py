@@ -7,13 +7,11 @@ import pickle
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from threading import Event as Flag
 from typing import Any
 
 import pytest
 import redis
 
-from staging import threads
 from staging.cluster.messages import BadMessage, data_of, error_of, event_of
 from staging.cluster.news import Bulletin
 from staging.cluster.transport import checked_message
@@ -242,45 +240,3 @@ def test_a_broker_that_says_no_for_a_while_ends_nothing(
             check_success(server.wait_for_status(build.url, timeout="50"))
     assert worker.process.poll() is None
     assert "Traceback" not in server.log
-
-
-def test_a_thread_that_must_live_goes_on_after_what_it_meets_and_says_so() -> None:
-    lines: list[str] = []
-    stopped, calls = Flag(), 0
-
-    def work() -> None:
-        nonlocal calls
-        calls += 1
-        if calls < 4:
-            raise ValueError("line one\nline two")
-
-    threads.keep_running("follower", work, stopped, lines.append)
-    assert calls == 4
-    assert lines == [
-        f"follower failed and goes on in {pause} s: ValueError: line one\\nline two" for pause in ("0.2", "0.4", "0.8")
-    ]
-
-
-def test_a_thread_that_fails_ends_when_it_is_told_to() -> None:
-    stopped = Flag()
-
-    def work() -> None:
-        stopped.set()
-        raise RuntimeError
-
-    threads.start("announcer", work, stopped, lambda _: None).join(5)
-
-
-def test_what_is_called_now_and_then_survives_and_pauses() -> None:
-    lines: list[str] = []
-    calls: list[int] = []
-
-    def look() -> None:
-        calls.append(1)
-        raise OSError(5, "Input/output error")
-
-    survived = threads.surviving("health", look, lines.append)
-    survived()
-    survived()
-    assert (len(calls), len(lines)) == (1, 1)
-    eventually(lambda: survived() or len(calls) == 2)

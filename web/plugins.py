@@ -15,6 +15,7 @@ from cherrypy.process.wspbus import Bus
 from downloader import Downloader
 from staging.executors.base import Executor
 from staging.room import Room
+from staging.threads import surviving
 from staging.units import in_bytes
 
 BEFORE_THE_SERVER = 10  # the place, among what stops, of what frees the server's threads
@@ -55,7 +56,8 @@ class EvictorPlugin(Monitor):  # type: ignore[misc]
     """Removes what the limits do not allow, between downloads too; and has the last uses of builds written down."""
 
     def __init__(self, bus: Bus, room: Room) -> None:
-        super().__init__(bus, self._look, _SECONDS_BETWEEN_LOOKS, name="evictor")
+        look = surviving("making room on the disk", self._look, bus.log)
+        super().__init__(bus, look, _SECONDS_BETWEEN_LOOKS, name="evictor")
         self._room = room
         self._next_look = 0.0
         self._missing = 0
@@ -69,13 +71,10 @@ class EvictorPlugin(Monitor):  # type: ignore[misc]
 
     def _look(self) -> None:
         began = monotonic()
-        try:
-            self._room.write_last_use()
-            if began < self._next_look:
-                return
-            self._tell_what_is_missing(self._room.tend().left.missing)
-        except Exception as error:  # a monitor whose function raises ends for good
-            self.bus.log(f"making room on the disk failed: {error}", traceback=not isinstance(error, OSError))
+        self._room.write_last_use()
+        if began < self._next_look:
+            return
+        self._tell_what_is_missing(self._room.tend().left.missing)
         self._next_look = monotonic() + (monotonic() - began) / _SHARE
 
     def _tell_what_is_missing(self, missing: int) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event as Flag
-from threading import Thread
 
 from cherrypy.process.plugins import SimplePlugin
 from cherrypy.process.wspbus import Bus
 
+from staging import threads
 from staging.verification import OnVerified, Rounds
 
 
@@ -31,7 +31,7 @@ class VerificationPlugin(SimplePlugin):  # type: ignore[misc]
 
     def start(self) -> None:
         """Begin, once the server listens."""
-        Thread(target=self._rounds.run, name="verify", daemon=True).start()
+        threads.start("verify", self._rounds.run, self._stopped, self.bus.log)
 
     start.priority = 95  # type: ignore[attr-defined]  # after what clears up
 

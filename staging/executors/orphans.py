@@ -7,6 +7,7 @@ anybody starts there. Without this each would stay as a zombie, and hold a proce
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from contextlib import suppress
 from time import monotonic, sleep
 
 import psutil
+
+from staging import threads
 
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -25,7 +28,7 @@ def adopt_orphans() -> None:
     """Become the parent of all orphans below this process, and reap those that nobody waits for, from now on."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(*(ctypes.c_ulong(one) for one in (_SET_CHILD_SUBREAPER, 1, 0, 0, 0)))
-    threading.Thread(target=_reap_for_ever, name="reaper", daemon=True).start()
+    threads.start("reaper", _reap_for_ever, threading.Event(), logging.getLogger(__name__).warning)
 
 
 def reap_group(group: int) -> None:

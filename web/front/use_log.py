@@ -13,6 +13,7 @@ from typing import NamedTuple
 from cherrypy.process.plugins import Monitor
 from cherrypy.process.wspbus import Bus
 
+from staging.threads import surviving
 from web.answers import Read
 from web.front.followed import FollowedLog
 
@@ -62,8 +63,8 @@ class UseLog(Monitor):  # type: ignore[misc]
         """``on_use`` is told of every file that was read, by its path below ``/static/``, once for all who did at about
         the same time; what it says the file is goes to ``on_answer``, which is told of every answer.
         """
-        super().__init__(bus, self._look, _SECONDS_BETWEEN_LOOKS, name="use log")
-        self._path = path
+        self._survived = surviving(f"following {path}", self._look, bus.log)
+        super().__init__(bus, self._survived, _SECONDS_BETWEEN_LOOKS, name="use log")
         self._log = FollowedLog(path)
         self._on_use = on_use
         self._on_answer = on_answer
@@ -76,16 +77,12 @@ class UseLog(Monitor):  # type: ignore[misc]
     def stop(self) -> None:
         """Take note of what was written until now, and end."""
         super().stop()
-        self._look()
+        self._survived()
         self._log.close()
 
     def _look(self) -> None:
-        try:
-            self._read()
-            self._log.empty_if_long()
-        except Exception as error:  # a monitor whose function raises ends for good
-            reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            self.bus.log(f"cannot follow {self._path} for now: {reason}")
+        self._read()
+        self._log.empty_if_long()
 
     def _read(self) -> None:
         # Thousands of devices read the same few files: each of them is looked at once.

@@ -8,10 +8,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import cherrypy
 
+from staging import threads
+
 _MOST_AT_ONCE = 1024
+_NEVER = threading.Event()
 
 
 def client_address() -> str:
@@ -82,7 +86,7 @@ class WaitingRoom:
         """The set of connections that one thread watches, which starts with the first of them."""
         if self._epoll is None:
             epoll = select.epoll()
-            threading.Thread(target=self._look, args=(epoll,), name="watch clients", daemon=True).start()
+            threads.start("watch clients", partial(self._look, epoll), _NEVER, cherrypy.log)
             self._epoll = epoll
         return self._epoll
 

@@ -13,6 +13,7 @@ from time import monotonic, time
 from cherrypy.process.plugins import SimplePlugin
 from cherrypy.process.wspbus import Bus
 
+from staging import threads
 from staging.errors import ConfigurationError
 from web.answers import Read, Served
 from web.callers import REQUEST_ID_KEY
@@ -49,8 +50,7 @@ class LedgerWriter(SimplePlugin):  # type: ignore[misc]
 
     def start(self) -> None:
         """Begin to write."""
-        self._thread = Thread(target=self._write, name="ledger", daemon=True)
-        self._thread.start()
+        self._thread = threads.start("ledger", self._write, self._is_stopping, self.bus.log)
 
     def stop(self) -> None:
         """Write what there is, and end."""
