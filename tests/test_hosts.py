@@ -258,6 +258,21 @@ def test_an_nginx_in_front_passes_the_name_on(start_server: StartServer, tmp_pat
         assert requests.get(address + "/check_health", headers={"Host": "any.alias"}, timeout=20).ok
 
 
+def test_a_trusted_proxy_names_the_host_and_a_page_that_says_so_of_itself_does_not(start_server: StartServer) -> None:
+    server = start_server("--trusted-proxy", "127.0.0.0/8", "--allow-host", "builds.lab.example")
+    for host, forwarded, status in (
+        ("127.0.0.1:8080", "builds.lab.example", 200),
+        ("127.0.0.1:8080", "evil.example", 421),
+        ("localhost", "localhost, evil.example", 421),
+        ("evil.example", "localhost", 421),  # of a browser on the proxy's machine
+        ("evil.example", "", 421),
+    ):
+        answer = ask(server, host, headers={**BROWSER, "X-Forwarded-Host": forwarded})
+        assert answer.status_code == status, (host, forwarded)
+    untrusting = start_server(name="untrusting")
+    assert ask(untrusting, "evil.example", headers={**BROWSER, "X-Forwarded-Host": "localhost"}).status_code == 421
+
+
 def test_an_nginx_that_asks_whether_a_file_may_be_read_is_answered(start_server: StartServer, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.touch(0o600)

@@ -18,6 +18,7 @@ from typing import Any
 from web import rendering
 from web.access.refused_names import RefusedNames
 from web.answers import Served
+from web.callers import OWN_HOST_KEY
 from web.error_pages import error_answer
 
 Environment = dict[str, Any]
@@ -94,12 +95,14 @@ class HostCheck:
 
     def __call__(self, environ: Environment, start_response: StartResponse) -> Iterable[bytes]:
         """See PEP 3333."""
-        if not is_of_browser(environ) or self._hosts.have(environ.get("HTTP_HOST", "")):
-            return self._application(environ, start_response)
-        return self._refuse(environ, start_response)
+        if is_of_browser(environ):
+            for host in (environ.get("HTTP_HOST", ""), environ.get(OWN_HOST_KEY)):
+                if host is not None and not self._hosts.have(host):
+                    return self._refuse(environ, start_response, host)
+        return self._application(environ, start_response)
 
-    def _refuse(self, environ: Environment, start_response: StartResponse) -> Iterable[bytes]:
-        text = self._refused.note(_name_of(environ.get("HTTP_HOST", "")))
+    def _refuse(self, environ: Environment, start_response: StartResponse, host: str) -> Iterable[bytes]:
+        text = self._refused.note(_name_of(host))
         is_for_programs = environ["PATH_INFO"].startswith("/api/")
         code = HTTPStatus.MISDIRECTED_REQUEST
         accept = "application/json" if is_for_programs else environ.get("HTTP_ACCEPT", "")

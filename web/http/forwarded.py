@@ -8,6 +8,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
+from web.callers import OWN_HOST_KEY
+
 LOOPBACK = ("127.0.0.0/8", "::1")
 UNIX = "unix:"  # the clients of a socket of the machine's, who have no address; nginx knows them by this name
 
@@ -35,12 +37,15 @@ class TrustedProxies:
         hops, scheme, host = environ.pop(_FOR, ""), environ.pop(_PROTO, ""), environ.pop(_HOST, "")
         if not (hops or scheme or host) or not self.trusts(environ["REMOTE_ADDR"]):
             return
-        environ["REMOTE_ADDR"] = self._client(hops.split(","), environ["REMOTE_ADDR"])
+        peer = environ["REMOTE_ADDR"]
+        environ["REMOTE_ADDR"] = self._client(hops.split(","), peer)
         # Of several the last: it is the word of the proxy that is asked through.
         scheme, host = scheme.rpartition(",")[2].strip().lower(), host.rpartition(",")[2].strip()
         if scheme in _SCHEMES:
             environ["wsgi.url_scheme"] = scheme
         if _NAME.fullmatch(host):
+            if _is_of_this_machine(peer):
+                environ[OWN_HOST_KEY] = environ.get("HTTP_HOST", "")
             environ["HTTP_HOST"] = host
 
     def _client(self, hops: Sequence[str], peer: str) -> str:
@@ -87,6 +92,10 @@ def _address(hop: str) -> str | None:
         return str(_plain(ip_address((match["v4"] or match["v6"]) if match else hop)))
     except ValueError:
         return None
+
+
+def _is_of_this_machine(peer: str) -> bool:
+    return _plain(ip_address(peer)).is_loopback
 
 
 def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
