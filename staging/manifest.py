@@ -9,7 +9,7 @@ from typing import Any, Literal
 from staging.archives import ArchiveObject
 from staging.errors import RecordError, RecordMalformed
 from staging.layout import BuildPlaces
-from staging.paths import UNPRINTABLE, fault_of_artifact, fault_of_published
+from staging.paths import UNPRINTABLE, are_published, fault_of_artifact
 from staging.records.decoding import Count, Moment, as_data, converted, parsed, read, write
 from staging.records.names import spelled, understood
 
@@ -63,14 +63,15 @@ class ArtifactRecord:
             RecordMalformed
 
         """
-        try:
-            objects = tuple(item.checked() for item in self.objects)
-        except ValueError:
-            raise RecordMalformed(what, "an object has a name that none can have") from None
+        objects = tuple(map(_understood, self.objects))
         whole = {understood(path): understood(name) for path, name in self.whole_files.items()}
-        if any(map(fault_of_published, whole)):
-            raise RecordMalformed(what, "a file lies where none can be published")
-        return replace(self, objects=objects, whole_files=whole)
+        if not are_published([*whole, *(item.name for item in objects)]):
+            raise RecordMalformed(what, "a file or an object is called as none can be")
+        return (
+            self
+            if whole == self.whole_files and objects == self.objects
+            else replace(self, objects=objects, whole_files=whole)
+        )
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,11 @@ class Manifest:
         """Whether the artifact ``name`` is staged; or known to be absent, where it is not ``required``."""
         record = self.artifacts.get(name)
         return record is not None and (record.state == "staged" or not required)
+
+
+def _understood(item: ArchiveObject) -> ArchiveObject:
+    name = understood(item.name)
+    return item if name == item.name else replace(item, name=name)
 
 
 @dataclass(frozen=True)

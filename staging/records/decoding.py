@@ -7,12 +7,13 @@ else its JSON object held, and writes it again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -52,7 +53,7 @@ def parsed(kind: type[T], text: bytes, what: str, newest: int | None = None) -> 
 
     """
     try:
-        raw = data_of(text)
+        raw = _raw(text)
     except _WRONG:
         raise RecordMalformed(what, "it is no JSON, or nested too deep") from None
     _check_format(raw, what, newest)
@@ -89,16 +90,20 @@ def data_of(text: bytes | str) -> Any:
         ValueError, RecursionError
 
     """
+    data = _raw(text)
+    if is_deep(data):
+        raise ValueError("nested too deep")
+    return data
+
+
+def _raw(text: bytes | str) -> Any:
     try:
-        data = msgspec.json.decode(text)
+        return msgspec.json.decode(text)
     except ValueError:
         # Versions before wrote names that are no UTF-8 with lone surrogates, which Python's own reader takes.
         if (b"\\u" if isinstance(text, bytes) else "\\u") not in text:  # type: ignore[operator]
             raise
-        data = json.loads(text, parse_constant=_refused)
-    if is_deep(data):
-        raise ValueError("nested too deep")
-    return data
+        return json.loads(text, parse_constant=_refused)
 
 
 def is_deep(data: Any, deepest: int = DEEPEST) -> bool:
@@ -113,8 +118,10 @@ def is_deep(data: Any, deepest: int = DEEPEST) -> bool:
 
 def as_data(record: Any) -> Any:
     """The JSON-safe data that a record is written as."""
+    if isinstance(record, (str, int, float)) and not isinstance(record, Enum):
+        return record
     if is_dataclass(record):
-        known = {one.name: as_data(getattr(record, one.name)) for one in fields(record) if one.name != _UNKNOWN}
+        known = {name: as_data(getattr(record, name)) for name in _names_of(_type_of(record))}
         return {**(getattr(record, _UNKNOWN, None) or {}), **known}
     if isinstance(record, Enum):
         return record.value
@@ -125,6 +132,15 @@ def as_data(record: Any) -> Any:
     return record
 
 
+def _type_of(record: Any) -> Any:
+    return type(record)
+
+
+@cache
+def _names_of(kind: Any) -> Sequence[str]:
+    return [one.name for one in fields(kind) if one.name != _UNKNOWN]
+
+
 def write(path: Path, data: Any, indent: int | None = 1) -> None:
     """Replace the record at ``path``. ``indent`` is for people; None is for what nobody reads.
 
@@ -132,7 +148,11 @@ def write(path: Path, data: Any, indent: int | None = 1) -> None:
         OSError
 
     """
-    write_bytes(path, json.dumps(data, indent=indent).encode())
+    try:
+        text = msgspec.json.encode(data)
+    except UnicodeEncodeError:  # what a later version wrote in the spelling of an earlier one
+        text = json.dumps(data).encode()
+    write_bytes(path, text if indent is None else msgspec.json.format(text, indent=indent))
 
 
 def _check_format(raw: Any, what: str, newest: int | None) -> None:
@@ -150,18 +170,57 @@ def _check_format(raw: Any, what: str, newest: int | None) -> None:
 def _with_unknown(value: T, raw: Any) -> T:
     """``value``, which was made of ``raw``, with what its type has no field for."""
     if is_dataclass(value):
-        known = {one.name for one in fields(value)} - {_UNKNOWN}
-        for name in known & raw.keys():
-            _with_unknown(getattr(value, name), raw[name])
-        if hasattr(value, _UNKNOWN):
-            object.__setattr__(value, _UNKNOWN, {name: raw[name] for name in raw.keys() - known} or None)
-    elif isinstance(value, dict) and is_dataclass(next(iter(value.values()), None)):
-        for name, one in value.items():
-            _with_unknown(one, raw[name])
-    elif isinstance(value, (list, tuple)) and value and is_dataclass(value[0]):
-        for one, data in zip(value, raw, strict=True):
-            _with_unknown(one, data)
+        _take_unknown(value, _shape_of(_type_of(value)), raw)
     return value
+
+
+def _take_unknown(value: Any, shape: _Shape, raw: Mapping[str, Any]) -> None:
+    for name, inner in shape.inner:
+        part = getattr(value, name)
+        if name not in raw or not part:
+            continue
+        for one, data in _pairs(part, raw[name]):
+            _take_unknown(one, inner, data)
+    if shape.keeps_unknown and not raw.keys() <= shape.known:
+        unknown = {name: raw[name] for name in raw if name not in shape.known}
+        if is_deep(unknown):
+            raise ValueError("nested too deep")
+        object.__setattr__(value, _UNKNOWN, unknown)
+
+
+def _pairs(part: Any, raw: Any) -> Iterable[tuple[Any, Any]]:
+    """Each record of a field, and what it was made of."""
+    if isinstance(part, dict):
+        return ((part[key], raw[key]) for key in part)
+    return zip(part, raw, strict=True) if isinstance(part, (list, tuple)) else [(part, raw)]
+
+
+class _Shape(NamedTuple):
+    """A type of record.
+
+    Attributes:
+        known: its own fields.
+        inner: of them, those that are or hold records, and the type of these.
+        keeps_unknown: whether it keeps what else it is given.
+
+    """
+
+    known: frozenset[str]
+    inner: Sequence[tuple[str, _Shape]]
+    keeps_unknown: bool
+
+
+@cache
+def _shape_of(kind: Any) -> _Shape:
+    hints = get_type_hints(kind)
+    known = {name: _record_in(hint) for name, hint in hints.items() if name != _UNKNOWN}
+    inner = [(name, _shape_of(one)) for name, one in known.items() if one is not None]
+    return _Shape(frozenset(known), inner, _UNKNOWN in hints)
+
+
+def _record_in(hint: Any) -> Any:
+    """The type of record that a field is, or holds in a list or an object; None where it has nothing of records."""
+    return next((one for one in (hint, *get_args(hint)) if is_dataclass(one)), None)
 
 
 def _children(value: Any) -> Any:

@@ -50,9 +50,12 @@ def _content(descriptor: int, what: str, most: int) -> bytes:
     if not stat.S_ISREG(status.st_mode):
         raise RecordMalformed(what, "it is no file")
     pieces, left = [], most + 1
-    while left and (piece := os.read(descriptor, min(left, max(status.st_size, 4096) + 1))):
+    size = max(status.st_size, 4096) + 1
+    while left and (piece := os.read(descriptor, min(left, size))):
         pieces.append(piece)
         left -= len(piece)
+        if len(piece) < size and left:  # of a file, that is its end
+            break
     if not left:
         raise RecordMalformed(what, f"it has more than {most} bytes")
     return b"".join(pieces)
