@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-DEBIAN_PACKAGES := chromium curl fonts-dejavu-core haproxy lbzip2 libseccomp2 nginx-light openssl redis-tools systemd xz-utils
+DEBIAN_PACKAGES := chromium curl fonts-dejavu-core haproxy lbzip2 libseccomp2 nginx-light openssl redis-tools systemd xz-utils zstd
 HOSTILE_PACKAGES := libarchive-tools lbzip2 nginx-light openssl xz-utils zip zstd
 CLUSTER_PACKAGES := lbzip2 nginx-light redis-tools
 BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils

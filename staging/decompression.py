@@ -2,7 +2,8 @@
 
 bzip2 and xz go through programs, lbzip2 and xz, which use all cores; where they are not installed, Python's own modules
 do the same on one. gzip goes through ISA-L and zstd through its own library, which are faster on one core than the
-programs on two. All of them read streams that were compressed in several parts.
+programs on two. All of them read streams that were compressed in several parts, and take no more memory than they may:
+how much an xz or a zstd stream takes is for whoever packed it to say, up to gigabytes for a few kilobytes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import bz2
 import fcntl
 import io
 import lzma
+import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +25,7 @@ import zstandard
 from isal import igzip
 
 from staging.errors import BadTarball, DevServerError
+from staging.units import in_bytes
 from staging.writing import write_all
 
 if TYPE_CHECKING:
@@ -30,27 +34,30 @@ if TYPE_CHECKING:
 _PIPE_BYTES = 1024 * 1024  # as much as Linux lets anyone have
 _PIECE = 256 * 1024
 _LONGEST_MAGIC = 6
+_MEMORY_OF_A_THREAD = 64 * 1024**2  # of a program: its stack, and the blocks that it works on
 
 Plain = IO[bytes]
 
 
 @contextmanager
-def decompressed(stream: io.RawIOBase, name: str) -> Iterator[Plain]:
+def decompressed(stream: io.RawIOBase, name: str, max_memory: int) -> Iterator[Plain]:
     """The plain content of ``stream``, whatever it is compressed with; ``name`` is what errors call it.
 
     Raises:
-        BadTarball: it is broken; from reading, or when the context ends.
+        BadTarball: it is broken, or takes more than ``max_memory`` bytes; from reading, or when the context ends.
 
     """
     packed = _FromItsStart(stream)
     for magic, command, module in _FORMATS:
         if packed.start.startswith(magic):
             program = shutil.which(command[0]) if command else None
-            if program:
-                with _piped([program, *command[1:]], packed, name) as plain:
-                    yield plain
-            else:
-                yield io.BufferedReader(cast("io.RawIOBase", module(packed)), _PIECE)
+            with _bounded(name, max_memory):
+                if program:
+                    words = [word.format(max_memory=max_memory) for word in command[1:]]
+                    with _piped([program, *words], packed, name, max_memory) as plain:
+                        yield plain
+                else:
+                    yield io.BufferedReader(cast("io.RawIOBase", module(packed, max_memory)), _PIECE)
             return
     yield io.BufferedReader(packed, _PIECE)
 
@@ -79,20 +86,95 @@ class _FromItsStart(io.RawIOBase):
         return count
 
 
-def _zstd(packed: IO[bytes]) -> Any:
-    return zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
+def memory_exceeded(name: str, max_memory: int) -> BadTarball:
+    """What is said of an object that takes more memory to decompress than it may."""
+    return BadTarball(
+        name, f"to decompress it takes more memory than the {in_bytes(max_memory)} that --unpack-max-memory allows"
+    )
 
 
-_FORMATS: tuple[tuple[bytes, Sequence[str], Callable[[Any], Any]], ...] = (
-    (b"BZh", ("lbzip2", "--decompress", "--stdout"), bz2.open),
-    (b"\x1f\x8b", (), igzip.open),
-    (b"\xfd7zXZ\0", ("xz", "--decompress", "--stdout", "--threads=0"), lzma.open),
+@contextmanager
+def _bounded(name: str, max_memory: int) -> Iterator[None]:
+    """Say in one way that there is not enough memory, whichever library or program it is that says so."""
+    try:
+        yield
+    except (lzma.LZMAError, zstandard.ZstdError, BadTarball) as error:
+        if _is_lack_of_memory(str(error)):
+            raise memory_exceeded(name, max_memory) from error
+        raise
+
+
+_NOT_ENOUGH_MEMORY = (
+    "memory usage limit",  # liblzma, and xz
+    "cannot allocate memory",
+    "mib of memory is required",  # the last line of xz
+    "too much memory",  # libzstd
+)
+
+
+class _Xz(io.RawIOBase):
+    """xz streams, one behind the other, as Python's own module reads them, but for the limit that it leaves out."""
+
+    def __init__(self, packed: IO[bytes], max_memory: int) -> None:
+        super().__init__()
+        self._packed = packed
+        self._max_memory = max_memory
+        self._decompressor = self._anew()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        target = memoryview(buffer).cast("B")
+        while True:
+            if self._decompressor.eof and not self._begin_next():
+                return 0
+            packed = self._packed.read(_PIECE) if self._decompressor.needs_input else b""
+            if not packed and self._decompressor.needs_input:
+                raise EOFError("it ends too early")
+            piece = self._decompressor.decompress(packed, len(target))
+            if piece:
+                target[: len(piece)] = piece
+                return len(piece)
+
+    def _anew(self) -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, self._max_memory)
+
+    def _begin_next(self) -> bool:
+        """Go on with the next stream, behind zeros that may stand between them; False at the end."""
+        rest = self._decompressor.unused_data.lstrip(b"\0")
+        while not rest:
+            packed = self._packed.read(_PIECE)
+            if not packed:
+                return False
+            rest = packed.lstrip(b"\0")
+        self._decompressor = self._anew()
+        # What comes out of it is asked for next; it keeps what it was given.
+        self._decompressor.decompress(rest, 0)
+        return True
+
+
+def _zstd(packed: IO[bytes], max_memory: int) -> Any:
+    decompressor = zstandard.ZstdDecompressor(max_window_size=max_memory)
+    return decompressor.stream_reader(packed, read_across_frames=True)
+
+
+_open_gzip: Callable[[Any], Any] = igzip.open  # which has no types
+# bzip2 and gzip take some megabytes, whatever they hold.
+_FORMATS: tuple[tuple[bytes, Sequence[str], Callable[[Any, int], Any]], ...] = (
+    (b"BZh", ("lbzip2", "--decompress", "--stdout"), lambda packed, _: bz2.BZ2File(packed)),
+    (b"\x1f\x8b", (), lambda packed, _: _open_gzip(packed)),
+    (
+        b"\xfd7zXZ\0",
+        ("xz", "--decompress", "--stdout", "--threads=0", "--memlimit-decompress={max_memory}"),
+        _Xz,
+    ),
     (b"\x28\xb5\x2f\xfd", (), _zstd),
 )
 
 
 @contextmanager
-def _piped(command: Sequence[str], packed: io.RawIOBase, name: str) -> Iterator[Plain]:
+def _piped(command: Sequence[str], packed: io.RawIOBase, name: str, max_memory: int) -> Iterator[Plain]:
     """What ``command`` makes of ``packed``, a thread feeding it. Leaving before its end kills it.
 
     What went wrong with reading ``packed`` is raised before what that led to.
@@ -102,6 +184,9 @@ def _piped(command: Sequence[str], packed: io.RawIOBase, name: str) -> Iterator[
     )
     assert process.stdin  # noqa: S101 - pipes, as asked for
     assert process.stdout  # noqa: S101
+    with suppress(OSError):  # before it was given anything; one that has ended already needs no limit
+        most = max_memory + _MEMORY_OF_A_THREAD * (os.cpu_count() or 1)
+        resource.prlimit(process.pid, resource.RLIMIT_DATA, (most, most))
     feeder = _Feeder(packed, process.stdin)
     with process:  # which closes its pipes in the end, and waits for it
         try:
@@ -114,7 +199,7 @@ def _piped(command: Sequence[str], packed: io.RawIOBase, name: str) -> Iterator[
         except Exception as error:
             process.kill()
             feeder.join()
-            raise (feeder.failure or error) from None
+            raise (feeder.failure or _lack_of_memory(process, name) or error) from None
         finally:
             process.kill()
             feeder.join()
@@ -125,6 +210,16 @@ def _check_end(process: subprocess.Popen[bytes], name: str) -> None:
     complaint = process.stderr.read() if process.stderr else b""
     if process.wait():
         raise BadTarball(name, _last_line(complaint) or f"its decompressor ended with status {process.returncode}")
+
+
+def _lack_of_memory(process: subprocess.Popen[bytes], name: str) -> BadTarball | None:
+    """What a program that ended too early had to say, if that is that it needs more memory."""
+    complaint = _last_line(process.stderr.read()) if process.stderr else ""
+    return BadTarball(name, complaint) if _is_lack_of_memory(complaint) else None
+
+
+def _is_lack_of_memory(complaint: str) -> bool:
+    return any(words in complaint.lower() for words in _NOT_ENOUGH_MEMORY)
 
 
 class _Feeder(Thread):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import struct
 import tarfile
 import time
 import zipfile
@@ -16,7 +17,7 @@ from typing import IO, NamedTuple, cast
 import zstandard
 from isal import igzip_lib
 
-from staging.decompression import decompressed
+from staging.decompression import decompressed, memory_exceeded
 from staging.errors import BadTarball
 from staging.reading import ObjectReader
 from staging.retry import check
@@ -24,6 +25,7 @@ from staging.tar_headers import Member, next_member, padding
 from staging.tree import TreeWriter, UnpackLimits
 
 _PIECE = 256 * 1024
+_LENGTHS = 26  # bytes of a zip file's local header before the lengths of the name and of the extra field
 _BROKEN: tuple[type[Exception], ...] = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -34,7 +36,7 @@ _BROKEN: tuple[type[Exception], ...] = (
     cast("type[Exception]", igzip_lib.IsalError),  # which its stubs take for an instance
 )
 
-_BROKEN_ZIP: tuple[type[Exception], ...] = (*_BROKEN, NotImplementedError, RuntimeError, ValueError)
+_BROKEN_ZIP: tuple[type[Exception], ...] = (*_BROKEN, struct.error, NotImplementedError, RuntimeError, ValueError)
 
 
 class Selection(NamedTuple):
@@ -82,7 +84,7 @@ def unpack_stream(
             yield piece
 
     try:
-        with decompressed(reader, name) as plain:
+        with decompressed(reader, name, limits.max_memory) as plain:
             _write_members(plain, writer, selection, watched)
     except _BROKEN as error:
         raise BadTarball(name, str(error) or "it ends too early") from error
@@ -106,6 +108,8 @@ def unpack_zip(
             for member in source.infolist():
                 check(cancelled)
                 if selection.takes(member.filename):
+                    if _dictionary_of(archive, member) > limits.max_memory:
+                        raise memory_exceeded(name, limits.max_memory)
                     _write_zipped(writer, source, member, archive.stat().st_size, cancelled)
     except _BROKEN_ZIP as error:
         raise BadTarball(name, str(error) or type(error).__name__) from error
@@ -168,6 +172,18 @@ def _content(plain: IO[bytes], size: int) -> Iterator[bytes]:
         left -= len(piece)
         yield piece
     plain.read(padding(size))
+
+
+def _dictionary_of(archive: Path, member: zipfile.ZipInfo) -> int:
+    """Bytes of memory that decompressing a member takes beyond the usual: a dictionary of LZMA's may be gigabytes."""
+    if member.compress_type != zipfile.ZIP_LZMA:
+        return 0
+    with archive.open("rb") as source:
+        source.seek(member.header_offset + _LENGTHS)
+        name, extra = struct.unpack("<HH", source.read(4))
+        source.seek(member.header_offset + _LENGTHS + 4 + name + extra)
+        head = source.read(9)  # a version, the size of what follows, and LZMA's properties
+    return int.from_bytes(head[5:9], "little") if len(head) == 9 else 0
 
 
 def _write_zipped(

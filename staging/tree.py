@@ -29,12 +29,14 @@ class UnpackLimits:
         max_bytes: of all its files, unpacked.
         max_files: and directories, and links.
         max_ratio: of unpacked to packed bytes, from a size on where that says something.
+        max_memory: bytes that its decompressor may take; xz and zstd leave the choice to whoever packs.
 
     """
 
     max_bytes: int = 64 * 1024**3
     max_files: int = 2_000_000
     max_ratio: int = 1000
+    max_memory: int = 256 * 1024**2
 
 
 class TreeWriter:

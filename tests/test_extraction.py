@@ -9,13 +9,16 @@ import lzma
 import os
 import shutil
 import stat
+import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
+import psutil
 import pytest
 import zstandard
 
@@ -25,7 +28,8 @@ from staging.extraction import EVERYTHING, Selection, unpack_stream, unpack_zip
 from staging.retry import Patience
 from staging.transfer import Transfer
 from staging.tree import UnpackLimits
-from tests.builds import noise, tarball
+from tests.builds import make_build, noise, tarball
+from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.servers import DevServer, cause_of, eventually
 
@@ -396,3 +400,77 @@ def test_a_hostile_artifact_leaves_nothing_behind(
 def files_below(directory: Path) -> set[str]:
     found = [os.path.join(folder, name) for folder, _, names in os.walk(directory) for name in names]  # noqa: PTH118
     return {os.path.relpath(path, directory) for path in found}
+
+
+# Memory
+
+
+def packed_with(tmp_path: Path, *command: str) -> bytes:
+    """A small tarball, followed by zeros, as a program packs it."""
+    plain = tmp_path / "plain.tar"
+    plain.write_bytes(tarball(FILES, "") + bytes(1024 * 1024))
+    return subprocess.run([*command, "--stdout", str(plain)], check=True, capture_output=True).stdout
+
+
+LARGE_DICTIONARY = ("xz", "--lzma2=dict=1GiB")
+
+
+@pytest.mark.parametrize("has_programs", [True, False])
+def test_xz_takes_no_more_memory_than_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_programs: bool
+) -> None:
+    content = packed_with(tmp_path, *LARGE_DICTIONARY)
+    if not has_programs:
+        monkeypatch.setenv("PATH", "")
+    with pytest.raises(BadTarball, match=r"more memory than the 256 MiB that --unpack-max-memory allows"):
+        unpack(tmp_path, content, "x.tar.xz")
+
+
+@pytest.mark.parametrize("has_programs", [True, False])
+def test_xz_takes_what_the_operator_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_programs: bool) -> None:
+    content = packed_with(tmp_path, "xz", "--lzma2=dict=64MiB")  # as xz -9 does
+    content += bytes(8) + content  # another stream, which is no more tarball
+    if not has_programs:
+        monkeypatch.setenv("PATH", "")
+    assert tree(unpack(tmp_path, content, "x.tar.xz", UnpackLimits(max_memory=80 * 1024**2))) == FILES
+
+
+def test_zstd_takes_no_more_memory_than_it_may(tmp_path: Path) -> None:
+    plain = tarball(FILES, "") + bytes(1024 * 1024)
+    command = ["zstd", "--ultra", "-19", "--long=30", "--stdout"]
+    content = subprocess.run(command, check=True, capture_output=True, input=plain).stdout  # whose size it doesn't know
+    with pytest.raises(BadTarball, match=r"more memory than the 256 MiB that --unpack-max-memory allows"):
+        unpack(tmp_path / "default", content, "x.tar.zst")
+    allowed = UnpackLimits(max_memory=1024**3)
+    assert tree(unpack(tmp_path / "allowed", content, "x.tar.zst", allowed)) == FILES
+
+
+def test_a_zip_takes_no_more_memory_than_it_may(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA) as packed:
+        packed.writestr("f", b"x" * 5000)
+    content = buffer.getvalue()
+    assert tree(unpack(tmp_path / "usual", content, "x.zip")) == {"f": b"x" * 5000}
+    properties = content.index(b"\x05\x00\x5d") + 3  # the version of LZMA, their size, and the first of them
+    large = content[:properties] + (2**31).to_bytes(4, "little") + content[properties + 4 :]
+    with pytest.raises(BadTarball, match=r"more memory than the 256 MiB that --unpack-max-memory allows"):
+        unpack(tmp_path / "large", large, "x.zip")
+
+
+def test_several_streams_at_once_take_no_more_memory_than_they_may(
+    start_server: StartServer, archive: FakeArchive, tmp_path: Path
+) -> None:
+    content = packed_with(tmp_path, *LARGE_DICTIONARY)
+    server = start_server("--unpack-max-memory", "100M")
+    builds = [make_build(version=f"R17-{number}.0.0") for number in range(3)]
+    for one in builds:
+        one.objects["autotest.tar.bz2"] = one.objects["test_suites.tar.bz2"] = content
+        one.upload(archive)
+    asked = [server.ask("/stage", archive_url=one.url, artifacts="test_suites,autotest") for one in builds]
+    most = 0
+    while not all(one.done() for one in asked):
+        with suppress(psutil.Error):
+            most = max(most, *(one.memory_info().rss for one in server.processes()))
+    for answer in asked:
+        assert "more memory than the 100 MiB that --unpack-max-memory allows" in cause_of(answer.result())
+    assert most < 400 * 1024**2

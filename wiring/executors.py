@@ -70,7 +70,9 @@ def staging_options(options: dict[str, Any], static_dir: Path) -> StagingOptions
         # Links in it stay: URLs name them too.
         archive_roots=tuple(Path(os.path.abspath(root)) for root in (*options["archive_root"], static_dir)),  # noqa: PTH100
         patience=Patience(options["stall_timeout"], options["retry_deadline"]),
-        unpack_limits=UnpackLimits(options["unpack_max_bytes"], options["unpack_max_files"]),
+        unpack_limits=UnpackLimits(
+            options["unpack_max_bytes"], options["unpack_max_files"], max_memory=options["unpack_max_memory"]
+        ),
         run_packager=options["run_packager"],
         artifacts_at_once=options["max_artifacts"],
         log_format=options["log_format"],
