@@ -3,11 +3,12 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-DEBIAN_PACKAGES := chromium curl fonts-dejavu-core haproxy lbzip2 libseccomp2 nginx-light openssl redis-tools systemd xz-utils zstd
+DEBIAN_PACKAGES := chromium curl fonts-dejavu-core haproxy lbzip2 libarchive-tools libseccomp2 nginx-light openssl p7zip-full redis-tools systemd xz-utils zip zstd
 HOSTILE_PACKAGES := libarchive-tools lbzip2 nginx-light openssl xz-utils zip zstd
 CLUSTER_PACKAGES := lbzip2 nginx-light redis-tools
 BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils
 SCREENSHOT_PACKAGES := chromium fonts-dejavu-core lbzip2
+FUZZ_PACKAGES := libarchive-tools p7zip-full zip zstd
 GSUTIL := .venv-gsutil
 PROMTOOL := $(BIN)/promtool
 
@@ -70,8 +71,10 @@ coverage: $(VENV)/ready $(PROMTOOL) ## run the tests and say which lines they di
 	-$(BIN)/python -m pytest --numprocesses 4 --dist worksteal --cov --cov-report= $(TEST_ARGS)
 	$(BIN)/coverage report
 
-fuzz: $(VENV)/ready ## read 200,000 texts that nobody should write, and ask the JSON API some thousands of questions
+fuzz: $(VENV)/ready ## read 200,000 texts and 600,000 searched-out inputs that nobody should write, and ask the JSON API; FUZZ_ARGS="--only tar --seconds 60"
 	FUZZ_RUNS=20000 $(BIN)/python -m pytest --capture=no tests/test_fuzz.py
+	./debian-packages $(FUZZ_PACKAGES)
+	$(BIN)/python -m campaigns.fuzz $(FUZZ_ARGS)
 	API_EXAMPLES=120 $(BIN)/python -m pytest --capture=no tests/test_api_document.py
 
 hostile: $(VENV)/ready ## send thousands of hostile requests and files, in every way there is; HOSTILE_ARGS="--one-in 10"

@@ -68,6 +68,14 @@ class Devserver:
                 raise BenchError("the devserver's workers " + ("did not start" if are_running else "did not end"))
             sleep(0.005)
 
+    def wait_for_program(self, name: str) -> None:
+        """Return once the server or a worker runs the program ``name``."""
+        deadline = monotonic() + _TIME_TO_SETTLE
+        while name not in self._programs():
+            if monotonic() > deadline:
+                raise BenchError(f"{name} did not start")
+            sleep(0.005)
+
     def memory(self) -> int:
         """Bytes of memory that the server and all that it started hold now; what they share is counted once."""
         return sum(_proportional_set_size(process.pid) for process in descendants(self._process))
@@ -80,6 +88,13 @@ class Devserver:
     def threads(self) -> int:
         """How many threads the server itself has."""
         return psutil.Process(self._process.pid).num_threads()
+
+    def _programs(self) -> set[str]:
+        names = set()
+        for process in descendants(self._process):
+            with suppress(psutil.NoSuchProcess):
+                names.add(process.name())
+        return names
 
     def _workers(self) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):

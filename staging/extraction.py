@@ -205,6 +205,8 @@ def _write_zipped(
     elif mode & 0o170000 not in (0, 0o100000):
         writer.refuse(member.filename, "neither a file nor a directory")
     else:
+        if not 0 <= member.header_offset < packed:  # the file system would be asked for that, and blamed
+            raise zipfile.BadZipFile("a member begins outside of the file")
         with source.open(member) as content:
             writer.file(
                 member.filename, member.file_size, mode, mtime, watched(iter(lambda: content.read(_PIECE), b""))

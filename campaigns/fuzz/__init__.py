@@ -1,0 +1,1 @@
+"""Inputs that nobody should send, found by what code they reach: ``python -m campaigns.fuzz``."""
