@@ -17,8 +17,8 @@ from bench.samples import Method, Sample
 from bench.setting import Setting
 from demo.reference_build import BUILD_PATH, TEST_SUITES
 
-# Seconds that autotest has been unpacked for when the answer is asked for: the decompressor keeps all cores busy then, and
-# goes on doing so for seconds. Sooner, the answer falls into the one or the other by chance.
+# Seconds that autotest has been unpacked for when the answer is asked for: the decompressor keeps all cores busy then,
+# and goes on doing so for seconds. Sooner, the answer falls into the one or the other by chance.
 _TIME_FOR_BACKGROUND = 1.0
 
 
