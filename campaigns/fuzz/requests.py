@@ -17,7 +17,7 @@ from staging.errors import InvalidArchiveUrl
 from web.access.hosts import checked_name
 from web.cookies import cookies_of
 from web.files.ranges import NotSatisfiable, parse_ranges
-from web.front.use_log import _parsed
+from web.front.use_log import parsed as parsed_line
 from web.http.request import _read_headers
 from web.http.request_line import BadLine, parsed
 from web.incoming import _UNREADABLE, _Part, _process_multipart
@@ -109,6 +109,6 @@ def pattern(data: bytes) -> None:
 
 def use_log(data: bytes) -> None:
     """A line of the log of an nginx in front."""
-    read = _parsed(data)
-    if read is not None:
+    read = parsed_line(data)
+    if read is not None and not data.startswith(b"{"):
         assert os.fsencode(read.path) in data
