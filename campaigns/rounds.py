@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,10 +27,6 @@ _TIME_TO_REST = 120.0  # seconds in which what is under way then has ended
 _TIME_TO_TIDY = 10.0  # seconds
 _BUSY, _NO_CONTENT = 409, 204
 _FAULTS_OF_THE_SERVER = ("Traceback", "InternalFailure")
-# What Python says of a process that was being started when who started it was killed: it is not for us to say.
-_CUT_OFF = re.compile(
-    r"Traceback .*\n(?:  .*\n)+?  File .*multiprocessing/spawn.*\n(?:  .*\n)+EOFError: Ran out of input\n"
-)
 
 
 class Round:
@@ -93,9 +88,7 @@ class Round:
         if self._server.process.poll() is not None:
             problems.append(f"the server ended by itself, with status {self._server.process.returncode}")
         problems += [
-            line
-            for line in _CUT_OFF.sub("", self._server.log).splitlines()
-            if any(map(line.__contains__, _FAULTS_OF_THE_SERVER))
+            line for line in self._server.log.splitlines() if any(map(line.__contains__, _FAULTS_OF_THE_SERVER))
         ]
         for problem in problems:
             self._world.ledger.violation(f"at the end of the round: {problem}")

@@ -5,9 +5,11 @@ Each is made in a process of its own that the worker forks, for what one does to
 
 from __future__ import annotations
 
+import bz2
 import ctypes
 import errno
 import fcntl
+import io
 import json
 import os
 import pickle
@@ -23,6 +25,8 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import Any, NamedTuple
 
+from staging.decompression import decompressed
+from staging.errors import BadTarball
 from staging.executors import landlock
 from staging.status import Event, Report, State
 
@@ -527,3 +531,12 @@ def read_files(request: dict[str, Any], report: Report, _: Flag) -> None:
         except OSError as error:
             note = errno.errorcode.get(error.errno or 0, "")
         report(Event("target/version", "one", State.STAGING, note=note))
+
+
+def give_up_in_the_middle(request: dict[str, Any], _: Report, __: Flag) -> None:
+    """Have lbzip2 unpack what never ends, and give it up."""
+    packed = bz2.compress(os.urandom(500_000)) * 200
+
+    with decompressed(io.BytesIO(packed), "endless") as plain:  # type: ignore[arg-type]
+        plain.read(100)
+        raise BadTarball("endless", "it is given up")

@@ -25,9 +25,9 @@ import pytest
 
 from artifacts.bounds import JobBounds
 from artifacts.job import StageRequest, StagingOptions
-from staging.errors import Cancelled, DevServerError, WorkerDied
+from staging.errors import BadTarball, Cancelled, DevServerError, WorkerDied
 from staging.executors import landlock, reach, system_calls
-from staging.executors.confinement import Confinement
+from staging.executors.confinement import Confinement, what_holds
 from staging.executors.process import Bounds, ProcessExecutor
 from staging.executors.status_queue import LARGEST, Expected
 from staging.layout import BuildPlaces
@@ -468,3 +468,20 @@ def test_the_server_follows_no_link_that_a_worker_left_for_it(tmp_path: Path) ->
     assert not target.exists()
     assert hold_as_read(places) is None
     assert not is_being_read(places)
+
+
+@pytest.mark.parametrize("version", [5, 7])
+def test_a_program_that_is_given_up_ends_also_where_it_cannot_be_killed(hostile: Hostile, version: int) -> None:
+    with pytest.raises(BadTarball, match="it is given up"):
+        hostile.run(hostile_worker.give_up_in_the_middle, hostile.on(version, True))
+
+
+def test_what_a_machine_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert what_holds() == f"workers are confined by Landlock {landlock.version()}; not held: nothing"
+    monkeypatch.setattr(landlock, "version", lambda: 3)
+    monkeypatch.setattr(system_calls, "is_there", lambda: False)
+    told = what_holds()
+    assert "Landlock 3; not held: TCP ports" in told
+    assert "system calls (pyseccomp or libseccomp is not installed)" in told
+    monkeypatch.setattr(landlock, "version", lambda: 0)
+    assert what_holds().startswith("workers are confined by no Landlock; not held: files")
