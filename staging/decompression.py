@@ -13,7 +13,6 @@ import fcntl
 import io
 import lzma
 import os
-import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -180,13 +179,14 @@ def _piped(command: Sequence[str], packed: io.RawIOBase, name: str, max_memory: 
     What went wrong with reading ``packed`` is raised before what that led to.
     """
     process = subprocess.Popen(  # noqa: S603 - a program that was found by its own name, given nothing but a stream
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        _limited(command, max_memory + _MEMORY_OF_A_THREAD * (os.cpu_count() or 1)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
     )
     assert process.stdin  # noqa: S101 - pipes, as asked for
     assert process.stdout  # noqa: S101
-    with suppress(OSError):  # before it was given anything; one that has ended already needs no limit
-        most = max_memory + _MEMORY_OF_A_THREAD * (os.cpu_count() or 1)
-        resource.prlimit(process.pid, resource.RLIMIT_DATA, (most, most))
     feeder = _Feeder(packed, process.stdin)
     with process:  # which closes its pipes in the end, and waits for it
         try:
@@ -203,6 +203,14 @@ def _piped(command: Sequence[str], packed: io.RawIOBase, name: str, max_memory: 
         finally:
             _end(process)
             feeder.join()
+
+
+def _limited(command: Sequence[str], most: int) -> Sequence[str]:
+    """``command``, held to so many bytes of memory by prlimit(1), which every Linux has: a confined worker may set no
+    limit of another process.
+    """
+    program = shutil.which("prlimit")
+    return [program, f"--data={most}:{most}", "--", *command] if program else command
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

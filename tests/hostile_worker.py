@@ -533,10 +533,12 @@ def read_files(request: dict[str, Any], report: Report, _: Flag) -> None:
         report(Event("target/version", "one", State.STAGING, note=note))
 
 
-def give_up_in_the_middle(request: dict[str, Any], _: Report, __: Flag) -> None:
+def give_up_in_the_middle(_: dict[str, Any], report: Report, cancelled: Flag) -> None:
     """Have lbzip2 unpack what never ends, and give it up."""
     packed = bz2.compress(os.urandom(500_000)) * 200
 
-    with decompressed(io.BytesIO(packed), "endless") as plain:  # type: ignore[arg-type]
+    with decompressed(io.BytesIO(packed), "endless", 256 * 1024**2) as plain:  # type: ignore[arg-type]
         plain.read(100)
+        report(Event("target/version", "one", State.STAGING))
+        cancelled.wait(20)
         raise BadTarball("endless", "it is given up")

@@ -472,8 +472,17 @@ def test_the_server_follows_no_link_that_a_worker_left_for_it(tmp_path: Path) ->
 
 @pytest.mark.parametrize("version", [5, 7])
 def test_a_program_that_is_given_up_ends_also_where_it_cannot_be_killed(hostile: Hostile, version: int) -> None:
+    limits: list[int] = []
+    looked = Flag()
+
+    def look(_: Event) -> None:
+        programs = [one for one in psutil.Process().children(recursive=True) if one.name() == "lbzip2"]
+        limits.extend(one.rlimit(psutil.RLIMIT_DATA)[1] for one in programs)
+        looked.set()
+
     with pytest.raises(BadTarball, match="it is given up"):
-        hostile.run(hostile_worker.give_up_in_the_middle, hostile.on(version, True))
+        hostile.run(hostile_worker.give_up_in_the_middle, hostile.on(version, True), looked, look)
+    assert [0 < limit < 4 * 1024**3 for limit in limits] == [True]
 
 
 def test_what_a_machine_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
