@@ -485,12 +485,22 @@ def test_a_program_that_is_given_up_ends_also_where_it_cannot_be_killed(hostile:
     assert [0 < limit < 4 * 1024**3 for limit in limits] == [True]
 
 
+@pytest.mark.parametrize("is_missing", [True, False])
+def test_what_a_machine_has_is_found_out(is_missing: bool) -> None:
+    """In an interpreter of its own: pyseccomp is imported once."""
+    script = (
+        f"import sys\nif {is_missing}: sys.modules['pyseccomp'] = None\nfrom staging.executors import system_calls\n"
+    )
+    script += "sys.exit(not system_calls.is_there())"
+    assert subprocess.run([sys.executable, "-c", script], cwd=PROJECT, check=False).returncode == int(is_missing)
+
+
 def test_what_a_machine_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert what_holds() == f"workers are confined by Landlock {landlock.version()}; not held: nothing"
     monkeypatch.setattr(landlock, "version", lambda: 3)
     monkeypatch.setattr(system_calls, "is_there", lambda: False)
     told = what_holds()
     assert "Landlock 3; not held: TCP ports" in told
-    assert "system calls (pyseccomp or libseccomp is not installed)" in told
+    assert "system calls (no pyseccomp, no libseccomp, or none in the kernel)" in told
     monkeypatch.setattr(landlock, "version", lambda: 0)
     assert what_holds().startswith("workers are confined by no Landlock; not held: files")

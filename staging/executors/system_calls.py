@@ -58,12 +58,22 @@ _TCP, _UDP = 6, 17
 # not there for a worker: neither fchmodat2 nor setxattrat. Beyond them, x86-64 has others.
 _FIRST_UNKNOWN, _LAST_UNKNOWN = 452, 511
 
-MISSING = "pyseccomp or libseccomp is not installed"
+MISSING = "no pyseccomp, no libseccomp, or none in the kernel"
 
 
 def is_there() -> bool:
-    """Whether there is what makes such filters."""
-    return seccomp is not None
+    """Whether there is what makes such filters, and a kernel that takes them."""
+    return seccomp is not None and _kernel_filters()
+
+
+@functools.lru_cache(maxsize=1)
+def _kernel_filters() -> bool:
+    """Whether the kernel would take a filter: it looks for one at no address then."""
+    try:
+        landlock.call(landlock.LIBC.prctl, _SET_SECCOMP, _MODE_FILTER, None, 0, 0)
+    except OSError as error:
+        return error.errno == errno.EFAULT
+    return False
 
 
 class _Program(ctypes.Structure):
