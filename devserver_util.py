@@ -238,7 +238,7 @@ def latest_build(static_dir: Path, target: str, milestone: int | None) -> str:
         names = []
     if milestone is not None:
         names = [name for name in names if milestone_of(name) == milestone]
-    here = [name for name in names if _has_something(BuildPlaces(static_dir, f"{target.strip('/')}/{name}"))]
+    here = [name for name in names if has_something(BuildPlaces(static_dir, f"{target.strip('/')}/{name}"))]
     if not here:
         raise NotStaged(f"Could not determine build for {target}")
     return max(here, key=version_key)
@@ -248,7 +248,7 @@ def _is_below(path: str, static_dir: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(static_dir)
 
 
-def _has_something(places: BuildPlaces) -> bool:
+def has_something(places: BuildPlaces) -> bool:
     """Whether a directory is a build that has anything staged, or one that somebody else put there."""
     manifest = Manifest.if_readable(places)
     if manifest is None:

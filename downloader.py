@@ -16,7 +16,7 @@ from artifacts.job import StagingOptions
 from comeback import take_up
 from devserver_util import acquire_lock, clear_up, delete_source, release_lock, staged_files, staged_manifest
 from download import Means, Order
-from downloads import Downloads
+from downloads import Downloads, Share
 from staging import request_ids
 from staging.admission import Admission
 from staging.archives import EVERY_ARCHIVE, AllowedArchives, ArchiveUrl
@@ -140,7 +140,8 @@ class Downloader:
         """
         order = Order(self._to_stage(archive_url), self._catalogue.of_a_download, is_whole=True, client=client)
         self._use(order.url, lease)
-        self.downloads.wait(order, self.downloads.ordered(order), gone, for_synchronous=background)
+        shares = self._ordered(order, lease)
+        self.downloads.wait(order, shares, gone, for_synchronous=background)
 
     def get_status_of_background_downloads(
         self, archive_url: str, timeout: float | None = None, gone: Future[None] | None = None
@@ -199,7 +200,7 @@ class Downloader:
         order = Order(url, [*entries, *self._catalogue.brought_by(entries)], clean, client=client, holder=holder)
         self._check_removable(order)
         self._use(url, lease, clean)
-        shares = self.downloads.ordered(order)
+        shares = self._ordered(order, lease)
 
         def wait() -> None:
             self.downloads.wait(order, shares, gone)
@@ -420,6 +421,13 @@ class Downloader:
                 staged_manifest(places, url)
             lease_for(places, lease)
         self._last_use.note(url.build_path)
+
+    def _ordered(self, order: Order, lease: Term | None) -> list[Share]:
+        """What an order waits for, once more with its lease: an earlier download that failed may have dropped it."""
+        shares = self.downloads.ordered(order)
+        if lease is not None and shares:
+            lease_for(BuildPlaces(self._options.static_dir, order.url.build_path), lease)
+        return shares
 
     def _check_removable(self, order: Order) -> None:
         """Find out at once whether an order would remove what somebody else holds; the download looks again.

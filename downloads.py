@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from threading import Condition, Thread
 from typing import NamedTuple
 
 from artifacts.catalogue import Catalogue, CatalogueEntry
-from devserver_util import staged_manifest
+from devserver_util import has_something, staged_manifest
 from download import Download, Means, Order
 from staging import request_ids
 from staging.admission import Admission
@@ -25,6 +26,7 @@ from staging.errors import (
     ObjectNotFound,
     as_devserver_error,
 )
+from staging.holds import drop_leases
 from staging.layout import BuildPlaces
 from staging.soundness import Soundness
 from staging.status import BuildStatus, State
@@ -171,6 +173,13 @@ class Downloads:
 
     def ordered(self, order: Order) -> list[Share]:
         """The downloads to wait for: those that are under way, and one that is started for what is left."""
+        try:
+            return self._ordered(order)
+        except DevServerError:
+            self._let_go_of_what_does_not_come(order.url.build_path)
+            raise
+
+    def _ordered(self, order: Order) -> list[Share]:
         self._soundness.make_sure(order.url.build_path)
         with self._changed:
             downloads = self.shown(order.url)
@@ -279,6 +288,22 @@ class Downloads:
         with self._changed:
             self._running.discard(download)
             self._changed.notify_all()
+        self._let_go_of_what_does_not_come(download.url.build_path)
+
+    def _let_go_of_what_does_not_come(self, build_path: str) -> None:
+        """Drop the leases of a build of which nothing is here, where nobody stages it any more."""
+        places = BuildPlaces(self._means.options.static_dir, build_path)
+
+        def is_awaited() -> bool:
+            with self._changed:
+                # What a devserver leaves as it stops, the next one goes on with.
+                if self._stopped or self._of(build_path):
+                    return True
+            return places.published.exists() and has_something(places)
+
+        with suppress(OSError, DevServerError):
+            if not is_awaited():
+                drop_leases(places, is_awaited)
 
     def _of(self, build_path: str) -> list[Download]:
         return [download for download in self._running if download.url.build_path == build_path]

@@ -28,7 +28,7 @@ SHORTEST_LEASE = 1.0
 LONGEST_HOLDER = 100  # characters
 
 _FORMAT = 1  # what a record that states none is in
-_MOST_LEASES = 200  # of one build
+MOST_LEASES = 200  # of one build
 
 
 @dataclass(frozen=True)
@@ -164,13 +164,34 @@ def checked_holder(name: str, holder: str) -> str:
 
 
 def lease_for(places: BuildPlaces, term: Term) -> None:
-    """Keep the build for so long, from now on, whether it is here already or will be."""
+    """Keep the build for so long, from now on, whether it is here already or will be.
+
+    Raises:
+        InvalidParameter: it has as many leases as it may.
+
+    """
     with _to_be_changed(places) as holds:
         mine = [lease for lease in holds.leases if lease.holder == term.holder]
         until = max(time() + term.seconds, *(lease.until for lease in mine), 0.0)
         kept = mine[0] if mine else Lease(token_hex(8), term.holder, until)
-        others = (lease for lease in holds.leases if lease.id != kept.id)
-        _write(places, replace(holds, leases=(*others, replace(kept, until=until))))
+        others = tuple(lease for lease in holds.leases if lease.id != kept.id)
+        _write(places, _with_lease(places, replace(holds, leases=others), replace(kept, until=until)))
+
+
+def drop_leases(places: BuildPlaces, is_awaited: Callable[[], bool]) -> None:
+    """Forget the leases of a build that did not come, unless it ``is_awaited`` by somebody else."""
+    if not places.holds.exists():
+        return
+    with _to_be_changed(places) as holds:
+        if not is_awaited():
+            _write(places, replace(holds, leases=()))
+
+
+def _with_lease(places: BuildPlaces, holds: Holds, lease: Lease) -> Holds:
+    """The holds with one more lease, where there may be one."""
+    if len(holds.leases) >= MOST_LEASES:
+        raise InvalidParameter("holder", f"{places.build_path} has {MOST_LEASES} leases; renew or give back some")
+    return replace(holds, leases=(*holds.leases, lease))
 
 
 def tidy(static_dir: Path) -> None:
@@ -212,10 +233,8 @@ class BuildHolds:
     def lease(self, build_path: str, term: Term) -> Lease:
         """Keep the build for so long."""
         with self._changing(build_path) as (places, holds):
-            if len(holds.leases) >= _MOST_LEASES:
-                raise InvalidParameter("holder", f"{build_path} has {_MOST_LEASES} leases; renew or give back some")
             lease = Lease(token_hex(8), term.holder, time() + term.seconds)
-            _write(places, replace(holds, leases=(*holds.leases, lease)))
+            _write(places, _with_lease(places, holds, lease))
         return lease
 
     def renew(self, build_path: str, lease_id: str, seconds: float) -> Lease:

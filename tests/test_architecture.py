@@ -125,7 +125,7 @@ LAYERS = (
     ("web.metrics.page",),
     ("web.metrics",),
     ("web.health", "web.plugins"),
-    ("web.health", "web.plugins", "web.verification"),
+    ("web.health", "web.plugins", "web.verification", "web.watchdog"),
     ("web.site.forms", "web.site.assets"),
     ("web.site.pages",),
     ("web.site.handlers", "web.site.login"),

@@ -11,6 +11,7 @@ from time import monotonic
 import pytest
 import requests
 
+from staging.holds import MOST_LEASES
 from staging.orders import OrderRecord
 from staging.suite_map import parsed_suites
 from tests.builds import Build, tarball
@@ -136,6 +137,48 @@ def test_a_map_of_suites_is_read_as_python_writes_it() -> None:
 def test_what_is_no_map_of_suites_is_refused(literal: str) -> None:
     with pytest.raises(ValueError, match=r"does not belong here|ends too early|something else"):
         parsed_suites(literal)
+
+
+def held(server: DevServer) -> list[str]:
+    """The records of who holds builds."""
+    directory = server.static_dir / ".devserver" / "holds"
+    return [path.name for path in directory.glob("*.json")] if directory.exists() else []
+
+
+def test_a_build_has_so_many_leases_however_they_are_asked_for(server: DevServer, build: Build) -> None:
+    wish = {"archive_url": build.url, "artifacts": "stateful", "lease": "2h"}
+    for number in range(MOST_LEASES):
+        check_success(server.get("/stage", holder=f"dut-{number}", **wish))
+    for rpc in ("/stage", "/download"):
+        answer = server.get(rpc, holder="one-more", **wish)
+        assert answer.status_code == 400
+        assert cause_of(answer).startswith(f"InvalidParameter: holder: {build.path} has {MOST_LEASES} leases")
+    check_success(server.get("/stage", holder="dut-7", **wish))  # which makes its own longer
+    leases = f"{server.url}/api/v1/builds/{build.path.replace('/', '%2F')}/leases"
+    assert len(requests.get(leases, timeout=20).json()["leases"]) == MOST_LEASES
+
+
+def test_a_lease_for_a_build_that_never_comes_goes_with_its_download(server: DevServer, build: Build) -> None:
+    before = held(server)
+    for number in range(10):
+        url = f"gs://{build.bucket}/never/R1-{number}"
+        assert server.get("/download", archive_url=url, lease="30d").status_code == 500
+        assert server.get("/stage", archive_url=url, files="x", lease="30d").status_code == 500
+    eventually(lambda: held(server) == before)
+    check_success(server.download(build.url, lease="1h"))  # one that comes is kept
+    server.get("/stage", archive_url=build.url, files="none", lease="1h", holder="other")
+    assert len(held(server)) == len(before) + 1
+
+
+@pytest.mark.own_server
+def test_a_lease_goes_with_a_refusal(start_server: StartServer, archive: FakeArchive, build: Build) -> None:
+    server = start_server("--max-downloads", "1", "--max-queue", "0")
+    with archive.holding("stateful.tgz") as reached:
+        server.ask("/download", archive_url=build.url)
+        assert reached.wait(20)
+        answer = server.get("/download", archive_url=f"gs://{build.bucket}/other/R1-1", lease="30d")
+        assert answer.status_code == 503
+        assert not held(server)
 
 
 def test_no_page_keeps_a_client_from_reading_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from web.logs import configure_logs, reopened_logs
 from web.metrics.counters import Metrics
 from web.plugins import ConnectionsPlugin, DownloadsPlugin, EvictorPlugin, PortFile
 from web.verification import VerificationPlugin
+from web.watchdog import Notifier, WatchdogPlugin
 from wiring.checks import certificate, checked_static_dir, trusted_proxies
 from wiring.executors import keep_in_touch
 from wiring.files import Files, front_listener, make_files
@@ -79,6 +81,7 @@ def _subscribe_plugins(
     if options["front"]:
         listener = front_listener(metrics, files.ledger)
         UseLog(bus, options["front_log"], files.application.note_use, listener).subscribe()
+    WatchdogPlugin(bus, Notifier(os.environ), server.bound_address, options["tls_cert"] is not None).subscribe()
     if options["portfile"]:
         PortFile(bus, options["portfile"], server.bound_port).subscribe()
     if options["pidfile"]:

@@ -133,6 +133,12 @@ def bound_port() -> int:
     return int(cherrypy.server.bound_addr[1])
 
 
+def bound_address() -> tuple[str, int]:
+    """The address and the port that the server listens on."""
+    host, port = cherrypy.server.bound_addr[:2]
+    return str(host), int(port)
+
+
 def busy_connections() -> list[socket.socket]:
     """The connections of the clients that are being served."""
     pool: ElasticThreadPool = cherrypy.server.httpserver.requests
