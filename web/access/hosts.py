@@ -115,9 +115,10 @@ class HostCheck:
 
 def is_of_browser(environ: Environment) -> bool:
     """Whether a browser asks, as far as anybody can tell."""
-    return environ.get("HTTP_USER_AGENT", "").startswith("Mozilla/") or any(
-        sign in environ for sign in _SIGNS_OF_A_BROWSER
-    )
+    for sign in _SIGNS_OF_A_BROWSER:  # a loop: every request is looked at
+        if sign in environ:
+            return True
+    return str(environ.get("HTTP_USER_AGENT", "")).startswith("Mozilla/")
 
 
 def _name_of(host: str) -> str:

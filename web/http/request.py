@@ -213,11 +213,12 @@ class BoundedRequest(CPWSGIHTTPRequest):  # type: ignore[misc]
         self._expectation = headers.pop(b"Expect", b"").lower()
         if self.authority:  # what an absolute address says holds, whatever the header does (RFC 9112, 3.2.2)
             headers[b"Host"] = self.authority
-        wishes = [wish.strip().lower() for wish in headers.get(b"Connection", b"").split(b",")]
-        if b"close" in wishes:
-            headers[b"Connection"] = b"close"
-        elif b"keep-alive" in wishes:
-            headers[b"Connection"] = b"Keep-Alive"
+        if b"Connection" in headers:
+            wishes = [wish.strip().lower() for wish in headers[b"Connection"].split(b",")]
+            if b"close" in wishes:
+                headers[b"Connection"] = b"close"
+            elif b"keep-alive" in wishes:
+                headers[b"Connection"] = b"Keep-Alive"
 
     def respond(self) -> None:
         """Have the request answered; what it brings has its own time to arrive."""
