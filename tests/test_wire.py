@@ -14,7 +14,7 @@ import pytest
 from tests.servers import PROJECT, DevServer
 
 CRLF = b"\r\n"
-HOST = b"Host: devserver"
+HOST = b"Host: localhost"
 FORM = b"Content-Type: application/x-www-form-urlencoded"
 # Words and places that no answer has.
 TELLING = (b"CherryPy", b"cheroot", b"Cheroot", b"Traceback", b"site-packages", b"Python/", str(PROJECT).encode())
