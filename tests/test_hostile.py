@@ -123,7 +123,7 @@ def answered_at(port: int, attack: Attack) -> tuple[int, str]:
     """The same of whatever listens on ``port``."""
     lines = [f"{attack.method} {attack.target} HTTP/1.1", "Connection: close", *attack.headers]
     if not any(line.lower().startswith("host:") for line in lines):
-        lines.append("Host: devserver")
+        lines.append("Host: localhost")
     if attack.body and not any(line.lower().startswith(("content-length", "transfer-enc")) for line in lines):
         lines.append(f"Content-Length: {len(attack.body)}")
     with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
