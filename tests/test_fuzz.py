@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
+from threading import Event as Flag
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
@@ -19,8 +21,14 @@ from hypothesis import strategies as st
 from artifacts.catalogue import CatalogueEntry, read_catalogue
 from staging.archives import AllowedArchives, ArchiveObject, ArchiveUrl
 from staging.errors import ConfigurationError, InvalidArchiveUrl, RecordError
+from staging.file_lists import FileRecord, read_list, write_list
+from staging.holds import holds_of
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
+from staging.orders import OrderRecord
+from staging.promises import promises
+from staging.records.decoding import as_data, write
+from staging.transfer import _Mark
 from web.access.tokens import SCOPES, Token, parse_tokens
 from web.files.ranges import NotSatisfiable, parse_ranges
 from web.http.gateway import FileRange
@@ -198,6 +206,74 @@ def test_bytes_are_no_manifest(folder: Path, content: bytes) -> None:
     places.manifest.write_bytes(content)
     with pytest.raises(RecordError):
         Manifest.read(places)
+
+
+# Other records
+
+LIST = st.dictionaries(
+    NAME,
+    st.builds(FileRecord, st.integers(0, 2**50), st.text(st.characters(codec="ascii"), max_size=8), st.none() | NAME),
+    max_size=4,
+)
+
+
+def written_records(folder: Path) -> dict[str, tuple[Path, Callable[[], object]]]:
+    """A record of each kind that is as it should be: where it lies, and how it is read."""
+    places = places_in(folder)
+    order, mark = folder / "1.json", folder / "part.devserver-mark"
+    record = ArtifactRecord("staged", (ArchiveObject("a", 1, "", "1"),), 1.0, 1, 1, {"a": "a"})
+    write(order, {"format": 1, **as_data(OrderRecord("gs://b/t/v", "t/v", {"a": True}))})
+    write(places.promises / "1.json", {"build_path": "target/version", "unpublished": 1, "unwritten": 1})
+    write(mark, {"object": record.objects[0].to_json(), "offset": 0, "crc32c": 0})
+    lease = {"id": "ab", "holder": "lab", "until": 2e10}
+    write(places.holds, {"build": places.build_path, "pinned": False, "leases": [lease]})
+    return {
+        "order": (order, lambda: OrderRecord.read(order)),
+        "promise": (places.promises / "1.json", lambda: list(promises(folder))),
+        "mark": (mark, lambda: _Mark(folder / "part", record.objects[0]).verified(Flag())),
+        "holds": (places.holds, lambda: holds_of(places).described()),
+    }
+
+
+@fuzzed
+@given(files=LIST)
+def test_a_list_of_files_is_read_as_it_was_written(folder: Path, files: dict[str, FileRecord]) -> None:
+    path = folder / "x.files.json"
+    write_list(path, files)
+    path.read_bytes().decode()
+    assert read_list(path) == files
+
+
+@fuzzed
+@given(data=JSON | st.dictionaries(st.text(max_size=12) | st.just("../x"), JSON, max_size=3))
+def test_a_list_of_files_names_nothing_outside_whatever_it_holds(folder: Path, data: object) -> None:
+    path = folder / "x.files.json"
+    path.write_text(json.dumps(data))
+    try:
+        files = read_list(path)
+    except RecordError:
+        return
+    for name, record in (files or {}).items():
+        assert not name.startswith("/")
+        assert not {"", ".", ".."} & set(name.split("/"))
+        assert record.size >= 0
+
+
+@fuzzed
+@given(
+    kind=st.sampled_from(["order", "promise", "mark", "holds"]),
+    where=st.lists(st.integers(0, 20), max_size=5),
+    value=JSON,
+    cut=st.none() | st.integers(0, 200),
+)
+def test_no_record_that_was_changed_fails_its_reader(
+    folder: Path, kind: str, where: list[int], value: object, cut: int | None
+) -> None:
+    path, read = written_records(folder)[kind]
+    text = json.dumps(changed(json.loads(path.read_text()), where, value))
+    path.write_text(text if cut is None else text[:cut])
+    with suppress(RecordError):
+        read()
 
 
 # Catalogues

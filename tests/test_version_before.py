@@ -1,0 +1,96 @@
+"""A static directory of the version before: served, listed, gone on with, and removed.
+
+``data/static-of-the-version-before.tar.xz`` was left by a devserver of that version that was killed: a build that is
+staged, pinned and leased, with a file whose name is no UTF-8, and one that it was at work on, with its order and a
+mark.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+from threading import Event as Flag
+
+import pytest
+import requests
+
+from staging.archives import ArchiveObject
+from staging.file_lists import list_of, read_list
+from staging.holds import holds_of
+from staging.inspection import ByContent, inspect
+from staging.layout import BuildPlaces
+from staging.manifest import Manifest
+from staging.orders import OrderRecord
+from staging.publishing import remove_build
+from staging.transfer import _Mark
+from tests.builds import FULL_PAYLOAD, TARGET, Build, tarball
+from tests.conftest import StartServer
+from tests.fake_archive import FakeArchive
+from tests.servers import check_success
+
+LEFT = Path(__file__).with_name("data") / "static-of-the-version-before.tar.xz"
+ODD_NAME = os.fsdecode(b"autotest/caf\xe9")
+STAGED, UNDER_WAY = f"{TARGET}/R1-1.0.0", f"{TARGET}/R2-2.0.0"
+
+
+@pytest.fixture
+def static_dir(tmp_path: Path) -> Path:
+    static_dir = tmp_path / "static"
+    static_dir.mkdir()
+    with tarfile.open(LEFT) as left:
+        left.extractall(static_dir, filter="fully_trusted")
+    return static_dir
+
+
+def of_the_version_before(version: str) -> Build:
+    objects = {
+        FULL_PAYLOAD: b"payload\n" * 8,
+        "stateful.tgz": tarball({"var_new/hello": b"hi\n"}, "gz"),
+        "test_suites.tar.bz2": tarball({"autotest/test_suites/control.bvt": b"SUITE = 'bvt'\n"}),
+        "autotest.tar.bz2": tarball({"autotest/packages/packages.checksum": b"sum\n"}),
+    }
+    return Build(version=version, objects=objects)
+
+
+def test_every_record_of_the_version_before_is_read(static_dir: Path) -> None:
+    places = BuildPlaces(static_dir, STAGED)
+    manifest = Manifest.read(places)
+    assert manifest is not None
+    assert {"full_payload", "stateful", "test_suites", "autotest"} <= manifest.artifacts.keys()
+    files = read_list(list_of(places, "autotest"))
+    assert files is not None
+    assert {ODD_NAME, "autotest/100%25"} <= files.keys()
+    found = inspect(places, ByContent())
+    assert found is not None
+    assert (found.wrong, found.files) == ((), 7)
+    assert holds_of(places).is_pinned
+    (path,) = (static_dir / ".devserver" / "orders").rglob("*.json")
+    order = OrderRecord.read(path)
+    assert order is not None
+    assert (order.build_path, order.is_whole, order.resumed) == (UNDER_WAY, True, 0)
+    part = static_dir / ".devserver" / "staging" / f"{TARGET}%2FR2-2.0.0" / "full_payload" / "objects" / "part"
+    assert _Mark(part, ArchiveObject("part", 64, "AAAAAA==", "1")).verified(Flag())[0] == 7
+
+
+def test_what_the_version_before_staged_is_removed_whole(static_dir: Path) -> None:
+    places = BuildPlaces(static_dir, STAGED)
+    remove_build(places)
+    assert not places.published.exists()
+
+
+def test_a_devserver_goes_on_where_the_version_before_was_killed(
+    static_dir: Path, start_server: StartServer, archive: FakeArchive
+) -> None:
+    one, two = (of_the_version_before(path.rpartition("/")[2]).upload(archive) for path in (STAGED, UNDER_WAY))
+    server = start_server()
+    assert server.static_dir == static_dir
+    assert server.get("/is_staged", archive_url=one.url, artifacts="autotest,full_payload,stateful").text == "True"
+    check_success(server.wait_for_status(two.url))
+    listed = {build["build"]: build["state"] for build in server.get("/api/v1/builds").json()["builds"]}
+    assert listed == {STAGED: "staged", UNDER_WAY: "staged"}
+    for name, content in {"autotest/caf%E9": b"x\n", "autotest/100%2525": b"y\n"}.items():
+        assert requests.get(f"{server.url}/static/{STAGED}/{name}", timeout=30).content == content
+    address = f"{server.url}/api/v1/builds/{STAGED}"
+    assert requests.delete(address, timeout=30).status_code == 409  # it is pinned
+    assert requests.delete(f"{address}/pin", timeout=30).ok
