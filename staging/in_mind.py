@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
@@ -14,6 +15,7 @@ from staging.layout import BuildPlaces
 T = TypeVar("T")
 
 _MOST = 16_384  # builds
+_STEPS = 16  # of which one goes, at random; the others have had their turn
 _FEW = 128  # of which it does not matter whether they are still there
 
 
@@ -44,7 +46,6 @@ class InMind(Generic[T]):
         with self._lock:
             known = self._known.get(places)
             if known is not None and known[0] == version:
-                self._known.move_to_end(places)
                 return known[1]
         try:
             read = self._read(places, status)
@@ -53,13 +54,21 @@ class InMind(Generic[T]):
         except RecordUnreadable:
             return None  # now; it may be readable in a moment
         with self._lock:
+            if places not in self._known and len(self._known) >= _MOST:
+                self._forget_one()
             self._known[places] = (version, read)
-            self._known.move_to_end(places)
-            if len(self._known) > _MOST:
-                self._known.popitem(last=False)
             if len(self._known) > self._many:
                 self._forget_what_is_gone()
         return read
+
+    def _forget_one(self) -> None:
+        """Make room, by any of them: of more builds than there is room for, a walk in order would find none of those in
+        mind, if always the one that was used longest ago went.
+        """
+        for _ in range(random.randrange(_STEPS)):  # noqa: S311 - nobody gains by guessing it
+            places, known = self._known.popitem(last=False)
+            self._known[places] = known
+        self._known.popitem(last=False)
 
     def _forget_what_is_gone(self) -> None:
         for places in [one for one in self._known if not one.manifest.exists()]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
 
 import pytest
 import requests
 
+from staging import in_mind
 from staging.holds import MOST_LEASES
+from staging.layout import BuildPlaces
 from staging.orders import OrderRecord
 from staging.suite_map import parsed_suites
 from tests.builds import Build, tarball
@@ -50,7 +53,9 @@ def answering(server: DevServer) -> Iterator[None]:
     assert max(times) < MOST_SECONDS, f"/check_health took {max(times):.2f} s"
 
 
-@pytest.mark.parametrize("pattern", ["*?" * 10 + "X", "*a" * 15 + "X", "*" * 32 + "X", "?*" * 16 + "X"])
+@pytest.mark.parametrize(
+    "pattern", ["*?" * 10 + "X", "*a" * 15 + "X", "*" * 32 + "X", "?*" * 14 + "X", "*" * 15 + "X***"]
+)
 def test_no_pattern_of_a_request_keeps_the_server_from_answering(
     server: DevServer, archive: FakeArchive, build: Build, pattern: str
 ) -> None:
@@ -192,3 +197,19 @@ def test_no_page_keeps_a_client_from_reading_it() -> None:
     assert isinstance(error, RequestRefused)
     assert str(error) == "InvalidParameter: x < y"
     assert monotonic() - began < MOST_SECONDS
+
+
+def test_a_walk_in_order_finds_what_is_in_mind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_mind, "_MOST", 300)
+    builds = [BuildPlaces(tmp_path, f"target/{number}") for number in range(400)]
+    for places in builds:
+        places.manifest.parent.mkdir(parents=True)
+        places.manifest.write_text("{}")
+    reads: list[BuildPlaces] = []
+    known: in_mind.InMind[int] = in_mind.InMind(lambda places, _: reads.append(places) or 1)  # type: ignore[func-returns-value]
+    for _ in range(5):
+        reads.clear()
+        for places in builds:
+            assert known.of(places) == 1
+    assert len(known._known) <= 300
+    assert len(reads) < 300  # of 400
