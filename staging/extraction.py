@@ -186,6 +186,14 @@ def _dictionary_of(archive: Path, member: zipfile.ZipInfo) -> int:
     return int.from_bytes(head[5:9], "little") if len(head) == 9 else 0
 
 
+def _check_described(member: zipfile.ZipInfo, packed: int) -> None:
+    """Refuse what zipfile fails at: it takes a name for granted, and asks the file system for any place."""
+    if not member.filename:
+        raise zipfile.BadZipFile("a member has no name")
+    if not 0 <= member.header_offset < packed:
+        raise zipfile.BadZipFile("a member begins outside of the file")
+
+
 def _write_zipped(
     writer: TreeWriter, source: zipfile.ZipFile, member: zipfile.ZipInfo, packed: int, cancelled: Flag
 ) -> None:
@@ -195,6 +203,7 @@ def _write_zipped(
             writer.unpacked(len(piece), packed)
             yield piece
 
+    _check_described(member, packed)
     mode = member.external_attr >> 16
     try:
         mtime = time.mktime((*member.date_time, 0, 0, -1))
@@ -205,8 +214,6 @@ def _write_zipped(
     elif mode & 0o170000 not in (0, 0o100000):
         writer.refuse(member.filename, "neither a file nor a directory")
     else:
-        if not 0 <= member.header_offset < packed:  # the file system would be asked for that, and blamed
-            raise zipfile.BadZipFile("a member begins outside of the file")
         with source.open(member) as content:
             writer.file(
                 member.filename, member.file_size, mode, mtime, watched(iter(lambda: content.read(_PIECE), b""))

@@ -52,7 +52,9 @@ def test_what_a_search_found_is_read_or_refused(file: Path) -> None:
     TARGETS[file.parent.name].read(file.read_bytes())
 
 
-@pytest.mark.parametrize("name", ["begins-before-the-file", "begins-behind-the-file"])
-def test_a_zip_whose_member_begins_elsewhere_is_refused_and_the_disk_is_not_blamed(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["begins-before-the-file", "begins-behind-the-file", "has-no-name"])
+def test_a_zip_whose_member_is_nowhere_or_nameless_is_refused_and_nothing_else_blamed(
+    name: str, tmp_path: Path
+) -> None:
     with pytest.raises(BadTarball):
         unpack_zip(FOUND / "zip_file" / name, "x.zip", tmp_path / "x", EVERYTHING, UnpackLimits(), Event())
