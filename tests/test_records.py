@@ -87,6 +87,8 @@ def test_a_link_in_the_place_of_a_directory_leads_no_removal_outside(tmp_path: P
 )
 def test_a_staging_area_of_no_build_publishes_nothing(tmp_path: Path, key: str) -> None:
     static = tmp_path / "a" / "b" / "static"
+    for outside in (tmp_path / "outside", tmp_path / "a" / "outside", tmp_path / "a" / "b" / "outside"):
+        outside.mkdir(parents=True)
     area = static / ".devserver" / "staging" / key / ARTIFACT
     if key == "..":
         area = static / ".devserver" / "staging" / f"x+{'0' * 32}" / ARTIFACT
