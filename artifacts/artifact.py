@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Event as Flag
-from time import monotonic, time
+from time import monotonic
 from typing import IO, Any
 
 from artifacts.catalogue import CatalogueEntry
 from staging.archives import ArchiveObject, ArchiveUrl
 from staging.archives.peers import NO_PEERS
+from staging.clock import CLOCK
 from staging.errors import BadTarball, ChecksumMismatch, DevServerError, ObjectChanged, PackagerFailed
 from staging.extraction import Selection, unpack_stream, unpack_zip
 from staging.layout import BuildPlaces, as_file_name, kept_object
@@ -113,7 +114,7 @@ class DownloadableArtifact:
         self.tell(State.STAGING)
         self._make_ready()
         check(self._site.cancelled)
-        record = ArtifactRecord("staged", self.objects, staged_at=time(), whole_files=self._whole_files())
+        record = ArtifactRecord("staged", self.objects, staged_at=CLOCK.now(), whole_files=self._whole_files())
         self._area.publish(str(self._site.url), record, self._checksums)
         self.tell(State.STAGED)
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from staging.clock import FIRST_PLAUSIBLE
+
 Reason = Literal["bytes", "free", "age"]
 
 
@@ -119,7 +121,7 @@ def _shortage(limits: Limits, disk: Disk, wanted: int) -> int:
 
 
 def _reason(record: Record, horizon: float, surplus: int, shortage: int) -> Reason | None:
-    if record.last_used < horizon:
+    if FIRST_PLAUSIBLE <= record.last_used < horizon:  # what is older still was told by a clock that was not set
         return "age"
     if not record.size:  # it makes no room
         return None

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
 from threading import Event as Flag
-from time import time
 from typing import Any, NamedTuple
 
+from staging.clock import CLOCK, boot_id, steady
 from staging.errors import BuildHeld, InvalidParameter, NoSuchLease, RecordError, RecordMalformed
 from staging.layout import BuildPlaces, holds_directory
 from staging.locks import FileLock
@@ -39,6 +39,8 @@ class Lease:
         id: by which it is renewed and given back.
         holder: who has it, in a word.
         until: when it ends, in seconds since the epoch.
+        boot, ends: the run of the machine in which it was given, and when it ends by the steady clock of that run,
+            whatever becomes of the time of day.
         unknown: what a later version noted besides.
 
     """
@@ -46,7 +48,28 @@ class Lease:
     id: str
     holder: str
     until: Moment
+    boot: str = ""
+    ends: Moment = 0.0
     unknown: Any = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, id: str, holder: str, seconds: float, unknown: Any = None) -> Lease:  # noqa: A002 - the field's name
+        """A lease that ends so many seconds from now."""
+        return cls(id, holder, CLOCK.now() + seconds, boot_id(), steady() + seconds, unknown)
+
+    @property
+    def seconds_left(self) -> float:
+        """For how long it still holds."""
+        if self.boot and self.boot == boot_id():
+            return self.ends - steady()
+        return self.until - CLOCK.now()
+
+    @property
+    def holds(self) -> bool:
+        """Whether it has not ended, as far as can be told: one that was given in this run of the machine is known."""
+        if self.boot and self.boot == boot_id():
+            return self.ends > steady()
+        return self.until > CLOCK.now() or not CLOCK.is_trusted()
 
 
 class Term(NamedTuple):
@@ -99,13 +122,19 @@ def _read(places: BuildPlaces) -> Holds:
         return Holds()
     if written.build != places.build_path or any(map(_fault_of_lease, written.leases)):
         raise RecordMalformed(what, "it is another build's, or has leases that nobody can have")
-    now = time()
-    return Holds(written.pinned, tuple(one for one in written.leases if one.until > now), written.unknown)
+    leases = tuple(_as_of_now(one) for one in written.leases if one.holds)
+    return Holds(written.pinned, leases, written.unknown)
+
+
+def _as_of_now(lease: Lease) -> Lease:
+    """The lease with the time of day at which it ends, where that is known better by the steady clock."""
+    is_of_this_run = lease.boot and lease.boot == boot_id()
+    return replace(lease, until=CLOCK.at(lease.ends)) if is_of_this_run else lease
 
 
 def _fault_of_lease(lease: Lease) -> str:
     """Why nobody can have the lease; empty where somebody can."""
-    texts = (lease.id, lease.holder)
+    texts = (lease.id, lease.holder, lease.boot)
     is_sane = all(len(text) <= LONGEST_HOLDER and text.isascii() and text.isprintable() for text in texts)
     return "" if is_sane else "it has a name that nobody can have"
 
@@ -172,10 +201,10 @@ def lease_for(places: BuildPlaces, term: Term) -> None:
     """
     with _to_be_changed(places) as holds:
         mine = [lease for lease in holds.leases if lease.holder == term.holder]
-        until = max(time() + term.seconds, *(lease.until for lease in mine), 0.0)
-        kept = mine[0] if mine else Lease(token_hex(8), term.holder, until)
+        seconds = max(term.seconds, *(lease.seconds_left for lease in mine), 0.0)
+        kept = Lease.of(mine[0].id if mine else token_hex(8), term.holder, seconds, mine[0].unknown if mine else None)
         others = tuple(lease for lease in holds.leases if lease.id != kept.id)
-        _write(places, _with_lease(places, replace(holds, leases=others), replace(kept, until=until)))
+        _write(places, _with_lease(places, replace(holds, leases=others), kept))
 
 
 def drop_leases(places: BuildPlaces, is_awaited: Callable[[], bool]) -> None:
@@ -233,7 +262,7 @@ class BuildHolds:
     def lease(self, build_path: str, term: Term) -> Lease:
         """Keep the build for so long."""
         with self._changing(build_path) as (places, holds):
-            lease = Lease(token_hex(8), term.holder, time() + term.seconds)
+            lease = Lease.of(token_hex(8), term.holder, term.seconds)
             _write(places, _with_lease(places, holds, lease))
         return lease
 
@@ -246,7 +275,7 @@ class BuildHolds:
         """
         with self._changing(build_path) as (places, holds):
             lease, others = _found(places, holds, lease_id)
-            renewed = replace(lease, until=time() + seconds)
+            renewed = Lease.of(lease.id, lease.holder, seconds, lease.unknown)
             _write(places, replace(holds, leases=(*others, renewed)))
         return renewed
 

@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import time
 from typing import NamedTuple
 
 from staging.board import StatusBoard
+from staging.clock import CLOCK, STEP
 from staging.errors import NewerFormat
 from staging.eviction import Record
 from staging.holds import holds_of
@@ -98,7 +98,9 @@ class Stocktaker:
         return Record(places.build_path, facts.size, last_used, tuple(self._holds(places, facts, marks, last_used)))
 
     def _last_used(self, places: BuildPlaces, facts: _Facts) -> float:
-        return max(self._last_use.of(places.build_path) or 0.0, facts.since)
+        # What was staged while the clock was ahead was staged no later than it was used.
+        since = facts.since if facts.since <= CLOCK.now() + STEP else 0.0
+        return max(self._last_use.of(places.build_path) or 0.0, since)
 
     def _holds(self, places: BuildPlaces, facts: _Facts, marks: _Marks, last_used: float) -> Iterator[str]:
         if facts.is_own_source:
@@ -114,7 +116,7 @@ class Stocktaker:
             yield f"being read by {readers} {'client' if readers == 1 else 'clients'}"
         elif is_being_read(places):
             yield "being read"
-        elif readers is None and time() - last_used < READ_WITHIN:
+        elif readers is None and CLOCK.now() - last_used < READ_WITHIN:
             yield f"used within the last {READ_WITHIN / 60:.0f} minutes, and maybe being read"
 
 

@@ -57,6 +57,11 @@ def room_lock(static_dir: Path) -> Path:
     return static_dir / RESERVED_NAME / "locks" / "+room"
 
 
+def clock_file(static_dir: Path) -> Path:
+    """What was last known of the time of day."""
+    return static_dir / RESERVED_NAME / "clock"
+
+
 def holds_directory(static_dir: Path) -> Path:
     """The directory of all pins and leases."""
     return static_dir / RESERVED_NAME / "holds"

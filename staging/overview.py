@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from time import time
 from typing import NamedTuple
 
+from staging.clock import CLOCK
 from staging.errors import Cancelled, DevServerError, NewerFormat
 from staging.holds import Holds, holds_of
 from staging.in_mind import InMind
@@ -133,7 +133,7 @@ class BuildView:
         of_this_time = [one for one in self.artifacts if not one.state.is_final or one.staged_at >= self.began_at]
         done = sum(artifact.bytes_done for artifact in of_this_time)
         left = sum(artifact.bytes_total for artifact in of_this_time) - done
-        elapsed = time() - self.began_at
+        elapsed = CLOCK.now() - self.began_at
         return left * elapsed / done if done and self.began_at and elapsed > 0 else None
 
 

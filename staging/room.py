@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
-from time import time
 from typing import NamedTuple
 
+from staging.clock import CLOCK
 from staging.errors import BuildHeld, NoRoom
 from staging.eviction import Decision, Disk, Limits, Reason, Record, Victim, decide
 from staging.holds import not_held, tidy
 from staging.inventory import BEING_STAGED, Inventory, Stocktaker
-from staging.layout import BuildPlaces, room_lock
+from staging.layout import BuildPlaces, clock_file, room_lock
 from staging.locks import FileLock
 from staging.promises import Promise
 from staging.publishing import remove_build
@@ -103,9 +103,18 @@ class Room:
 
     def tend(self) -> Collected:
         """Remove what the limits do not allow; where others are at it, that is left to them."""
+        CLOCK.save(clock_file(self._static_dir))
         tidy(self._static_dir)
+        if self._limits.max_age is not None and CLOCK.is_trusted():
+            self._put_times_right()
         lock = FileLock.try_once(room_lock(self._static_dir)) if self._limits.are_there else None
         return self._collected(lock) if lock is not None else Collected((), Decision((), (), 0))
+
+    def _put_times_right(self) -> None:
+        """Have builds that were used at no time that can have been count as used now."""
+        for record in self._stocktaker.take().records:
+            if not CLOCK.is_plausible(record.last_used):
+                self._last_use.put_right(record.build_path)
 
     def collect(self) -> Collected:
         """The same, once others have done with it."""
@@ -161,7 +170,9 @@ class Room:
             unpublished=sum(promised.unpublished for promised in inventory.promised),
             unwritten=sum(promised.unwritten for promised in inventory.promised),
         )
-        return decide(inventory.records, self._limits, disk, time(), wanted)
+        # Of the age of builds nothing can be said while the clock cannot be trusted.
+        limits = self._limits if CLOCK.is_trusted() else replace(self._limits, max_age=None)
+        return decide(inventory.records, limits, disk, CLOCK.now(), wanted)
 
     def _check_size(self, build_path: str, inventory: Inventory, wanted: int) -> None:
         """Find out whether the build is larger than all that there could be.

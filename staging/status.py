@@ -8,9 +8,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from enum import Enum
 from threading import Lock
-from time import time
+from time import monotonic
 from typing import Any
 
+from staging.clock import CLOCK
 from staging.errors import CallerGone, Cancelled, DevServerError, error_from_json
 
 
@@ -120,7 +121,8 @@ class BuildStatus:
         self.archive_url = archive_url
         self.build = build
         self.request_id = request_id
-        self.began_at = time()
+        self.began_at = CLOCK.now()
+        self._began = monotonic()
         self.synchronous = frozenset(name for name, synchronous in artifacts.items() if synchronous)
         self._lock = Lock()
         self._latest = {name: Event(build, name, State.PENDING) for name in artifacts}
@@ -130,6 +132,11 @@ class BuildStatus:
         self._outcomes: dict[frozenset[str], Future[None]] = {frozenset(artifacts): self._outcome}
         if self.synchronous:
             self._outcomes.setdefault(self.synchronous, Future())
+
+    @property
+    def seconds(self) -> float:
+        """How long ago it began."""
+        return monotonic() - self._began
 
     @property
     def artifacts(self) -> dict[str, Event]:

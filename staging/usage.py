@@ -9,11 +9,11 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from time import time
 
+from staging.clock import CLOCK, steady
 from staging.layout import BuildPlaces
 from staging.locks import is_held, whole_file
 
@@ -27,12 +27,13 @@ class LastUse:
     def __init__(self, static_dir: Path) -> None:
         self._static_dir = static_dir
         self._lock = Lock()
+        # By the steady clock: a last use that is known here is where it was, whatever becomes of the time of day.
         self._used: dict[str, float] = {}
         self._written: dict[str, float] = {}
 
     def note(self, build_path: str) -> None:
         """Take note that the build is used now; a build that is not there has nothing to be noted."""
-        now = time()
+        now = steady()
         with self._lock:
             self._used[build_path] = now
             is_due = abs(now - self._written.get(build_path, 0.0)) >= _WRITTEN_EVERY
@@ -45,8 +46,16 @@ class LastUse:
             on_disk = self._places(build_path).last_use.stat().st_mtime
         except OSError:
             return None  # what is in memory is of a build that was removed
-        used = self._used.get(build_path, 0.0)
-        return on_disk if used == self._written.get(build_path) else max(on_disk, used)
+        used = self._used.get(build_path)
+        if used is None or (used == self._written.get(build_path) and CLOCK.is_plausible(on_disk)):
+            return on_disk
+        return max(on_disk, CLOCK.at(used)) if CLOCK.is_plausible(on_disk) else CLOCK.at(used)
+
+    def put_right(self, build_path: str) -> None:
+        """Have a build whose last use cannot be told, for the clock was wrong then, count as used now."""
+        used = self._used.get(build_path, steady())
+        with suppress(OSError):
+            os.utime(self._places(build_path).last_use, (CLOCK.at(used), CLOCK.at(used)))
 
     def flush(self) -> None:
         """Write what is known in memory alone."""
@@ -60,7 +69,7 @@ class LastUse:
                 self._written.clear()
 
     def _write(self, build_path: str, moment: float) -> None:
-        is_written = _touched(self._places(build_path), moment)
+        is_written = _touched(self._places(build_path), CLOCK.at(moment))
         with self._lock:
             if is_written:
                 self._written[build_path] = moment

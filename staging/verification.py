@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
-from time import time
 
+from staging.clock import CLOCK, STEP
 from staging.errors import Cancelled
 from staging.healing import is_broken, take_out
 from staging.inspection import ByContent, Inspection, Wrong, inspect
@@ -78,7 +78,7 @@ class Rounds:
         if not turns:
             return self._period
         due, places = min(turns, key=lambda turn: turn[0])
-        wait = due - time()
+        wait = due - CLOCK.now()
         if wait > 0:
             return wait
         lock = FileLock.try_once(verifying_lock(self._static_dir))
@@ -91,7 +91,7 @@ class Rounds:
         except Exception as error:  # of one build, which must not keep the others from being verified
             reason = error.strerror if isinstance(error, OSError) else error
             self._note(places.build_path, f"could not be verified: {reason}; it is tried again in a day")
-            self._put_off[places.build_path] = time() + _DAY
+            self._put_off[places.build_path] = CLOCK.now() + _DAY
         finally:
             lock.release()
         return 0.0
@@ -103,7 +103,7 @@ class Rounds:
     def _verify(self, places: BuildPlaces) -> None:
         found = verify(places, self._pace)
         if found is None:  # it is gone, or of a later version
-            self._put_off[places.build_path] = time() + _DAY
+            self._put_off[places.build_path] = CLOCK.now() + _DAY
             return
         self._note(places.build_path, f"verified: {found.files} files, {found.bytes} bytes, {len(found.wrong)} wrong")
         wrong = take_out(places, found, ByContent())
@@ -119,7 +119,8 @@ def _verified_at(places: BuildPlaces) -> float:
     """When the build was last verified, or else when the last of it was staged: its bytes were right then."""
     for record in (places.verified, places.manifest):
         try:
-            return record.stat().st_mtime
+            moment = record.stat().st_mtime
         except OSError:
             continue
-    return time()
+        return moment if moment <= CLOCK.now() + STEP else 0.0  # when it was, nobody knows: the clock was ahead
+    return CLOCK.now()

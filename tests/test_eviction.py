@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from staging.clock import FIRST_PLAUSIBLE
 from staging.eviction import Decision, Disk, Limits, Record, decide
 
-NOW = 1_000_000.0
+NOW = 1_700_000_000.0
 SIZES = st.integers(0, 100)
 HOLDS = st.sampled_from([(), (), (), ("pinned",), ("being staged",)])
 LIMITS = st.builds(
@@ -19,7 +20,7 @@ DISKS = st.builds(Disk, st.integers(0, 500), st.integers(0, 50), st.integers(0, 
 @st.composite
 def many_records(draw: st.DrawFn) -> list[Record]:
     """Builds, some of which were used at the same moment."""
-    fields = st.tuples(SIZES, st.floats(0, NOW) | st.sampled_from([1.0, 2.0]), HOLDS)
+    fields = st.tuples(SIZES, st.floats(FIRST_PLAUSIBLE, NOW) | st.sampled_from([NOW - 1, NOW - 2]), HOLDS)
     return [Record(f"build/{number}", *field) for number, field in enumerate(draw(st.lists(fields, max_size=30)))]
 
 
@@ -88,7 +89,7 @@ def test_the_least_recently_used_goes_first(records: list[Record], limits: Limit
 @given(many_records(), LIMITS, DISKS, SIZES)
 def test_each_reason_is_true(records: list[Record], limits: Limits, disk: Disk, wanted: int) -> None:
     for victim in decide(records, limits, disk, NOW, wanted).goes:
-        if limits.max_age is not None and NOW - victim.record.last_used > limits.max_age:
+        if limits.max_age is not None and victim.record.last_used < NOW - limits.max_age:
             assert victim.reason == "age"
         else:
             assert {"bytes": limits.max_bytes, "free": limits.min_free}[victim.reason] is not None
@@ -110,3 +111,9 @@ def test_what_is_on_its_way_counts() -> None:
     assert names(decide(records, Limits(max_bytes=100), Disk(1000), NOW, 20)) == []
     assert names(decide(records, Limits(max_bytes=100), Disk(1000, unpublished=20), NOW, 20)) == ["a/1"]
     assert names(decide(records, Limits(min_free=50), Disk(100, unwritten=30), NOW, 30)) == ["a/1"]
+
+
+@settings(deadline=None)
+@given(st.floats(0, FIRST_PLAUSIBLE, exclude_max=True), st.floats(1, NOW / 2))
+def test_what_was_used_while_the_clock_was_not_set_is_not_old(last_used: float, max_age: float) -> None:
+    assert not decide([Record("build", 1, last_used)], Limits(max_age=max_age), Disk(100), NOW).goes

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from time import time
-
 from staging.board import Note
 from staging.errors import InternalFailure
 from staging.status import BuildStatus, Change, Event, State
@@ -21,7 +19,7 @@ def log_event(status: BuildStatus, event: Event, change: Change) -> None:
         _log(status, f"{event.artifact} {_described(event)}", event.artifact)
     if isinstance(event.cause, InternalFailure):
         _log(status, f"{event.artifact}: {event.cause.detail}", event.artifact)
-    seconds = time() - status.began_at
+    seconds = status.seconds
     if change.settled_synchronous and not change.settled:
         _log(status, f"synchronous artifacts staged after {seconds:.2f} s")
     if change.settled:

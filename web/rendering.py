@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
-from time import time
 from typing import Any
 from urllib.parse import quote
 
 import jinja2
 
 from staging import units
+from staging.clock import CLOCK
 
 ASSETS = Path(__file__).with_name("assets")
 HTML = "text/html;charset=utf-8"
@@ -70,7 +70,7 @@ def in_time(seconds: float) -> str:
 
 def ago(moment: float) -> str:
     """How long a moment, in seconds since the epoch, is past: ``3 minutes ago``."""
-    seconds = time() - moment
+    seconds = CLOCK.now() - moment
     return "just now" if seconds < 1 else f"{in_time(seconds)} ago"
 
 

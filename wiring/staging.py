@@ -14,9 +14,11 @@ from artifacts.catalogue import DEFAULT_CATALOGUE, Catalogue, read_catalogue
 from downloader import Downloader
 from staging.admission import Admission
 from staging.board import StatusBoard
+from staging.clock import CLOCK
 from staging.eviction import Limits
 from staging.executors.base import Executor
 from staging.inventory import Stocktaker
+from staging.layout import clock_file
 from staging.room import Room, described
 from web.event_log import log_event, log_note
 from web.metrics.counters import Metrics
@@ -91,6 +93,8 @@ def _board(metrics: Metrics) -> StatusBoard:
 
 def _room(options: dict[str, Any], static_dir: Path, board: StatusBoard, metrics: Metrics, files: Files) -> Room:
     """What makes room on the disk, and who is told of it."""
+    CLOCK.subscribe(lambda news: cherrypy.log(news, "DEVSERVER"))
+    CLOCK.restore(clock_file(static_dir))
     limits = Limits(options["max_bytes"], options["min_free"], options["max_age"])
     room = Room(static_dir, limits, files.last_use, Stocktaker(static_dir, files.last_use, files.readers, board))
     room.subscribe(lambda build, reason, size: board.removed(build, described(reason, size)))

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from time import time
 from typing import Any
 from urllib.parse import quote
 
@@ -162,16 +161,20 @@ def _refusal(url: str, error: api.GoogleAPICallError | InvalidResponse) -> Archi
         return ObjectNotFound(url)
     if 400 <= status < 500 and status not in _PASSING_STATUSES:
         return AccessDenied(url, f"the archive answered {status}")
-    retry_after = response.headers.get("Retry-After", "") if response is not None else ""
-    return ArchiveUnavailable(url, f"the archive answered {status}", _seconds(retry_after))
+    headers = response.headers if response is not None else {}
+    retry_after, date = headers.get("Retry-After", ""), headers.get("Date", "")
+    return ArchiveUnavailable(url, f"the archive answered {status}", _seconds(retry_after, date))
 
 
-def _seconds(retry_after: str) -> float:
-    """The seconds that a Retry-After header asks for, as a number or as a date (RFC 9110, 10.2.3); 0 for none."""
+def _seconds(retry_after: str, date: str) -> float:
+    """The seconds that a Retry-After header asks for, as a number or as a date (RFC 9110, 10.2.3); 0 for none.
+
+    A date is compared with the one of the answer: the clock here may say anything.
+    """
     if retry_after.isascii() and retry_after.isdigit():
         return float(retry_after)
     try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time())
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - parsedate_to_datetime(date).timestamp())
     except ValueError:
         return 0.0
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event as Flag
 from threading import Thread
-from time import monotonic, time
+from time import monotonic
 
 from cherrypy.process.plugins import SimplePlugin
 from cherrypy.process.wspbus import Bus
 
 from staging import threads
+from staging.clock import CLOCK
 from staging.errors import ConfigurationError
 from web.answers import Read, Served
 from web.callers import REQUEST_ID_KEY
@@ -68,13 +69,13 @@ class LedgerWriter(SimplePlugin):  # type: ignore[misc]
         if served.build and served.status in _SERVED and served.environ["REQUEST_METHOD"] == "GET":
             client = served.environ["REMOTE_ADDR"]
             answer = (int(served.status), sent, _is_whole(sent, served.file_size, served.status))
-            self._put(Row(time(), client, served.build, served.file, *answer, served.environ[REQUEST_ID_KEY]))
+            self._put(Row(CLOCK.now(), client, served.build, served.file, *answer, served.environ[REQUEST_ID_KEY]))
 
     def note_front(self, answer: FrontAnswer, read: Read | None) -> None:
         """The same for what nginx answered, in front of this server."""
         if read is not None and answer.status in _SERVED:
             is_whole = _is_whole(answer.sent, read.size, answer.status)
-            moment = answer.time or time()
+            moment = answer.time or CLOCK.now()
             self._put(Row(moment, answer.client, read.build, read.file, answer.status, answer.sent, is_whole, ""))
 
     def _put(self, row: Row) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from time import time
-
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from staging.board import Note
@@ -83,7 +81,7 @@ class StagingCounters:
             self._count_retry(event.retry)
         if event.state is State.FAILED and isinstance(event.cause, ChecksumMismatch):
             self._checksum_failures.inc()
-        seconds = time() - status.began_at
+        seconds = status.seconds
         if change.settled_synchronous and status.synchronous and event.cause is None:
             self._first_answer.observe(seconds)
         if change.settled:
