@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,7 @@ def command_line(seed: int, one_in: int, silent: int) -> None:
 
     Ends with status 1 when something happened that must never happen.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # no server outlives the campaign
     directory = Path(tempfile.mkdtemp(prefix="devserver-hostile-"))
     ledger = Ledger()
     began = monotonic()
