@@ -14,6 +14,7 @@ from campaigns import checks
 from campaigns.asking import ask
 from campaigns.builds import CampaignBuild, make_campaign_build
 from campaigns.figures import BOUNDS, Figures, compared
+from campaigns.hostile.verdict import problems
 from campaigns.ledger import Ledger
 from campaigns.world import World
 from tests.servers import PROJECT
@@ -41,6 +42,27 @@ def test_a_short_soak_holds() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "| wrong bytes | 0 |" in ran.stdout
     assert ran.stdout.count("| holds |") == len(BOUNDS)
+
+
+def test_a_short_hostile_campaign_holds() -> None:
+    ran = campaign("hostile", "--one-in", "15", "--silent", "200")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "| violations | 0 |" in ran.stdout
+    assert re.search(r"\| requests \| \d,\d{3} \|", ran.stdout)
+
+
+def test_a_hostile_answer_that_tells_too_much_is_noticed() -> None:
+    page = b"HTTP/1.1 500 Internal Server Error\r\n\r\n<pre>\nTraceback (most recent call last)\nKeyError: x\n</pre>"
+    assert problems("methods", page, ("/srv/x",), "secret") == [
+        "it says 'Traceback (most recent'",
+        "500 KeyError is not declared",
+    ]
+    assert problems("methods", b"HTTP/1.1 200 OK\r\n\r\n/srv/x: secret", ("/srv/x",), "secret") == [
+        "it says '/srv/x'",
+        "it says 'secret'",
+    ]
+    assert problems("methods", b"HTTP/1.1 299 Odd\r\n\r\n", (), "secret") == ["299 is not declared"]
+    assert problems("methods", b"", (), "secret") == ["no answer"]
 
 
 def test_what_grows_by_more_than_its_bound_is_noticed() -> None:
