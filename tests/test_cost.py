@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -213,3 +214,21 @@ def test_a_walk_in_order_finds_what_is_in_mind(tmp_path: Path, monkeypatch: pyte
             assert known.of(places) == 1
     assert len(known._known) <= 300
     assert len(reads) < 300  # of 400
+
+
+def test_a_large_directory_is_listed_page_by_page(server: DevServer) -> None:
+    directory = server.static_dir / "large"
+    directory.mkdir(parents=True)
+    names = [f"{number:05}&%.bin" for number in range(2500)]
+    for name in names:
+        (directory / name).touch()
+    address, listed = f"{server.url}/static/large/", []
+    while address:
+        answer = requests.get(address, headers={"Accept": "application/json"}, timeout=20)
+        listed.append([entry["name"] for entry in answer.json()])
+        address = urljoin(address, answer.links["next"]["url"]) if answer.links else ""
+    assert [len(page) for page in listed] == [1000, 1000, 500]
+    assert [name for page in listed for name in page] == names
+    page = server.get("/static/large/").text
+    assert page.count("<tr>") == 1001
+    assert 'rel="next">More</a>' in page

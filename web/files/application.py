@@ -130,14 +130,17 @@ class StaticFiles:
 
     def _listed(self, environ: Environment, directory: Path, url_path: str) -> _Answer:
         headers = {"Vary": "Accept"}
+        page = listing.page_of(directory, Path(self.directory), environ.get("QUERY_STRING", ""))
+        if page.following:
+            headers["Link"] = f'<{page.following}>; rel="next"'
         if prefers_json(environ.get("HTTP_ACCEPT", "")):
-            body, headers["Content-Type"] = listing.as_json(directory, Path(self.directory)), "application/json"
+            body, headers["Content-Type"] = listing.as_json(page), "application/json"
         elif not url_path.endswith("/"):
             headers |= {"Location": quote(os.fsencode(f"{environ['SCRIPT_NAME']}{url_path}/")), "Content-Length": "0"}
             return _Answer(HTTPStatus.MOVED_PERMANENTLY, headers)
         else:
             title = f"{environ['SCRIPT_NAME']}{url_path}"
-            body = listing.as_page(directory, Path(self.directory), title)
+            body = listing.as_page(page, title)
             headers |= rendering.HEADERS
         headers["Content-Length"] = str(len(body))
         return _Answer(HTTPStatus.OK, headers, (body,), len(body))
