@@ -55,7 +55,7 @@ def running_nginx(folder: Path, configuration: str, port: int) -> Iterator[str]:
     command = ["nginx", "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(file), "-g", "daemon off;"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        eventually(lambda: _is_listening(port))
+        eventually(lambda: is_listening(port))
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
@@ -104,6 +104,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _is_listening(port: int) -> bool:
+def is_listening(port: int) -> bool:
+    """Whether anybody listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

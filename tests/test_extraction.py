@@ -474,3 +474,39 @@ def test_several_streams_at_once_take_no_more_memory_than_they_may(
     for answer in asked:
         assert "more memory than the 100 MiB that --unpack-max-memory allows" in cause_of(answer.result())
     assert most < 400 * 1024**2
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\rb", "\x1b[31ma", "dir\n/a", "a\x7f", "a\x01", "a\u0085", "a\u2028b"])
+@pytest.mark.parametrize("kind", ["tar", "pax", "gnu", "directory", "link", "link target", "hard link", "zip"])
+def test_no_name_with_a_control_character_reaches_the_disk(tmp_path: Path, name: str, kind: str) -> None:
+    buffer = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("before", b"")
+            archive.writestr(name, b"x")
+    else:
+        tar_format = tarfile.GNU_FORMAT if kind == "gnu" else tarfile.PAX_FORMAT
+        with tarfile.open(fileobj=buffer, mode="w", format=tar_format) as tar:
+            tar.addfile(tarfile.TarInfo("before"))
+            info = tarfile.TarInfo("plain" if kind in ("pax", "link target", "hard link") else name)
+            if kind == "pax":
+                info.pax_headers = {"path": name}
+            info.type = {"directory": tarfile.DIRTYPE, "hard link": tarfile.LNKTYPE}.get(kind, tarfile.REGTYPE)
+            if kind.startswith("link"):
+                info.type = tarfile.SYMTYPE
+            info.linkname = name if kind in ("link target", "hard link") else "before" if kind == "link" else ""
+            tar.addfile(info)
+    with pytest.raises(BadTarball, match="control character|no file in it"):
+        unpack(tmp_path, buffer.getvalue(), "x.zip" if kind == "zip" else "x.tar")
+    found = [path.name for path in (tmp_path / "area").rglob("*")]
+    assert not [one for one in found if any(not character.isprintable() for character in one)]
+
+
+def test_gnu_tar_packs_names_that_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "in" / "dir").mkdir(parents=True)
+    (tmp_path / "in" / "dir" / "a\n200 5 1.0 6.6.6.6 \u00e4").write_bytes(b"x")
+    for tar_format in ("gnu", "pax", "ustar"):
+        command = ["tar", f"--format={tar_format}", "-C", str(tmp_path / "in"), "-cf", "-", "."]
+        content = subprocess.run(command, check=True, capture_output=True).stdout
+        with pytest.raises(BadTarball, match="control character"):
+            unpack(tmp_path / tar_format, content)

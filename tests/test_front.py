@@ -17,7 +17,7 @@ import requests
 from tests.builds import Build
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
-from tests.nginx import in_front_of
+from tests.nginx import free_port, in_front_of, running_nginx
 from tests.servers import PROJECT, DevServer, cause_of, check_success, eventually
 from web.client import Client, ServerUnreachable
 from web.front.nginx import configuration
@@ -123,6 +123,36 @@ def test_workers_are_root_only_where_nobody_else_may_look(tmp_path: Path) -> Non
         assert "\nuser " not in configuration(open_to_all, "127.0.0.1:1", "127.0.0.1:2", tmp_path)
         os.chown(open_to_all, 65534, 65534)
         assert 'user "nobody" "nogroup";' in configuration(open_to_all, "127.0.0.1:1", "127.0.0.1:2", tmp_path)
+
+
+ANY = """
+{user}
+pid {folder}/nginx.pid;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{ proxy_pass {url}; }}
+    }}
+}}
+"""
+
+
+def test_events_come_when_they_happen_through_an_nginx_of_anybodys(
+    start_server: StartServer, archive: FakeArchive, build: Build, tmp_path: Path
+) -> None:
+    server = start_server()
+    port, user = free_port(), "user root;" if os.geteuid() == 0 else ""
+    text = ANY.format(folder=tmp_path, user=user, port=port, url=server.url)
+    with running_nginx(tmp_path / "any", text, port) as address, archive.holding("autotest.tar.bz2") as reached:
+        check_success(server.download(build.url))
+        assert reached.wait(10)
+        events = f"/api/v1/builds/{build.path}/events"
+        assert requests.get(server.url + events, stream=True, timeout=10).headers["X-Accel-Buffering"] == "no"
+        with requests.get(address + events, stream=True, timeout=5) as answer:
+            assert next(answer.iter_content(16))  # while the download is held
 
 
 def test_a_waiter_waits_through_nginx(front: Front, archive: FakeArchive, build: Build) -> None:

@@ -289,6 +289,12 @@ def test_an_attack_has_its_status(way: Way, attack: Attack) -> None:
     assert status in behind(way.name, attack), answer
 
 
+def test_no_file_has_a_name_with_a_backslash(way: Way) -> None:
+    (way.server.static_dir / "pages" / "a\\b").write_bytes(b"by hand")
+    assert way.raw(b"GET /static/pages/a%5Cb HTTP/1.0\r\n\r\n")[0] == 404
+    assert way.raw(b"GET /static/pages/a\\b HTTP/1.0\r\n\r\n")[0] == 404
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS[::5])
 def test_no_spelling_leads_out(way: Way, spelling: str) -> None:
     target = spelling.format(root=str(way.server.static_dir).lstrip("/"))

@@ -211,3 +211,13 @@ def test_every_parameter_is_a_term_of_the_documentation(server: DevServer) -> No
 )
 def test_the_server_has_one_name_and_tells_no_version(server: DevServer, path: str) -> None:
     assert server.get(path).headers["Server"] == "devserver"
+
+
+def test_an_object_whose_name_has_a_control_character_is_left_out(server: DevServer, archive: FakeArchive) -> None:
+    build = make_build(version="R17-0.0.0-control").upload(archive)
+    for name in ("odd\nname.txt", "odd\x7f.txt", "odd\u0085.txt", "odd plain.txt"):
+        archive.put(build.bucket, f"{build.path}/{name}", b"content")
+    check_success(server.get("/stage", archive_url=build.url, files="odd*"))
+    assert [path.name for path in (server.static_dir / build.path).glob("odd*")] == ["odd plain.txt"]
+    for pattern in ("odd\n*", "odd\x7f*"):
+        assert server.get("/stage", archive_url=build.url, files=pattern).status_code == 400

@@ -75,8 +75,8 @@ http {{{locally}
         server_tokens off;
         {headers}
 {refusal_locations}
-        # The devserver's own records.
-        location ~ /{reserved}(/|$) {{
+        # The devserver's own records, and what the devserver takes for no name.
+        location ~ "/{reserved}(/|$)|\\\\" {{
             return 404;
         }}
 

@@ -119,7 +119,7 @@ def _of_json(line: bytes) -> FrontAnswer | None:
         return FrontAnswer(
             int(told["status"]), int(told["sent"]), float(told["time"]), str(told["client"]), str(told["path"])
         )
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 
