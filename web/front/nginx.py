@@ -76,7 +76,7 @@ http {{{locally}
         {headers}
 {refusal_locations}
         # The devserver's own records, and what the devserver takes for no name.
-        location ~ "/{reserved}(/|$)|\\\\" {{
+        location ~ "/{reserved}(/|$)|\\\\\\\\" {{
             return 404;
         }}
 
