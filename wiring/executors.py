@@ -97,6 +97,7 @@ def work(options: dict[str, Any], at_once: int) -> int:
     static_dir = usable_directory("--static-dir", options["static_dir"])
     executor = _local_executor(options)
     log_to_stderr(options["log_format"], tag="WORKER")
+    say_what_holds()
     jobs = Jobs(staging_options(options, static_dir), allowed_archives(options["allow_archive"]))
     silence, patience = options["worker_silence"], options["retry_deadline"]
     return ClusterWorker(broker, {NAME: jobs.as_we_stage}, executor, silence, patience).serve(at_once)
@@ -121,13 +122,17 @@ class Jobs:
         return wanted.to_json()
 
 
+def say_what_holds() -> None:
+    """Log what the kernel holds workers to, and what it cannot."""
+    cherrypy.log(what_holds(), "DEVSERVER")
+
+
 def _local_executor(options: dict[str, Any]) -> ProcessExecutor:
     return ProcessExecutor(_WORKERS_IMPORT, options["worker_silence"], _bounds(options))
 
 
 def _bounds(options: dict[str, Any]) -> JobBounds:
-    """What workers may do to this machine; says so, and what of it the machine cannot hold them to."""
-    cherrypy.log(what_holds(), "DEVSERVER")
+    """What workers may do to this machine."""
     writable = tuple(usable_directory("--worker-writes", path) for path in options["worker_writes"])
     largest = max(options["unpack_max_bytes"], _LARGEST_OBJECT)
     machine = Confinement(readable=reach.readable(), runnable=reach.runnable(), largest_file=largest)

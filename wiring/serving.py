@@ -21,7 +21,7 @@ from web.plugins import ConnectionsPlugin, DownloadsPlugin, EvictorPlugin, PortF
 from web.verification import VerificationPlugin
 from web.watchdog import Notifier, WatchdogPlugin
 from wiring.checks import certificate, checked_static_dir, trusted_proxies
-from wiring.executors import keep_in_touch
+from wiring.executors import keep_in_touch, say_what_holds
 from wiring.files import Files, front_listener, make_files
 from wiring.reloading import Part, Reload
 from wiring.signals import Signals
@@ -58,6 +58,7 @@ def serve(options: dict[str, Any], version: str, signals: Signals) -> None:
     _subscribe_plugins(options, static_dir, staging, metrics, files, bus)
     _answer_signals(bus, signals, reload)
     cherrypy.log(f"devserver {version}, staging to and serving {static_dir}", "DEVSERVER")
+    say_what_holds()
     if signals.is_end_asked_for:
         return
     bus.start()
