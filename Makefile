@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-DEBIAN_PACKAGES := chromium curl fonts-dejavu-core gcc haproxy lbzip2 libarchive-tools libc6-dev libseccomp2 nginx-light openssl p7zip-full redis-tools systemd xz-utils zip zstd
+DEBIAN_PACKAGES := chromium curl fonts-dejavu-core gcc libc6-dev gcc haproxy lbzip2 libarchive-tools libc6-dev libseccomp2 nginx-light openssl p7zip-full redis-tools systemd xz-utils zip zstd
 HOSTILE_PACKAGES := libarchive-tools lbzip2 nginx-light openssl xz-utils zip zstd
 CLUSTER_PACKAGES := lbzip2 nginx-light redis-tools
 BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils
@@ -12,7 +12,7 @@ FUZZ_PACKAGES := libarchive-tools p7zip-full zip zstd
 GSUTIL := .venv-gsutil
 PROMTOOL := $(BIN)/promtool
 
-.PHONY: help demo cluster-demo test test-fronts coverage fuzz hostile chaos soak bench simulation paint evictionbench clusterbench screenshots dashboard check audit lock wheel format clean
+.PHONY: help demo cluster-demo test test-fronts coverage fuzz hostile chaos faults soak bench simulation paint evictionbench clusterbench screenshots dashboard check audit lock wheel format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -83,6 +83,10 @@ hostile: $(VENV)/ready ## send thousands of hostile requests and files, in every
 
 chaos: $(VENV)/ready ## kill, break and fill what can be, and check every byte; CHAOS_ARGS="--rounds 200 --seed 1"
 	$(BIN)/python -m campaigns.chaos $(CHAOS_ARGS)
+
+faults: $(VENV)/ready ## have every system call of what changes the disk fail once; FAULTS_ARGS="--only remove"
+	./debian-packages gcc libc6-dev
+	$(BIN)/python -m campaigns.faults $(FAULTS_ARGS)
 
 MINUTES ?= 10
 soak: $(VENV)/ready ## a lab's mixed load for MINUTES=10, and what grows over it; SOAK_ARGS="--seed 1"

@@ -23,6 +23,7 @@ from staging.errors import (
     InvalidParameter,
     NotStaged,
     ObjectNotFound,
+    RecordError,
     RecordMalformed,
 )
 from staging.file_lists import published_files
@@ -30,6 +31,7 @@ from staging.layout import RESERVED_NAME, BuildPlaces, locks_with_cut_keys, plac
 from staging.locks import FileLock
 from staging.manifest import Manifest
 from staging.paths import CONTROL_CHARACTERS, fault_of_parts, fault_of_path
+from staging.presence import names_in
 from staging.promises import forget_promises
 from staging.publishing import make_build_directory, publish_empty_file, recover, update_manifest
 from staging.retry import retrying
@@ -65,23 +67,26 @@ def release_lock(lock: FileLock, places: BuildPlaces) -> None:
         lock.release()
 
 
-def clear_up(static_dir: Path) -> dict[str, OSError]:
+def clear_up(static_dir: Path) -> dict[str, OSError | RecordError]:
     """Finish or remove what devservers that are no more left behind; what others are at work on is left alone.
 
     Returns:
         The build paths where that was not possible, and why.
 
     """
-    problems = {}
-    for places in places_in_use(static_dir):
-        try:
-            _clear_up_build(places)
-        except OSError as error:
-            problems[places.build_path] = error
-    for path in locks_with_cut_keys(static_dir):
-        lock = FileLock.try_once(path)
-        if lock is not None:  # nobody's any more
-            lock.release()
+    problems: dict[str, OSError | RecordError] = {}
+    try:
+        for places in places_in_use(static_dir):
+            try:
+                _clear_up_build(places)
+            except (OSError, RecordError) as error:
+                problems[places.build_path] = error
+        for path in locks_with_cut_keys(static_dir):
+            lock = FileLock.try_once(path)
+            if lock is not None:  # nobody's any more
+                lock.release()
+    except OSError as error:
+        problems["(all)"] = error
     return problems
 
 
@@ -140,9 +145,9 @@ def prepare_build_directory(places: BuildPlaces, url: ArchiveUrl, with_image: bo
 
     """
     make_build_directory(places)
+    update_manifest(places, str(url), {})  # first: what has no manifest is somebody else's
     if with_image:
         publish_empty_file(places, TEST_IMAGE)
-    update_manifest(places, str(url), {})
 
 
 class Gathered(NamedTuple):
@@ -252,7 +257,7 @@ def has_something(places: BuildPlaces) -> bool:
     """Whether a directory is a build that has anything staged, or one that somebody else put there."""
     manifest = Manifest.if_readable(places)
     if manifest is None:
-        return [entry.name for entry in os.scandir(places.published)] != [RESERVED_NAME]
+        return bool(set(names_in(places.published)) - {RESERVED_NAME})
     return any(record.state == "staged" for record in manifest.artifacts.values())
 
 

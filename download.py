@@ -17,6 +17,7 @@ from staging import request_ids
 from staging.archives import ArchiveUrl, open_archive
 from staging.board import StatusBoard
 from staging.build_locks import BuildLocks
+from staging.build_removal import remove_build
 from staging.errors import STOPPING, Cancelled, DevServerError, WorkerDied, as_devserver_error
 from staging.executors.base import Executor
 from staging.holds import not_held
@@ -26,7 +27,7 @@ from staging.manifest import ArtifactRecord
 from staging.orders import OrderBook, OrderRecord, WrittenOrder
 from staging.priority import synchronous_work
 from staging.promises import Promise
-from staging.publishing import recover_artifacts, remove_build, update_manifest
+from staging.publishing import recover_artifacts, update_manifest
 from staging.retry import retrying
 from staging.room import Coming, Room
 from staging.slots import Slots

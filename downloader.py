@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -22,6 +22,7 @@ from staging.admission import Admission
 from staging.archives import EVERY_ARCHIVE, AllowedArchives, ArchiveUrl
 from staging.board import StatusBoard
 from staging.build_locks import BuildLocks
+from staging.build_removal import remove_build
 from staging.errors import (
     BuildBusy,
     BuildHeld,
@@ -29,6 +30,7 @@ from staging.errors import (
     InvalidParameter,
     NotStaged,
     NotUnderWay,
+    RecordError,
     WaitTimedOut,
     as_devserver_error,
 )
@@ -38,7 +40,7 @@ from staging.layout import BuildPlaces
 from staging.locks import FileLock
 from staging.orders import OrderBook, WrittenOrder
 from staging.overview import BuildView, builds_below, overview
-from staging.publishing import remove_build
+from staging.presence import exists
 from staging.room import Room
 from staging.slots import Slots
 from staging.soundness import Soundness
@@ -99,16 +101,19 @@ class Downloader:
         self._end = Flag()
         self.downloads = Downloads(catalogue, self._means, admission, self._soundness)
 
-    def start(self, resumes: bool = True) -> dict[str, OSError]:
+    def start(self, resumes: bool = True) -> dict[str, OSError | RecordError]:
         """Clear up what an earlier run left, if it did not end well; where that was not possible, and why.
 
         What it was staging goes on by itself, if this devserver ``resumes``. Every build is looked at behind this.
         """
+        problems: dict[str, OSError | RecordError] = {}
         try:
             take_up(self._means.orders, self._board, self._again, resumes)
+        except OSError as error:
+            problems["(orders)"] = error
         finally:
             self.downloads.come_back()
-        problems = clear_up(self._options.static_dir)
+        problems |= clear_up(self._options.static_dir)
         Thread(target=self._soundness.sweep, args=(self._end,), name="look at builds", daemon=True).start()
         return problems
 
@@ -262,8 +267,7 @@ class Downloader:
     def builds(self) -> list[BuildView]:
         """Every build that is staged, under way, or went wrong, by path."""
         paths = {places.build_path for places in builds_below(self._options.static_dir)} | set(self._board.builds())
-        views = [self._view(path) for path in sorted(paths)]
-        return [view for view in views if view is not None]
+        return list(self._views(sorted(paths)))
 
     def is_under_way(self, build_path: str) -> bool:
         """Whether something of the build is being staged."""
@@ -271,17 +275,28 @@ class Downloader:
 
     def builds_under_way(self) -> list[BuildView]:
         """Those of the builds of which something is being staged."""
-        views = [self._view(path) for path in self._board.builds()]
-        return [view for view in views if view is not None and view.is_under_way]
+        return [view for view in self._views(self._board.builds()) if view.is_under_way]
+
+    def _views(self, build_paths: Iterable[str]) -> Iterator[BuildView]:
+        """What is known of the builds; one that cannot be read now is left out, and keeps no other from being shown."""
+        for build_path in build_paths:
+            with suppress(OSError, RecordError):
+                view = self._view(build_path)
+                if view is not None:
+                    yield view
 
     def build(self, build_path: str) -> BuildView:
         """One build.
 
         Raises:
             NotStaged: nothing is known of it.
+            DiskFailure: that cannot be told now.
 
         """
-        view = self._view(build_path)
+        try:
+            view = self._view(build_path)
+        except OSError as error:
+            raise as_devserver_error(error, build_path) from error
         if view is None:
             raise NotStaged(f"{build_path} is neither staged nor being staged on this devserver")
         return view
@@ -305,20 +320,28 @@ class Downloader:
             NotStaged: nothing is known of it.
             BuildBusy: it is being staged.
             BuildHeld: somebody pinned or leased it.
+            DiskFailure: as the disk was read, and nothing was removed; or on the way, and it can be removed again.
 
         """
         places = BuildPlaces(self._options.static_dir, build_path)
         self.downloads.wait_for_the_end(build_path)
-        self.build(build_path)
+        try:
+            self._remove(places)
+        except OSError as error:
+            raise as_devserver_error(error, build_path) from error
+        self._board.removed(build_path)
+
+    def _remove(self, places: BuildPlaces) -> None:
+        if not exists(places.removing):  # else it is what is left to do of a removal that failed
+            self.build(places.build_path)
         lock = FileLock.try_once(places.lock)
         if lock is None:
-            raise BuildBusy(build_path)
+            raise BuildBusy(places.build_path)
         try:
             with not_held(places):
                 remove_build(places)
         finally:
             lock.release()
-        self._board.removed(build_path)
 
     def retry(self, build_path: str, artifact: str = "", client: str = "") -> None:
         """Have what failed of the build, or was cancelled, staged anew, or one ``artifact`` of that; returns at once.

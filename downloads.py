@@ -284,10 +284,12 @@ class Downloads:
             self._forget(download)
 
     def _forget(self, download: Download) -> None:
-        download.settle_order()
-        with self._changed:
-            self._running.discard(download)
-            self._changed.notify_all()
+        try:
+            download.settle_order()
+        finally:
+            with self._changed:
+                self._running.discard(download)
+                self._changed.notify_all()
         self._let_go_of_what_does_not_come(download.url.build_path)
 
     def _let_go_of_what_does_not_come(self, build_path: str) -> None:

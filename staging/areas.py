@@ -16,6 +16,7 @@ from time import monotonic
 
 from staging.layout import BuildPlaces, as_file_name
 from staging.locks import FileLock
+from staging.presence import content_of, is_directory, names_in
 from staging.retry import check
 
 _OWNER = "owner"
@@ -26,7 +27,8 @@ _OTHER = "++"  # which no artifact has in its file name
 def areas_of(places: BuildPlaces, name: str) -> list[Path]:
     """The areas that there are of the artifact ``name``."""
     usual = places.staging / as_file_name(name)
-    return [path for path in (usual, *places.staging.glob(f"{usual.name}{_OTHER}*")) if path.is_dir()]
+    names = [name for name in names_in(places.staging) if name.startswith(f"{usual.name}{_OTHER}")]
+    return [path for path in (usual, *(places.staging / name for name in names)) if is_directory(path)]
 
 
 def another_area(places: BuildPlaces, name: str) -> Path:
@@ -73,7 +75,4 @@ def sign(path: Path, token: str) -> None:
 
 def is_signed(path: Path, token: str) -> bool:
     """Whether the area still is."""
-    try:
-        return (path / _OWNER).read_text() == token
-    except OSError:
-        return False
+    return content_of(path / _OWNER) == token.encode()

@@ -19,6 +19,7 @@
     │   ├── BadTarball
     │   ├── DiskFull
     │   ├── OutOfResources       the machine, or the process, has no more descriptors, threads or memory; may pass
+    │   ├── DiskFailure          it cannot be read or written, or not by this process now
     │   ├── NoRoom               nothing that may go makes enough room for it
     │   ├── PackagerFailed
     │   ├── WorkerDied
@@ -50,10 +51,19 @@ An error's fields are its ``args``, all of them JSON-safe, so that it crosses a 
 from __future__ import annotations
 
 import errno
+import os
 import traceback
 from typing import Any
 
 Json = dict[str, Any]
+
+# What a disk that fails says, or a process that has used up its share: no fault of the devserver's own.
+_DISK_FAILURES = frozenset(
+    (
+        *(errno.EIO, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EROFS, errno.ESTALE, errno.ENOLCK),
+        *(errno.EXDEV, errno.EFBIG, errno.EMLINK, errno.ENODEV, errno.ENXIO, errno.EUCLEAN, errno.EREMOTEIO),
+    )
+)
 
 STOPPING = "the devserver is stopping"  # the reason of a Cancelled
 
@@ -251,6 +261,17 @@ class OutOfResources(StagingError):
 
     def __str__(self) -> str:
         return f"the devserver has no {self.resource} left to stage {self.what} with; try again later"
+
+
+class DiskFailure(StagingError):
+    """The disk did not do what it was asked for ``what``: ``reason`` is what the kernel says."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what, self.reason = what, reason
+
+    def __str__(self) -> str:
+        return f"the devserver's disk failed at {self.what}: {self.reason}"
 
 
 class NoRoom(StagingError):
@@ -537,6 +558,8 @@ def as_devserver_error(error: BaseException, what: str) -> DevServerError:
     resource = _RESOURCES.get(error.errno or 0) if isinstance(error, OSError) else _resource_of(error)
     if resource is not None:
         return OutOfResources(what, resource)
+    if isinstance(error, OSError) and error.errno in _DISK_FAILURES:
+        return DiskFailure(what, os.strerror(error.errno))
     return InternalFailure(what, "".join(traceback.format_exception(error)))
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from staging.build_locks import publishing
+from staging.build_removal import files_of_its_own
 from staging.errors import RecordError, RecordMalformed
 from staging.file_lists import list_of, set_list_aside
 from staging.inspection import Check, Inspection, inspect
 from staging.layout import BuildPlaces
 from staging.manifest import Manifest
-from staging.publishing import files_of_its_own, publishing
+from staging.presence import directories_in, exists
 from staging.records.files import set_aside
 from staging.removal import remove_files
 
@@ -48,13 +50,12 @@ def take_out(places: BuildPlaces, found: Inspection, check: Check) -> Inspection
     if not found.wrong:
         return None
     with publishing(places):
-        if any(places.staging.glob("*/ready.json")):
+        if any(exists(area / "ready.json") for area in directories_in(places.staging)):
             return None  # a publication that a crash cut off: whoever finishes it makes it right
         still = inspect(places, check, {one.path for one in found.wrong})
         manifest = Manifest.read(places)
         if still is None or manifest is None or not still.wrong:
             return None
-        manifest.without(still.artifacts).write(places)
         records = [manifest.artifacts[name] for name in still.artifacts]
         kept = set[str]().union(*(files_of_its_own(places, manifest.archive_url, record) for record in records))
         for one in still.wrong:
@@ -62,9 +63,11 @@ def take_out(places: BuildPlaces, found: Inspection, check: Check) -> Inspection
                 set_list_aside(list_of(places, one.artifact))
             elif one.path not in kept:
                 _remove(places, one.path)
+        # Last: what cuts this off leaves a build of which the next look finds the same.
+        manifest.without(still.artifacts).write(places)
         return still
 
 
 def _remove(places: BuildPlaces, path: str) -> None:
-    with suppress(OSError):  # it is a directory
+    with suppress(IsADirectoryError):
         remove_files(places.published, [path])

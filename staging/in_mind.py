@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from staging.errors import RecordMalformed, RecordUnreadable
 from staging.layout import BuildPlaces
+from staging.presence import is_absence
 
 T = TypeVar("T")
 
@@ -35,13 +36,20 @@ class InMind(Generic[T]):
         self._many = _FEW
 
     def of(self, places: BuildPlaces) -> T | None:
-        """The same as it is now; None where there is no manifest."""
+        """The same as it is now; None where there is no manifest.
+
+        Raises:
+            OSError: it cannot be read now; nothing of that is kept in mind.
+
+        """
         try:
             status = places.manifest.stat()
-        except OSError:
+        except OSError as error:
             with self._lock:
                 self._known.pop(places, None)
-            return None
+            if is_absence(error):
+                return None
+            raise
         version = (status.st_mtime_ns, status.st_ino)
         with self._lock:
             known = self._known.get(places)
@@ -71,6 +79,6 @@ class InMind(Generic[T]):
         self._known.popitem(last=False)
 
     def _forget_what_is_gone(self) -> None:
-        for places in [one for one in self._known if not one.manifest.exists()]:
+        for places in [one for one in self._known if not os.path.exists(one.manifest)]:  # noqa: PTH110 - they are read anew
             del self._known[places]
         self._many = max(_FEW, 2 * len(self._known))

@@ -17,8 +17,10 @@ from staging.errors import NewerFormat, RecordMalformed
 from staging.file_lists import FileRecord, list_if_understood, list_of
 from staging.layout import BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
+from staging.presence import is_absence
 
-# Says what is wrong with the file at a path, of which a list has that; nothing where it is right.
+# Says what is wrong with the file at a path, of which a list has that; nothing where it is right. What cannot be read
+# now may be right: then it raises the OSError.
 Check = Callable[[str, FileRecord], str]
 
 _Claims = dict[str, dict[str, FileRecord]]  # by path, and by the artifact that published it
@@ -134,10 +136,10 @@ def check_at_a_glance(path: str, record: FileRecord) -> str:
         if record.link is not None:
             target = os.readlink(path) if stat.S_ISLNK(status.st_mode) else None  # noqa: PTH115 - of many thousand
             return "" if target == record.link else f"it should be a link to {record.link}"
-    except (FileNotFoundError, NotADirectoryError):
-        return "it is missing"
     except OSError as error:
-        return f"it cannot be looked at ({error.strerror})"
+        if is_absence(error):
+            return "it is missing"
+        raise
     if record.crc32c and not stat.S_ISREG(status.st_mode):
         return "it is no file any more"
     if status.st_size != record.size:
@@ -162,10 +164,7 @@ class ByContent:
         reason = check_at_a_glance(path, record)
         if reason or record.link is not None or not record.crc32c:
             return reason
-        try:
-            found = self._crc32c(path, record.size)
-        except OSError as error:
-            return f"it cannot be read ({error.strerror})"
+        found = self._crc32c(path, record.size)
         return "" if found == record.crc32c else f"its crc32c is {found}, and should be {record.crc32c}"
 
     def _crc32c(self, path: str, size: int) -> str:

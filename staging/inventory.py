@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from staging.board import StatusBoard
 from staging.clock import CLOCK, STEP
+from staging.build_removal import is_its_own_source
 from staging.errors import NewerFormat
 from staging.eviction import Record
 from staging.holds import holds_of
@@ -19,8 +21,8 @@ from staging.locks import is_locked
 from staging.manifest import Manifest
 from staging.newer import glimpsed
 from staging.overview import builds_below
+from staging.presence import names_in
 from staging.promises import Promised, promises
-from staging.publishing import is_its_own_source
 from staging.usage import LastUse, is_being_read
 
 BEING_STAGED = "being staged"
@@ -74,12 +76,14 @@ class Stocktaker:
         marks = _Marks(_names(holds_directory(self._static_dir)), _names(self._static_dir / RESERVED_NAME / "locks"))
         records = []
         for places in builds_below(self._static_dir):
-            facts = _FACTS.of(places)
-            if facts is None:
-                continue
-            for name, ratio in facts.growth.items():
-                growth[name] = max(ratio, growth.get(name, 0.0))
-            records.append(self._record(places, facts, marks))
+            # What cannot be looked at now is not chosen; one bad sector is no other build's trouble.
+            with suppress(OSError):
+                facts = _FACTS.of(places)
+                if facts is None:
+                    continue
+                for name, ratio in facts.growth.items():
+                    growth[name] = max(ratio, growth.get(name, 0.0))
+                records.append(self._record(places, facts, marks))
         return Inventory(records, promised, growth)
 
     def unheld(self, places: BuildPlaces) -> Record | None:
@@ -128,10 +132,7 @@ class _Marks(NamedTuple):
 
 
 def _names(directory: Path) -> set[str]:
-    try:
-        return set(os.listdir(directory))  # noqa: PTH208 - names are what is wanted
-    except OSError:
-        return set()
+    return set(names_in(directory))
 
 
 class _Facts(NamedTuple):

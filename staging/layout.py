@@ -18,6 +18,7 @@
     <static>/.devserver/locks/+room                  who is making room
     <static>/.devserver/holds/<key>.json             the build's pin and its leases
     <static>/.devserver/on-its-way/<key>/            what is promised to those who stage it, and not there yet
+    <static>/.devserver/removing/<key>.json          what was the manifest of a build that is being removed
 
 Staging areas lie inside the static directory, so that publishing is a rename within one file system. The name
 ``.devserver`` is reserved everywhere: no build, object or tarball may use it, and nothing below it is
@@ -36,6 +37,7 @@ from urllib.parse import quote, unquote
 
 from staging import paths
 from staging.errors import RecordError
+from staging.presence import exists, names_in
 from staging.records.files import read_bytes
 
 RESERVED_NAME = paths.OWN_NAME
@@ -70,6 +72,18 @@ def holds_directory(static_dir: Path) -> Path:
 def promises_directory(static_dir: Path) -> Path:
     """The directory of what is on its way, with a directory for each build."""
     return static_dir / RESERVED_NAME / "on-its-way"
+
+
+def removals_directory(static_dir: Path) -> Path:
+    """The directory of what were the manifests of builds that are being removed."""
+    return static_dir / RESERVED_NAME / "removing"
+
+
+def builds_being_removed(static_dir: Path) -> list[BuildPlaces]:
+    """The builds whose removal began and has not ended."""
+    if not names_in(removals_directory(static_dir)):
+        return []
+    return [places for places in places_in_use(static_dir) if exists(places.removing)]
 
 
 def kept_object(name: str) -> str:
@@ -177,6 +191,11 @@ class BuildPlaces:
         return promises_directory(self.static_dir) / self.key
 
     @property
+    def removing(self) -> Path:
+        """What was the manifest, from when the build's removal begins until the last of it is gone."""
+        return removals_directory(self.static_dir) / f"{self.key}.json"
+
+    @property
     def key(self) -> str:
         """The build path as a file name: what the build's own places are called by."""
         return key_of(self.build_path)
@@ -203,7 +222,9 @@ def places_in_use(static_dir: Path) -> list[BuildPlaces]:
     A name that is no build's key is nobody's: nothing that lies under it is touched.
     """
     own = static_dir / RESERVED_NAME
-    keys = {path.name.removesuffix(_PUBLISHING) for path in (*own.glob("locks/*"), *own.glob("staging/*"))}
+    names = [name for folder in ("locks", "staging") for name in names_in(own / folder)]
+    keys = {name.removesuffix(_PUBLISHING) for name in names}
+    keys |= {name.removesuffix(".json") for name in names_in(removals_directory(static_dir))}
     found = ("" if key == _BUCKET_KEY else unquote(key) for key in sorted(keys) if "+" not in key)
     # A key that was cut cannot be read back: where there are staging areas, a note among them says whose they are.
     noted = list(_noted(own))
@@ -214,9 +235,9 @@ def places_in_use(static_dir: Path) -> list[BuildPlaces]:
 
 
 def _noted(own: Path) -> Iterator[str]:
-    for note in sorted(own.glob(f"staging/*/{_NOTE}")):
+    for name in names_in(own / "staging"):
         try:
-            yield (read_bytes(note) or b"").decode()
+            yield (read_bytes(own / "staging" / name / _NOTE) or b"").decode()
         except (RecordError, ValueError):
             continue
 

@@ -6,9 +6,11 @@ import fcntl
 import os
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Event as Flag
 
+from staging.presence import is_absence
 from staging.retry import check
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.2  # seconds between two tries
@@ -50,18 +52,25 @@ class FileLock:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_still(descriptor, path):
+                return cls(descriptor, path)
         except BlockingIOError:
-            os.close(descriptor)
-            return None
-        if _is_still(descriptor, path):
-            return cls(descriptor, path)
-        os.close(descriptor)  # its last holder removed the file between our open and our lock
+            pass
+        except BaseException:
+            os.close(descriptor)  # else it would hold the lock for as long as this process lives
+            raise
+        os.close(descriptor)  # another holds it, or its last holder removed the file between our open and our lock
         return None
 
     def release(self) -> None:
-        """Let go, and remove the file; once for all holders, so only when the others have ended."""
-        self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        """Let go, and remove the file; once for all holders, so only when the others have ended.
+
+        A file that cannot be removed is no lock that anybody holds: its next holder removes it.
+        """
+        with suppress(OSError):
+            self._path.unlink()
+        with suppress(OSError):  # Linux has closed it all the same
+            os.close(self._descriptor)
 
     @property
     def descriptor(self) -> int:
@@ -90,8 +99,10 @@ def is_locked(path: Path) -> bool:
     """Whether somebody holds a :class:`FileLock` on ``path``; for a moment, nobody else can take one that is free."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
+    except OSError as error:
+        if is_absence(error):
+            return False
+        raise
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

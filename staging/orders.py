@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from staging.errors import RecordError, RecordMalformed
 from staging.layout import orders_directory
 from staging.locks import FileLock
 from staging.paths import fault_of_artifact, fault_of_build_path
+from staging.presence import directories_in, remove_file
 from staging.records.decoding import Count, as_data, read, write
 from staging.records.files import discard
 
@@ -75,8 +76,10 @@ def _without_format(unknown: Any) -> Any:
 class WrittenOrder:
     """An order on the disk."""
 
-    def __init__(self, path: Path, record: OrderRecord) -> None:
+    def __init__(self, path: Path, record: OrderRecord, on_left: Callable[[Path], None]) -> None:
+        """``on_left`` is called with the file of an order that is forgotten, and cannot be removed now."""
         self._path = path
+        self._on_left = on_left
         self._record = record
         self._lock = Lock()
         self.is_in_use = False  # by a download, which settles it
@@ -96,9 +99,12 @@ class WrittenOrder:
                     self._record = changed
 
     def remove(self) -> None:
-        """Forget the order: its outcome is known."""
+        """Forget the order: its outcome is known. Where it cannot be removed now, that is tried again later."""
         with self._lock:
-            self._path.unlink(missing_ok=True)
+            try:
+                remove_file(self._path)
+            except OSError:
+                self._on_left(self._path)
 
 
 class OrderBook:
@@ -110,6 +116,7 @@ class OrderBook:
         self._numbers = itertools.count(1)
         self._lock = Lock()
         self._alive: FileLock | None = None
+        self._left: list[Path] = []  # of orders that are forgotten
 
     def write(self, record: OrderRecord) -> WrittenOrder:
         """Put an order on the disk.
@@ -118,20 +125,29 @@ class OrderBook:
             OSError: there is no room for it.
 
         """
+        self._remove_left()
         path = self._next_path()
         _write(path, record)
-        return WrittenOrder(path, record)
+        return WrittenOrder(path, record, self._left.append)
+
+    def _remove_left(self) -> None:
+        """Remove the orders that are forgotten and could not be removed before."""
+        for path in list(self._left):
+            with suppress(OSError):
+                remove_file(path)
+                self._left.remove(path)
 
     def take_over(self) -> Iterator[WrittenOrder | Path]:
         """The orders of devservers that are no more, which are this one's from now on; the path of one that cannot be
         understood. That it was taken up once more is on the disk before anything is done with it.
         """
-        for directory in sorted(self._orders.glob("*")):
-            if directory != self._own and directory.is_dir():
+        for directory in directories_in(self._orders):
+            if directory != self._own:
                 yield from self._taken_over(directory)
 
     def close(self) -> None:
         """Let go of the orders that are left: the next devserver's."""
+        self._remove_left()
         with self._lock:
             if self._alive is not None:
                 self._alive.release()
@@ -156,7 +172,7 @@ class OrderBook:
                     continue
                 mine = self._next_path()
                 path.replace(mine)
-                order = WrittenOrder(mine, record)
+                order = WrittenOrder(mine, record, self._left.append)
                 order.change(resumed=record.resumed + 1)
                 yield order
             for left in directory.glob("*.tmp"):

@@ -13,8 +13,6 @@ renames and the manifest that the crash cut off, so that an artifact is publishe
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -23,17 +21,17 @@ from secrets import token_hex
 from threading import Event as Flag
 
 from staging.areas import another_area, areas_of, is_another, is_signed, lock_area, nobodys, sign
+from staging.build_locks import publishing
+from staging.build_removal import files_of_its_own, finish_removal, manifest_to_change
 from staging.checksums import as_text
 from staging.errors import Cancelled, PathTaken, RecordMalformed
 from staging.file_lists import (
     FileRecord,
-    all_lists,
     describe_tree,
     list_if_understood,
     list_of,
     lost_list,
     published_files,
-    set_list_aside,
     write_list,
 )
 from staging.layout import RESERVED_NAME, BuildPlaces, as_file_name
@@ -41,9 +39,9 @@ from staging.locks import FileLock
 from staging.manifest import ArtifactRecord, Manifest
 from staging.merging import in_the_way, merge
 from staging.paths import fault_of_artifact
+from staging.presence import directories_in, exists, names_in, remove_file, remove_tree
 from staging.records.decoding import read, write
-from staging.records.files import discard, set_aside
-from staging.removal import remove_empty_directories, remove_files
+from staging.records.files import write_bytes
 from staging.transfer import has_marks
 
 _READY = "ready.json"
@@ -96,8 +94,9 @@ class StagingArea:
             _recover_left_area(self._places, self._path)  # what its owner left who died
             yield
         finally:
-            if not is_signed(self._path, self._token):  # whatever was made here after it had been taken away
-                shutil.rmtree(self._path, ignore_errors=True)
+            with suppress(OSError):  # it is left to the next recovery
+                if not is_signed(self._path, self._token):  # whatever was made here after it had been taken away
+                    remove_tree(self._path)
             lock.release()
 
     def is_staged(self, archive_url: str) -> bool:
@@ -108,10 +107,9 @@ class StagingArea:
     def prepare(self) -> None:
         """Make the area: an empty tree, and the objects that an earlier attempt left, to be gone on with."""
         if self._places.is_key_cut:
-            self._places.staging.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError), self._places.build_path_note.open("x") as note:
-                note.write(self._places.build_path)
-        shutil.rmtree(self.tree, ignore_errors=True)
+            # In one step: half a build path would be another build's.
+            write_bytes(self._places.build_path_note, self._places.build_path.encode())
+        remove_tree(self.tree)
         self.tree.mkdir(parents=True)
         self.objects.mkdir(exist_ok=True)
         sign(self._path, self._token)
@@ -122,9 +120,12 @@ class StagingArea:
         self.prepare()
 
     def discard(self) -> None:
-        """Remove the area, unless it had become ready: then it is the next :func:`recover`'s to finish."""
-        if is_signed(self._path, self._token) and not (self._path / _READY).exists():
-            self.remove()
+        """Remove the area, unless it had become ready: then it is the next :func:`recover`'s to finish, as is one that
+        cannot be removed now.
+        """
+        with suppress(OSError):
+            if is_signed(self._path, self._token) and not exists(self._path / _READY):
+                self.remove()
 
     def publish(self, archive_url: str, record: ArtifactRecord, checksums: Mapping[str, str]) -> None:
         """Move the tree into the build's directory, and put the record, with its files counted, into the manifest.
@@ -147,7 +148,12 @@ class StagingArea:
             ready = {"name": self._name, "archive_url": archive_url, "record": record.to_json()}
             write(self._path / _READY, ready)
             self._merge(archive_url, record)
-        self.remove()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Remove the area of what is published, which no error makes unpublished: the next recovery tries again."""
+        with suppress(OSError):
+            self.remove()
 
     def _check_owner(self) -> None:
         if not is_signed(self._path, self._token):
@@ -157,17 +163,17 @@ class StagingArea:
         """Do what is left of a publication that had become ready."""
         with publishing(self._places):
             self._merge(archive_url, record)
-        self.remove()
+        self._leave()
 
     def _merge(self, archive_url: str, record: ArtifactRecord) -> None:
         merge(self.tree, self._places.published)
         _record(self._places, archive_url, {self._name: record})
-        lost_list(list_of(self._places, self._name)).unlink(missing_ok=True)
+        remove_file(lost_list(list_of(self._places, self._name)))
 
     def remove(self) -> None:
         """Remove the area, however far it came."""
-        (self._path / _READY).unlink(missing_ok=True)
-        shutil.rmtree(self._path, ignore_errors=True)
+        remove_file(self._path / _READY)
+        remove_tree(self._path)
 
     def _refuse_to_replace(self, but: set[str]) -> None:
         ours: set[str] | None = None
@@ -182,23 +188,27 @@ class StagingArea:
     def _is_list_lost(self) -> bool:
         """Whether this artifact was published before, and nobody can tell any more which files it was."""
         index = list_of(self._places, self._name)
-        return lost_list(index).exists() or (os.path.lexists(index) and list_if_understood(index) is None)
+        return exists(lost_list(index)) or (exists(index) and list_if_understood(index) is None)
 
 
 def recover(places: BuildPlaces) -> None:
-    """Finish what had become ready, keep files that can be gone on with, and remove the rest.
+    """Finish what had become ready or was being removed, keep files that can be gone on with, and remove the rest.
 
     The caller holds the build's lock. Areas in which somebody works are left alone.
+
+    Raises:
+        OSError, RecordUnreadable: something could not be read or removed; it is left for the next recovery.
+
     """
-    if places.staging.is_dir():
-        for path in sorted(places.staging.iterdir()):
-            if path.is_dir() and not path.is_symlink():
-                _recover_area(places, path)
-        if not any(path.is_dir() for path in places.staging.iterdir()):
-            shutil.rmtree(places.staging, ignore_errors=True)
-    if places.records.is_dir():
-        for temporary in places.records.glob("*.tmp"):
-            temporary.unlink(missing_ok=True)
+    if exists(places.removing):
+        finish_removal(places)
+    for path in directories_in(places.staging):
+        _recover_area(places, path)
+    if not directories_in(places.staging):
+        remove_tree(places.staging)
+    for name in names_in(places.records):
+        if name.endswith(".tmp"):
+            remove_file(places.records / name)
 
 
 def recover_artifacts(places: BuildPlaces, names: Iterable[str]) -> None:
@@ -214,7 +224,8 @@ def _rename_away(places: BuildPlaces, name: str) -> None:
         gone = another_area(places, name)
         with suppress(FileNotFoundError):
             path.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        with suppress(OSError):  # it is nobody's any more, and left to the next recovery
+            remove_tree(gone)
 
 
 def _recover_area(places: BuildPlaces, path: Path) -> None:
@@ -231,7 +242,7 @@ def _recover_left_area(places: BuildPlaces, path: Path) -> None:
     if ready is not None:
         StagingArea(places, ready.name, path).finish(ready.archive_url, ready.record)
     elif is_another(path) or not has_marks(path):
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path)
 
 
 def _read_ready(path: Path) -> _Ready | None:
@@ -255,33 +266,9 @@ def update_manifest(places: BuildPlaces, archive_url: str, records: Mapping[str,
         _record(places, archive_url, records)
 
 
-@contextmanager
-def publishing(places: BuildPlaces) -> Iterator[None]:
-    """The right to change what is published of the build, and its manifest."""
-    lock = FileLock.acquire(places.publishing_lock, Flag())
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _record(places: BuildPlaces, archive_url: str, records: Mapping[str, ArtifactRecord]) -> None:
-    manifest = _manifest_to_change(places) or Manifest(archive_url)
+    manifest = manifest_to_change(places) or Manifest(archive_url)
     manifest.with_records(records).write(places)
-
-
-def _manifest_to_change(places: BuildPlaces) -> Manifest | None:
-    """The manifest, which the caller is about to replace; one that is none is put out of the way.
-
-    Raises:
-        RecordUnreadable, NewerFormat
-
-    """
-    try:
-        return Manifest.read(places)
-    except RecordMalformed:
-        set_aside(places.manifest)
-        return None
 
 
 def make_build_directory(places: BuildPlaces) -> None:
@@ -300,50 +287,9 @@ def make_build_directory(places: BuildPlaces) -> None:
 def publish_empty_file(places: BuildPlaces, name: str) -> None:
     """Make sure that the build's directory has a file ``name``: an empty one, where it has none."""
     path = places.published / name
-    if os.path.lexists(path):
+    if exists(path):
         return
     # First its record: a file that a crash left without one would be somebody else's for ever.
     write_list(list_of(places, "empty"), {name: FileRecord(0, as_text(0))})
     with suppress(FileExistsError):
         path.open("xb").close()
-
-
-def remove_build(places: BuildPlaces) -> None:
-    """Remove all that was published or fetched of a build, and its records; what somebody else put there stays, and so
-    does a file that is its own source.
-
-    Who is reading a file reads it to its end. A crash in the middle leaves files that the next publication replaces,
-    and nothing that counts as staged. The caller holds the build's lock, and nobody stages it.
-    """
-    with publishing(places):
-        manifest = _manifest_to_change(places) or Manifest("")
-        kept = [files_of_its_own(places, manifest.archive_url, record) for record in manifest.artifacts.values()]
-        files = published_files(places).difference(*kept)
-        places.manifest.unlink(missing_ok=True)
-        remove_files(places.published, files)
-        for index in all_lists(places):
-            # What a list that cannot be read named stays: that it was there has to be known.
-            if list_if_understood(index) is None:
-                set_list_aside(index)
-            discard(index)
-        for record in (places.last_use, places.verified, places.broken_manifest):
-            discard(record)
-        shutil.rmtree(places.kept_objects, ignore_errors=True)
-        for folder in {path.partition("/")[0] for path in files if "/" in path} - {RESERVED_NAME}:
-            remove_empty_directories(places.published, folder)
-        for directory in (places.records, places.published):
-            with suppress(OSError):  # it holds something else
-                directory.rmdir()
-        shutil.rmtree(places.staging, ignore_errors=True)
-
-
-def is_its_own_source(places: BuildPlaces, archive_url: str) -> bool:
-    """Whether the build is staged in the directory that it lies in."""
-    return archive_url == f"file://{places.published}"
-
-
-def files_of_its_own(places: BuildPlaces, archive_url: str, record: ArtifactRecord) -> set[str]:
-    """The build's files that are their own source: of a build that is staged in the directory that it lies in."""
-    if not is_its_own_source(places, archive_url):
-        return set()
-    return {path for path, name in record.whole_files.items() if path == name}

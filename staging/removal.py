@@ -6,6 +6,7 @@ that nothing outside the build's own directory is ever removed.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -35,12 +36,26 @@ def remove_files(root: Path, paths: Iterable[str]) -> None:
 
 def remove_empty_directories(root: Path, name: str) -> None:
     """Remove the directories at and below ``name``, a directory of ``root``, that hold nothing else."""
-    with suppress(OSError), _folder(root) as top:
-        for _, folders, _, folder in os.fwalk(name, topdown=False, dir_fd=top):
+    with _absent_or_full(), _folder(root) as top:
+        for _, folders, _, folder in os.fwalk(name, topdown=False, onerror=_raise, dir_fd=top):
             for one in folders:
-                with suppress(OSError):  # it holds something, or is a link
+                with _absent_or_full():  # it holds something, or is a link
                     os.rmdir(one, dir_fd=folder)
         os.rmdir(name, dir_fd=top)
+
+
+@contextmanager
+def _absent_or_full() -> Iterator[None]:
+    """Bear with a directory that is not there, is a link, or holds something."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 @contextmanager

@@ -13,14 +13,14 @@ from threading import Event as Flag
 from typing import NamedTuple
 
 from staging.clock import CLOCK
+from staging.build_removal import finish_removal, remove_build
 from staging.errors import BuildHeld, NoRoom
 from staging.eviction import Decision, Disk, Limits, Reason, Record, Victim, decide
 from staging.holds import not_held, tidy
 from staging.inventory import BEING_STAGED, Inventory, Stocktaker
-from staging.layout import BuildPlaces, clock_file, room_lock
+from staging.layout import BuildPlaces, builds_being_removed, clock_file, room_lock
 from staging.locks import FileLock
 from staging.promises import Promise
-from staging.publishing import remove_build
 from staging.units import in_bytes
 from staging.usage import LastUse, keeping_readers_away
 
@@ -105,10 +105,21 @@ class Room:
         """Remove what the limits do not allow; where others are at it, that is left to them."""
         CLOCK.save(clock_file(self._static_dir))
         tidy(self._static_dir)
+        self._finish_removals()
         if self._limits.max_age is not None and CLOCK.is_trusted():
             self._put_times_right()
         lock = FileLock.try_once(room_lock(self._static_dir)) if self._limits.are_there else None
         return self._collected(lock) if lock is not None else Collected((), Decision((), (), 0))
+
+    def _finish_removals(self) -> None:
+        """Go on with removals that failed half-way: nobody asks for such a build, and it takes room."""
+        for places in builds_being_removed(self._static_dir):
+            lock = FileLock.try_once(places.lock)
+            if lock is not None:
+                try:
+                    finish_removal(places)
+                finally:
+                    lock.release()
 
     def _put_times_right(self) -> None:
         """Have builds that were used at no time that can have been count as used now."""

@@ -43,8 +43,8 @@ class Soundness:
                 self._looks.clear()
             look = self._looks.setdefault(build_path, _Look())
         with look.lock:
-            if monotonic() >= look.at + _GOOD_FOR:
-                self._look(BuildPlaces(self._static_dir, build_path))
+            is_due = monotonic() >= look.at + _GOOD_FOR
+            if is_due and self._look(BuildPlaces(self._static_dir, build_path)):
                 look.at = monotonic()
 
     def sweep(self, stopped: Flag) -> None:
@@ -58,7 +58,8 @@ class Soundness:
             if stopped.wait(monotonic() - began):
                 return
 
-    def _look(self, places: BuildPlaces) -> None:
+    def _look(self, places: BuildPlaces) -> bool:
+        """Look at the build; whether that could be done."""
         try:
             if set_broken_manifest_aside(places):
                 self._note(places.build_path, "its manifest cannot be understood: nothing of it counts as staged")
@@ -67,10 +68,10 @@ class Soundness:
         except (OSError, RecordError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             self._note(places.build_path, f"could not be looked at: {reason}")
-            return
-        if wrong is not None:
-            for line in told(wrong):
-                self._note(places.build_path, line)
+            return False
+        for line in told(wrong) if wrong is not None else ():
+            self._note(places.build_path, line)
+        return True
 
 
 def told(found: Inspection) -> list[str]:

@@ -16,6 +16,7 @@ from threading import Lock
 from staging.clock import CLOCK, steady
 from staging.layout import BuildPlaces
 from staging.locks import is_held, whole_file
+from staging.presence import is_absence
 
 _WRITTEN_EVERY = 1.0  # seconds, of a build that is used all the time; what was used later is known in memory
 _MOST_IN_MIND = 10_000  # builds
@@ -69,7 +70,10 @@ class LastUse:
                 self._written.clear()
 
     def _write(self, build_path: str, moment: float) -> None:
-        is_written = _touched(self._places(build_path), CLOCK.at(moment))
+        try:
+            is_written = _touched(self._places(build_path), CLOCK.at(moment))
+        except OSError:
+            return  # it stays known in memory, to be written later
         with self._lock:
             if is_written:
                 self._written[build_path] = moment
@@ -82,7 +86,7 @@ class LastUse:
 
 
 def _touched(places: BuildPlaces, moment: float) -> bool:
-    """Whether it could be written down that the build was used at that moment."""
+    """Write down that the build was used at that moment; False where there is no such build."""
     try:
         os.stat(places.manifest)  # noqa: PTH116 - asked for with every file; nothing is made of a build that goes
         descriptor = os.open(places.last_use, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
@@ -91,8 +95,10 @@ def _touched(places: BuildPlaces, moment: float) -> bool:
                 os.utime(descriptor, (moment, moment))
         finally:
             os.close(descriptor)
-    except OSError:
-        return False
+    except OSError as error:
+        if is_absence(error):
+            return False
+        raise
     return True
 
 
@@ -117,12 +123,23 @@ def is_being_read(places: BuildPlaces) -> bool:
     """Whether somebody reads the build, through whichever devserver; nobody notices that it was asked for."""
     try:
         descriptor = os.open(places.last_use, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
+    except OSError as error:
+        if is_absence(error):
+            return False
+        raise
     try:
         return is_held(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_locked_for_writing(descriptor: int) -> bool:
+    """Take the exclusive lock on a file; whether nobody has another."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, whole_file(fcntl.F_WRLCK))
+    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, as systems choose
+        return False
+    return True
 
 
 @contextmanager
@@ -130,15 +147,12 @@ def keeping_readers_away(places: BuildPlaces) -> Iterator[bool]:
     """Whether nobody is reading the build; if so, nobody begins to meanwhile."""
     try:
         descriptor = os.open(places.last_use, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        if not is_absence(error):
+            raise
         yield True  # it was never read
         return
     try:
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, whole_file(fcntl.F_WRLCK))
-            is_ours = True
-        except OSError:
-            is_ours = False
-        yield is_ours
+        yield _is_locked_for_writing(descriptor)
     finally:
         os.close(descriptor)

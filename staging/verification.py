@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event as Flag
 
 from staging.clock import CLOCK, STEP
+from staging.build_locks import publishing
 from staging.errors import Cancelled
 from staging.healing import is_broken, take_out
 from staging.inspection import ByContent, Inspection, Wrong, inspect
@@ -15,7 +16,6 @@ from staging.layout import BuildPlaces, verifying_lock
 from staging.locks import FileLock
 from staging.overview import builds_below
 from staging.pace import Pace, step_back
-from staging.publishing import publishing
 from staging.soundness import told
 
 # Told of a build that was verified: its path, how many files and bytes that was, and how many of the files are wrong.

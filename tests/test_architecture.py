@@ -13,7 +13,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 # From the ground up. A package is one line where its modules may import each other, and a line for each where not.
 LAYERS = (
     ("staging.errors", "staging.request_ids", "staging.clock"),
-    ("staging.log_lines", "staging.paths", "staging.threads"),
+    ("staging.log_lines", "staging.paths", "staging.presence", "staging.threads"),
     ("staging.records.files", "staging.records.names", "staging.removal"),
     ("staging.records.decoding",),
     ("staging.records",),
@@ -39,6 +39,7 @@ LAYERS = (
     ("staging.transfer", "staging.decompression"),
     ("staging.extraction",),
     ("staging.areas", "staging.merging"),
+    ("staging.build_removal",),
     ("staging.publishing",),
     (
         "staging.executors",

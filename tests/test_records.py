@@ -18,6 +18,7 @@ import requests
 
 from devserver_util import clear_up
 from staging.archives import ArchiveObject
+from staging.build_removal import remove_build
 from staging.errors import BuildHeld, NewerFormat, RecordMalformed
 from staging.eviction import Limits
 from staging.file_lists import FileRecord, list_of, read_list, write_list
@@ -29,7 +30,7 @@ from staging.manifest import ArtifactRecord, Manifest
 from staging.orders import OrderBook, OrderRecord, WrittenOrder
 from staging.overview import overview
 from staging.promises import promises
-from staging.publishing import remove_build, update_manifest
+from staging.publishing import update_manifest
 from staging.room import Room
 from staging.soundness import Soundness
 from staging.usage import LastUse

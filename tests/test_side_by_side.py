@@ -12,10 +12,11 @@ import pytest
 import requests
 
 from staging.board import StatusBoard
+from staging.build_removal import remove_build
 from staging.errors import BadTarball
 from staging.layout import BuildPlaces
 from staging.locks import FileLock
-from staging.publishing import make_build_directory, remove_build, update_manifest
+from staging.publishing import make_build_directory, update_manifest
 from staging.records.decoding import write
 from staging.status import BuildStatus, Event, State
 from tests.builds import Build, make_build

@@ -13,6 +13,7 @@ from cherrypy.process.plugins import Monitor, SimplePlugin
 from cherrypy.process.wspbus import Bus
 
 from downloader import Downloader
+from staging.errors import as_devserver_error
 from staging.executors.base import Executor
 from staging.room import Room
 from staging.threads import surviving
@@ -39,7 +40,9 @@ class DownloadsPlugin(SimplePlugin):  # type: ignore[misc]
         """Warm up and clear up, once the server listens."""
         self._executor.start()
         for build, error in self._downloader.start(self._resumes).items():
-            self.bus.log(f"{build}: what an earlier run left could not be cleared up: {error.strerror}")
+            self.bus.log(
+                f"{build}: what an earlier run left could not be cleared up: {as_devserver_error(error, build)}"
+            )
 
     start.priority = 90  # type: ignore[attr-defined]  # after the HTTP server's 75
 

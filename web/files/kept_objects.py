@@ -27,7 +27,8 @@ class KeptObjects(StaticFiles):
         except InvalidArchiveUrl as error:
             raise paths.NothingThere from error
         if not url_path:
-            for file in files_of_object(self.directory, build_path, archive_url, name, generation):
-                with suppress(paths.NothingThere):
-                    return paths.find_own(self.directory, file)
+            with suppress(OSError):  # a manifest that cannot be read: a peer asks elsewhere
+                for file in files_of_object(self.directory, build_path, archive_url, name, generation):
+                    with suppress(paths.NothingThere):
+                        return paths.find_own(self.directory, file)
         raise paths.NothingThere

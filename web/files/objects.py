@@ -36,7 +36,10 @@ def staged_file(static_dir: str, path: str, size: int) -> StagedFile | None:
     folder = os.path.dirname(path)  # noqa: PTH120 - asked for with every request
     while len(folder) > len(static_dir):
         build_path = folder[len(static_dir) + 1 :]
-        whole = _WHOLE_FILES.of(BuildPlaces(Path(static_dir), build_path))
+        try:
+            whole = _WHOLE_FILES.of(BuildPlaces(Path(static_dir), build_path))
+        except OSError:  # the file is served all the same
+            return None
         if whole is None:
             folder = os.path.dirname(folder)  # noqa: PTH120
             continue
