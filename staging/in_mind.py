@@ -9,7 +9,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Generic, TypeVar
 
-from staging.errors import RecordMalformed, RecordUnreadable
+from staging.errors import RecordMalformed
 from staging.layout import BuildPlaces
 from staging.presence import is_absence
 
@@ -39,7 +39,7 @@ class InMind(Generic[T]):
         """The same as it is now; None where there is no manifest.
 
         Raises:
-            OSError: it cannot be read now; nothing of that is kept in mind.
+            OSError, RecordUnreadable: it cannot be read now; nothing of that is kept in mind.
 
         """
         try:
@@ -59,8 +59,6 @@ class InMind(Generic[T]):
             read = self._read(places, status)
         except RecordMalformed:
             return None  # until it is set aside, which makes it another file
-        except RecordUnreadable:
-            return None  # now; it may be readable in a moment
         with self._lock:
             if places not in self._known and len(self._known) >= _MOST:
                 self._forget_one()
@@ -79,6 +77,6 @@ class InMind(Generic[T]):
         self._known.popitem(last=False)
 
     def _forget_what_is_gone(self) -> None:
-        for places in [one for one in self._known if not os.path.exists(one.manifest)]:  # noqa: PTH110 - they are read anew
+        for places in [one for one in self._known if not os.path.exists(one.manifest)]:  # noqa: PTH110
             del self._known[places]
         self._many = max(_FEW, 2 * len(self._known))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from staging.board import StatusBoard
 from staging.clock import CLOCK, STEP
 from staging.build_removal import is_its_own_source
-from staging.errors import NewerFormat
+from staging.errors import NewerFormat, RecordUnreadable
 from staging.eviction import Record
 from staging.holds import holds_of
 from staging.in_mind import InMind
@@ -77,7 +77,7 @@ class Stocktaker:
         records = []
         for places in builds_below(self._static_dir):
             # What cannot be looked at now is not chosen; one bad sector is no other build's trouble.
-            with suppress(OSError):
+            with suppress(OSError, RecordUnreadable):
                 facts = _FACTS.of(places)
                 if facts is None:
                     continue

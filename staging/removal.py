@@ -80,8 +80,8 @@ def _below(top: int, path: str) -> Iterator[int]:
     try:
         for part in filter(None, path.split("/")):
             deeper = os.open(part, _FOLDER, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = deeper
+            above, descriptor = descriptor, deeper
+            os.close(above)
         yield descriptor
     finally:
         os.close(descriptor)

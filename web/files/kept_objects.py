@@ -6,7 +6,7 @@ from contextlib import suppress
 from urllib.parse import parse_qs
 
 from staging.archives import ArchiveUrl
-from staging.errors import InvalidArchiveUrl
+from staging.errors import InvalidArchiveUrl, RecordUnreadable
 from web.files import paths
 from web.files.application import Environment, StaticFiles
 from web.files.objects import files_of_object
@@ -27,7 +27,7 @@ class KeptObjects(StaticFiles):
         except InvalidArchiveUrl as error:
             raise paths.NothingThere from error
         if not url_path:
-            with suppress(OSError):  # a manifest that cannot be read: a peer asks elsewhere
+            with suppress(OSError, RecordUnreadable):  # a manifest that cannot be read: a peer asks elsewhere
                 for file in files_of_object(self.directory, build_path, archive_url, name, generation):
                     with suppress(paths.NothingThere):
                         return paths.find_own(self.directory, file)

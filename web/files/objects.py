@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from staging.archives import ArchiveObject
+from staging.errors import RecordUnreadable
 from staging.in_mind import InMind
 from staging.layout import BuildPlaces
 from staging.manifest import Manifest
@@ -38,7 +39,7 @@ def staged_file(static_dir: str, path: str, size: int) -> StagedFile | None:
         build_path = folder[len(static_dir) + 1 :]
         try:
             whole = _WHOLE_FILES.of(BuildPlaces(Path(static_dir), build_path))
-        except OSError:  # the file is served all the same
+        except (OSError, RecordUnreadable):  # the file is served all the same
             return None
         if whole is None:
             folder = os.path.dirname(folder)  # noqa: PTH120
