@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from staging.board import StatusBoard
-from staging.clock import CLOCK, STEP
 from staging.build_removal import is_its_own_source
+from staging.clock import CLOCK, STEP
 from staging.errors import NewerFormat, RecordUnreadable
 from staging.eviction import Record
 from staging.holds import holds_of

@@ -12,8 +12,8 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import NamedTuple
 
-from staging.clock import CLOCK
 from staging.build_removal import finish_removal, remove_build
+from staging.clock import CLOCK
 from staging.errors import BuildHeld, NoRoom
 from staging.eviction import Decision, Disk, Limits, Reason, Record, Victim, decide
 from staging.holds import not_held, tidy

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
 
-from staging.clock import CLOCK, STEP
 from staging.build_locks import publishing
+from staging.clock import CLOCK, STEP
 from staging.errors import Cancelled
 from staging.healing import is_broken, take_out
 from staging.inspection import ByContent, Inspection, Wrong, inspect

@@ -16,13 +16,13 @@ import pytest
 import requests
 
 from staging.archives import ArchiveObject
+from staging.build_removal import remove_build
 from staging.file_lists import list_of, read_list
 from staging.holds import holds_of
 from staging.inspection import ByContent, inspect
 from staging.layout import BuildPlaces
 from staging.manifest import Manifest
 from staging.orders import OrderRecord
-from staging.publishing import remove_build
 from staging.transfer import _Mark
 from tests.builds import FULL_PAYLOAD, TARGET, Build, tarball
 from tests.conftest import StartServer
