@@ -24,6 +24,7 @@ _FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "apache_client_count": ("clients being served", lambda count: f"{count:.0f}"),
     "waiting_clients": ("clients that wait", lambda count: f"{count:.0f}"),
     "free_seats": ("more that may", lambda count: f"{count:.0f}"),
+    "figures_age_seconds": ("age of the machine's figures", lambda seconds: f"{seconds:.0f} s"),
     "overloaded": ("overloaded", lambda flag: "yes" if flag else "no"),
 }
 

@@ -9,7 +9,8 @@ from time import monotonic
 
 Tell = Callable[[str], None]
 
-_SHORTEST, _LONGEST = 0.2, 30.0  # seconds of a pause; each failure in a row doubles it
+# Seconds of a pause; each failure in a row doubles it. A cluster gives up a worker that is silent for 20 s.
+_SHORTEST, _LONGEST = 0.2, 5.0
 _WELL_AGAIN = 60.0  # seconds without a failure after which the next one is the first again
 _LONGEST_TEXT = 300  # characters of an error in the log
 

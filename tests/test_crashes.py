@@ -225,7 +225,9 @@ def assert_tidy(static_dir: Path) -> None:
     def leftovers() -> list[Path]:
         own = static_dir / ".devserver"
         orders = own.glob("orders/*/*.json")
-        return [*own.glob("locks/*"), *own.glob("staging/*"), *orders, *static_dir.rglob("*.tmp")]
+        # os.walk bears with directories that go meanwhile.
+        temporary = [Path(name) for _, _, names in os.walk(static_dir) for name in names if name.endswith(".tmp")]
+        return [*own.glob("locks/*"), *own.glob("staging/*"), *orders, *temporary]
 
     eventually(lambda: not leftovers(), timeout=2)
 

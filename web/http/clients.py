@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -91,13 +91,18 @@ class WaitingRoom:
         return self._epoll
 
     def _look(self, epoll: select.epoll) -> None:
+        self._release([*self._gone])  # an event is told once: a look that failed may have lost some
         while True:
-            for number, _ in epoll.poll(maxevents=_MOST_AT_ONCE):
-                with self._lock:
-                    # Its number may be another client's by now: who leaves does so under the lock.
-                    gone = self._gone.get(number)
-                    if gone is not None and not gone.done() and _has_gone(number):
-                        gone.set_result(None)
+            self._release([number for number, _ in epoll.poll(maxevents=_MOST_AT_ONCE)])
+
+    def _release(self, numbers: Iterable[int]) -> None:
+        """Let go of the clients on these connections that went away."""
+        for number in numbers:
+            with self._lock:
+                # Its number may be another client's by now: who leaves does so under the lock.
+                gone = self._gone.get(number)
+                if gone is not None and not gone.done() and _has_gone(number):
+                    gone.set_result(None)
 
 
 def _notice_death(client: socket.socket) -> None:
