@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -10,13 +11,13 @@ from threading import Event as Flag
 from typing import Any
 
 import pytest
-import requests
 
 from staging import threads
 from staging.soundness import Soundness
 from tests.builds import Build
 from tests.conftest import StartServer
-from tests.servers import eventually
+from tests.fake_archive import FakeArchive
+from tests.servers import check_success, eventually
 
 # A server in which one thing fails once, in a thread that nobody looks after.
 BROKEN = (
@@ -74,14 +75,22 @@ def test_room_is_made_after_the_monitor_met_something(start_server: StartServer)
 
 
 def test_clients_that_went_away_are_noticed_after_the_thread_met_something(
-    start_server: StartServer,
+    start_server: StartServer, archive: FakeArchive, build: Build
 ) -> None:
     server = start_broken(start_server, "web.http.clients", "_has_gone")
-    for _ in range(2):  # the first is what the thread meets
-        with requests.get(f"{server.url}/api/v1/events", stream=True, timeout=20):
-            eventually(lambda: server.get("/check_health").json()["waiting_clients"] >= 1)
-        eventually(lambda: told(server.log, "watch clients"))
-        eventually(lambda: server.get("/check_health").json()["waiting_clients"] == 0)
+    asked = f"GET /wait_for_status?archive_url={build.url} HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    def waiting() -> int:
+        return int(server.get("/check_health").json()["waiting_clients"])
+
+    with archive.holding("autotest.tar.bz2"):
+        check_success(server.download(build.url))
+        for _ in range(2):  # the first is what the thread meets
+            with socket.create_connection(("127.0.0.1", server.port)) as client:
+                client.sendall(asked.encode())
+                eventually(lambda: waiting() == 1)
+            eventually(lambda: waiting() == 0)
+    assert told(server.log, "watch clients")
 
 
 def test_one_build_that_cannot_be_looked_at_keeps_no_other_from_it(
