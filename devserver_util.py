@@ -257,7 +257,7 @@ def has_something(places: BuildPlaces) -> bool:
     """Whether a directory is a build that has anything staged, or one that somebody else put there."""
     manifest = Manifest.if_readable(places)
     if manifest is None:
-        return bool(set(names_in(places.published)) - {RESERVED_NAME})
+        return names_in(places.published) != [RESERVED_NAME]
     return any(record.state == "staged" for record in manifest.artifacts.values())
 
 
