@@ -21,6 +21,7 @@ from staging import request_ids
 from staging.admission import Admission
 from staging.archives import EVERY_ARCHIVE, AllowedArchives, ArchiveUrl
 from staging.board import StatusBoard
+from staging.build_list import BuildList
 from staging.build_locks import BuildLocks
 from staging.build_removal import remove_build
 from staging.errors import (
@@ -39,7 +40,7 @@ from staging.holds import Term, checked_holder, holds_of, lease_for, not_held
 from staging.layout import BuildPlaces
 from staging.locks import FileLock
 from staging.orders import OrderBook, WrittenOrder
-from staging.overview import BuildView, builds_below, overview
+from staging.overview import BuildView, overview
 from staging.presence import exists
 from staging.room import Room
 from staging.slots import Slots
@@ -99,6 +100,7 @@ class Downloader:
         self._means = Means(options, executor, board, locks, room, orders, *slots, moved)
         self._soundness = Soundness(options.static_dir, board.note)
         self._end = Flag()
+        self.list = BuildList(options.static_dir, board, self._view)
         self.downloads = Downloads(catalogue, self._means, admission, self._soundness)
 
     def start(self, resumes: bool = True) -> dict[str, OSError | RecordError]:
@@ -263,11 +265,6 @@ class Downloader:
         places = BuildPlaces(self._options.static_dir, url.build_path)
         staged_manifest(places, url)
         return places, staged_files(places, artifacts or None)
-
-    def builds(self) -> list[BuildView]:
-        """Every build that is staged, under way, or went wrong, by path."""
-        paths = {places.build_path for places in builds_below(self._options.static_dir)} | set(self._board.builds())
-        return list(self._views(sorted(paths)))
 
     def is_under_way(self, build_path: str) -> bool:
         """Whether something of the build is being staged."""

@@ -162,6 +162,14 @@ def overview(
     )
 
 
+def staged_view(places: BuildPlaces) -> BuildView | None:
+    """What the manifest alone says of a build; None where it has none."""
+    staged = _STAGED.of(places)
+    if staged is None:
+        return None
+    return BuildView(places.build_path, staged.archive_url, list(staged.artifacts.values()))
+
+
 def builds_below(static_dir: Path) -> Iterator[BuildPlaces]:
     """Every directory that is a build of a devserver's; the build that is a whole bucket is the last."""
     yield from _builds_in(static_dir, "", _DEEPEST)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -258,13 +259,11 @@ class Handlers:
             raise InvalidParameter("state", f"{state!r} is none of {', '.join(one.value for one in State)}")
         most = _whole_number("limit", limit, _LARGEST_PAGE)
         # The whole of a bucket, of which somebody asked for files, has no path to be listed by.
-        views = [
-            view
-            for view in self._downloader.builds()
-            if view.build_path > after and view.build_path.startswith(prefix) and state in (None, view.state.value)
-        ]
-        following = views[most - 1].build_path if len(views) > most else None
-        return Answer(HTTPStatus.OK, {"builds": [build_json(view) for view in views[:most]], "next": following})
+        rest = self._downloader.list.now().after(after, prefix)
+        found = list(islice((one for one in rest if state in (None, one.state.value)), most + 1))
+        following = found[most - 1].build_path if len(found) > most else None
+        views = self._downloader.list.views(found[:most])
+        return Answer(HTTPStatus.OK, {"builds": [build_json(view) for view in views], "next": following})
 
     def stage_build(self, body: Json) -> Answer:
         """Start staging."""

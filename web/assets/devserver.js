@@ -100,13 +100,15 @@
     }
     isRefreshing = true;
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
+      const asked = filterText();
+      const answer = await fetch(address(), { headers: { Accept: "text/html" }, cache: "no-store" });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       // What stands in front of a devserver that is not there, or what took its place, has other pages.
       if (!page.querySelector('meta[name="application-name"][content="devserver"]') || answer.status >= 500) {
         throw new Error(answer.statusText);
       }
       put(page);
+      if (filterText() !== asked) isRefreshWanted = true; // typed meanwhile
       tell("");
     } catch {
       tell("The devserver does not answer. This page goes on by itself when it does.");
@@ -120,8 +122,26 @@
     }
   }
 
+  // Where the page is that is shown; after something else was typed into the filter, that of the builds that it finds.
+  function address() {
+    const url = new URL(location.href);
+    const words = filterText().trim();
+    if (!isFoundElsewhere() || words === (url.searchParams.get("name") || "").trim()) return url.href;
+    url.search = words ? new URLSearchParams({ name: words }) : "";
+    history.replaceState(null, "", url);
+    return url.href;
+  }
+
+  // Whether what the filter finds may be on another page, so that the server has to look.
+  function isFoundElsewhere() {
+    const form = document.querySelector("form.filter");
+    return form !== null && !("whole" in form.dataset);
+  }
+
   // Where the build is gone, all of the page that says so.
   function put(page) {
+    const field = document.activeElement.id === "filter" ? document.activeElement : null;
+    const selected = field && [field.selectionStart, field.selectionEnd];
     const focused = placeOf(document.activeElement);
     const text = filterText();
     const part = ["[data-live]", "main"].find((name) => page.querySelector(name) && document.querySelector(name));
@@ -129,6 +149,7 @@
     prepare(text);
     for (const build of works.keys()) showBuild(build);
     if (focused) document.querySelector(focused)?.focus();
+    if (selected) document.getElementById("filter")?.setSelectionRange(...selected);
   }
 
   // A selector that finds the same field, link or button in the page as it will be; nothing for all else.
@@ -155,6 +176,7 @@
   }
 
   function filterRows() {
+    if (isFoundElsewhere()) return;
     const words = filterText().toLowerCase().split(/\s+/).filter(Boolean);
     const rows = [...document.querySelectorAll(".build")];
     for (const row of rows) {
@@ -187,8 +209,12 @@
     const field = document.getElementById("filter");
     if (field) {
       field.value = text;
-      field.closest(".filter").hidden = false;
-      field.addEventListener("input", filterRows);
+      field.form.hidden = false;
+      field.form.querySelector("button").hidden = true; // it is filtered as one types
+      field.addEventListener("input", () => {
+        if (isFoundElsewhere()) scheduleRefresh(REFRESH_AFTER);
+        else filterRows();
+      });
       filterRows();
     }
     document.querySelectorAll(".command").forEach(addCopyButton);
@@ -223,6 +249,6 @@
     return document.querySelector("[data-live] .work") || rows.some((row) => !FINAL_STATES.has(row.dataset.state));
   }
 
-  prepare("");
+  prepare(filterText());
   listen();
 })();

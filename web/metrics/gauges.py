@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from staging.overview import BuildView
+from staging.build_list import Builds
 from staging.status import State
 
 
@@ -34,7 +33,7 @@ class Sources:
 
     version: str
     static_dir: Path
-    builds: Callable[[], Sequence[BuildView]]
+    builds: Callable[[], Builds]
     waiting: Callable[[], int]
     busy_threads: Callable[[], int]
     idle_threads: Callable[[], int]
@@ -69,11 +68,9 @@ class Gauges(Collector):
 
     def _of_builds(self) -> Iterable[Metric]:
         builds = self._sources.builds()
-        states = Counter(build.state.value for build in builds)
-        counts = {state.value: states[state.value] for state in State}
+        counts = {state.value: builds.states.get(state, 0) for state in State}
         yield _labelled("devserver_builds", "Builds on this server, by their state.", "state", counts)
-        size = sum(build.size for build in builds)
-        yield GaugeMetricFamily("devserver_builds_bytes", "Bytes of the files that are staged of builds.", size)
+        yield GaugeMetricFamily("devserver_builds_bytes", "Bytes of the files that are staged of builds.", builds.size)
 
     def _of_the_disk(self) -> Iterable[Metric]:
         disk = psutil.disk_usage(str(self._sources.static_dir))

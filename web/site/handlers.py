@@ -22,9 +22,10 @@ class SiteHandlers:
 
     @cherrypy.config(**{"response.stream": True})  # type: ignore[untyped-decorator]
     @answers("GET", "HEAD")
-    def index(self, /, **_ignored: Any) -> Iterator[bytes]:
+    def index(self, /, after: Any = None, before: Any = None, name: Any = None, **_ignored: Any) -> Iterator[bytes]:
         """The front page, and a liveness probe."""
-        return self._pages.front()
+        given = {"after": after, "before": before, "name": name}
+        return self._pages.front(*(optional_text(key, value) for key, value in given.items()))
 
     @answers("GET", "HEAD", "POST")
     def builds(

@@ -22,6 +22,7 @@ from web.access import grants
 from web.access.refused_names import RefusedName
 from web.http.clients import client_address
 from web.site import forms
+from web.site.build_pages import Place, page_of
 
 _HEADERS = {**rendering.HEADERS, "Cache-Control": "no-store"}  # a page tells how things are now
 _MOST_LINKS = 8  # files of an artifact that are linked one by one
@@ -51,17 +52,24 @@ class Pages:
         self._readers = readers
         self._static_dir = static_dir
 
-    def front(self) -> Iterator[bytes]:
-        """The builds on this server, the newest first, and what is being staged; or no more than a welcome."""
+    def front(self, after: str = "", before: str = "", words: str = "") -> Iterator[bytes]:
+        """A page of the builds on this server, the newest first, and what is being staged; or no more than a welcome.
+
+        Raises:
+            InvalidParameter: ``after`` or ``before`` is none of those in the links to other pages.
+
+        """
         if not grants.may("read"):
             return iter((show("welcome.html"),))
+        place = Place.parse(after, before, words)
         disk = psutil.disk_usage(self._static_dir)
         cherrypy.response.headers.update(_HEADERS)
         return rendering.pieces(
             "front.html",
             token=forms.token(),
             may=grants.may,
-            newest_builds=self._newest_builds,
+            under_way=self._downloader.builds_under_way,
+            page=lambda: page_of(self._downloader.list, place),
             readers=self._readers,
             refused_names=self._refused_names(),
             used=disk.used,
@@ -154,9 +162,6 @@ class Pages:
         except NotStaged:
             return False
         return True
-
-    def _newest_builds(self) -> list[BuildView]:
-        return sorted(self._downloader.builds(), key=lambda build: max(build.staged_at, build.asked_at), reverse=True)
 
     def _has_all_of_it_first(self, build: BuildView) -> bool:
         """Whether everything is there that is staged before /download answers."""
