@@ -14,12 +14,15 @@ from secrets import token_hex
 from threading import Event as Flag
 from time import monotonic
 
+from staging.errors import RecordMalformed
 from staging.layout import BuildPlaces, as_file_name
 from staging.locks import FileLock
-from staging.presence import content_of, is_directory, names_in
+from staging.presence import is_directory, names_in
+from staging.records.files import read_bytes, write_bytes
 from staging.retry import check
 
 _OWNER = "owner"
+_LONGEST_TOKEN = 64  # bytes
 _PAUSE = 0.1  # seconds between two tries
 _OTHER = "++"  # which no artifact has in its file name
 
@@ -70,9 +73,17 @@ def nobodys(places: BuildPlaces, path: Path) -> Iterator[bool]:
 
 def sign(path: Path, token: str) -> None:
     """Make the area the token's."""
-    (path / _OWNER).write_text(token)
+    write_bytes(path / _OWNER, token.encode())
 
 
 def is_signed(path: Path, token: str) -> bool:
-    """Whether the area still is."""
-    return content_of(path / _OWNER) == token.encode()
+    """Whether the area still is; what is no token is nobody's.
+
+    Raises:
+        RecordUnreadable
+
+    """
+    try:
+        return read_bytes(path / _OWNER, most=_LONGEST_TOKEN) == token.encode()
+    except RecordMalformed:
+        return False

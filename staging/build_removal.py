@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
+
 from staging.build_locks import publishing
 from staging.errors import RecordError, RecordMalformed
 from staging.file_lists import all_lists, list_if_understood, published_files, set_list_aside
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
 from staging.presence import exists, remove_file, remove_if_empty, remove_tree
-from staging.records.files import discard, read_bytes, set_aside
+from staging.records.files import discard, folder_of, read_bytes, set_aside
 from staging.removal import remove_empty_directories, remove_files
+
+_log = logging.getLogger(__name__)
 
 
 def remove_build(places: BuildPlaces) -> None:
@@ -30,7 +35,8 @@ def remove_build(places: BuildPlaces) -> None:
         published_files(places)  # a list that cannot be read ends it here, with everything as it was
         if manifest is not None:
             places.removing.parent.mkdir(parents=True, exist_ok=True)
-            places.manifest.replace(places.removing)
+            with folder_of(places.manifest) as folder:
+                os.replace(places.manifest.name, places.removing, src_dir_fd=folder)
         _remove(places)
 
 
@@ -51,7 +57,7 @@ def _remove(places: BuildPlaces) -> None:
     remove_files(places.published, files)
     for folder in {path.partition("/")[0] for path in files if "/" in path} - {RESERVED_NAME}:
         remove_empty_directories(places.published, folder)
-    remove_tree(places.kept_objects)
+    discard(places.kept_objects)
     for index in all_lists(places):
         # What a list that cannot be understood named stays: that it was there has to be known.
         if list_if_understood(index) is None:
@@ -88,8 +94,9 @@ def manifest_to_change(places: BuildPlaces) -> Manifest | None:
     """
     try:
         return Manifest.read(places)
-    except RecordMalformed:
+    except RecordMalformed as error:
         set_aside(places.manifest)
+        _log.warning("%s; it was renamed to %s", error, places.broken_manifest.name)
         return None
 
 

@@ -24,7 +24,7 @@ from staging.errors import RecordMalformed
 from staging.layout import BuildPlaces, as_file_name
 from staging.paths import are_published
 from staging.records.decoding import Count, data_of
-from staging.records.files import read_bytes, write_bytes
+from staging.records.files import read_bytes, rename, touch, write_bytes
 from staging.records.names import MARK, quoted, spelled, understood, unquoted
 
 SUFFIX = ".files.json"
@@ -183,7 +183,7 @@ def published_files(places: BuildPlaces, artifacts: Iterable[str] | None = None)
 def set_list_aside(index: Path) -> None:
     """Note that the list at ``index`` was lost; what is left of it is kept for whoever wants to know."""
     try:
-        index.replace(lost_list(index))
+        rename(index, lost_list(index).name)
     except OSError:
         with suppress(OSError):
-            lost_list(index).touch()
+            touch(lost_list(index))

@@ -6,6 +6,7 @@ lease that was given before is seen, and one that comes later finds the build go
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,8 @@ from staging.units import in_utc
 LONGEST_LEASE = 30 * 86400.0  # seconds; what has to stay for longer is pinned
 SHORTEST_LEASE = 1.0
 LONGEST_HOLDER = 100  # characters
+
+_log = logging.getLogger(__name__)
 
 _FORMAT = 1  # what a record that states none is in
 MOST_LEASES = 200  # of one build
@@ -160,8 +163,9 @@ def _to_be_changed(places: BuildPlaces) -> Iterator[Holds]:
     with holding_still(places) as holds:
         try:
             holds = _read(places)
-        except RecordMalformed:
+        except RecordMalformed as error:
             set_aside(places.holds)
+            _log.warning("%s; it was renamed to %s.broken", error, places.holds.name)
         yield holds
 
 

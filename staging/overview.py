@@ -188,12 +188,17 @@ def _builds_in(static_dir: Path, below: str, deepest: int) -> Iterator[BuildPlac
         if name == RESERVED_NAME:
             continue
         path = f"{below}/{name}" if below else name
-        is_build = os.path.exists(f"{static_dir}/{path}/{RESERVED_NAME}/manifest.json")  # noqa: PTH110 - of a thousand
+        is_build = _is_build(f"{static_dir}/{path}/{RESERVED_NAME}")
         if is_build:
             yield BuildPlaces(static_dir, path)
         # What a caller named by one part alone may hold builds; within others, there are only their files.
         if deepest > 1 and not (is_build and below):
             yield from _builds_in(static_dir, path, deepest - 1)
+
+
+def _is_build(records: str) -> bool:
+    """Whether a directory of records is there that has a manifest, and is no link of a worker's to another."""
+    return os.path.exists(f"{records}/manifest.json") and not os.path.islink(records)  # noqa: PTH110, PTH114
 
 
 class _Staged(NamedTuple):

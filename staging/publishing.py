@@ -20,11 +20,12 @@ from pathlib import Path
 from secrets import token_hex
 from threading import Event as Flag
 
+from staging.archives import ArchiveUrl
 from staging.areas import another_area, areas_of, is_another, is_signed, lock_area, nobodys, sign
 from staging.build_locks import publishing
 from staging.build_removal import files_of_its_own, finish_removal, manifest_to_change
 from staging.checksums import as_text
-from staging.errors import Cancelled, PathTaken, RecordMalformed
+from staging.errors import Cancelled, InvalidArchiveUrl, PathTaken, RecordMalformed
 from staging.file_lists import (
     FileRecord,
     describe_tree,
@@ -38,13 +39,13 @@ from staging.layout import RESERVED_NAME, BuildPlaces, as_file_name
 from staging.locks import FileLock
 from staging.manifest import ArtifactRecord, Manifest
 from staging.merging import in_the_way, merge
-from staging.paths import fault_of_artifact
-from staging.presence import directories_in, exists, names_in, remove_file, remove_tree
+from staging.paths import UNPRINTABLE, fault_of_artifact
+from staging.presence import directories_in, exists, names_in, remove_tree
 from staging.records.decoding import read, write
-from staging.records.files import write_bytes
+from staging.records.files import discard, write_bytes
 from staging.transfer import has_marks
 
-_READY = "ready.json"
+_READY, _FORMAT = "ready.json", 1
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class StagingArea:
             self._check_owner()
             self._refuse_to_replace(files_of_its_own(self._places, archive_url, record))
             ready = {"name": self._name, "archive_url": archive_url, "record": record.to_json()}
-            write(self._path / _READY, ready)
+            write(self._path / _READY, {"format": _FORMAT, **ready})
             self._merge(archive_url, record)
         self._leave()
 
@@ -168,11 +169,11 @@ class StagingArea:
     def _merge(self, archive_url: str, record: ArtifactRecord) -> None:
         merge(self.tree, self._places.published)
         _record(self._places, archive_url, {self._name: record})
-        remove_file(lost_list(list_of(self._places, self._name)))
+        discard(lost_list(list_of(self._places, self._name)))
 
     def remove(self) -> None:
         """Remove the area, however far it came."""
-        remove_file(self._path / _READY)
+        discard(self._path / _READY)
         remove_tree(self._path)
 
     def _refuse_to_replace(self, but: set[str]) -> None:
@@ -206,9 +207,9 @@ def recover(places: BuildPlaces) -> None:
         _recover_area(places, path)
     if not directories_in(places.staging):
         remove_tree(places.staging)
-    for name in names_in(places.records):
+    for name in [] if places.records.is_symlink() else names_in(places.records):
         if name.endswith(".tmp"):
-            remove_file(places.records / name)
+            discard(places.records / name)
 
 
 def recover_artifacts(places: BuildPlaces, names: Iterable[str]) -> None:
@@ -236,7 +237,7 @@ def _recover_area(places: BuildPlaces, path: Path) -> None:
 
 def _recover_left_area(places: BuildPlaces, path: Path) -> None:
     try:
-        ready = _read_ready(path)
+        ready = _read_ready(places, path)
     except RecordMalformed:
         ready = None
     if ready is not None:
@@ -245,19 +246,31 @@ def _recover_left_area(places: BuildPlaces, path: Path) -> None:
         remove_tree(path)
 
 
-def _read_ready(path: Path) -> _Ready | None:
-    """What is ready in the area ``path``; None where nothing is.
+def _read_ready(places: BuildPlaces, path: Path) -> _Ready | None:
+    """What is ready in the build's area ``path``; None where nothing is.
 
     Raises:
-        RecordMalformed, RecordUnreadable
+        RecordMalformed, RecordUnreadable, NewerFormat
 
     """
-    ready = read(_Ready, path / _READY)
+    ready = read(_Ready, path / _READY, newest=_FORMAT)
     if ready is None:
         return None
     if fault_of_artifact(ready.name) or (path / "tree").is_symlink():
         raise RecordMalformed(_READY, "it is of no artifact")
+    if not _is_url_of(places, ready.archive_url):
+        raise RecordMalformed(_READY, "it is of another build")
     return replace(ready, record=ready.record.checked(_READY))
+
+
+def _is_url_of(places: BuildPlaces, archive_url: str) -> bool:
+    """Whether an archive URL is the build's; of a directory's, only its end is known here."""
+    if archive_url.startswith("file://"):
+        return not UNPRINTABLE.search(archive_url) and f"{archive_url}/".endswith(f"/{places.build_path}/")
+    try:
+        return ArchiveUrl.parse(archive_url, any_depth=True).build_path == places.build_path
+    except InvalidArchiveUrl:
+        return False
 
 
 def update_manifest(places: BuildPlaces, archive_url: str, records: Mapping[str, ArtifactRecord]) -> None:

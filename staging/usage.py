@@ -14,9 +14,11 @@ from pathlib import Path
 from threading import Lock
 
 from staging.clock import CLOCK, steady
+from staging.errors import RecordUnreadable
 from staging.layout import BuildPlaces
 from staging.locks import is_held, whole_file
 from staging.presence import is_absence
+from staging.records.files import folder_of
 
 _WRITTEN_EVERY = 1.0  # seconds, of a build that is used all the time; what was used later is known in memory
 _MOST_IN_MIND = 10_000  # builds
@@ -55,8 +57,9 @@ class LastUse:
     def put_right(self, build_path: str) -> None:
         """Have a build whose last use cannot be told, for the clock was wrong then, count as used now."""
         used = self._used.get(build_path, steady())
-        with suppress(OSError):
-            os.utime(self._places(build_path).last_use, (CLOCK.at(used), CLOCK.at(used)))
+        last_use = self._places(build_path).last_use
+        with suppress(OSError, RecordUnreadable), folder_of(last_use) as folder:
+            os.utime(last_use.name, (CLOCK.at(used), CLOCK.at(used)), dir_fd=folder, follow_symlinks=False)
 
     def flush(self) -> None:
         """Write what is known in memory alone."""
@@ -89,12 +92,16 @@ def _touched(places: BuildPlaces, moment: float) -> bool:
     """Write down that the build was used at that moment; False where there is no such build."""
     try:
         os.stat(places.manifest)  # noqa: PTH116 - asked for with every file; nothing is made of a build that goes
-        descriptor = os.open(places.last_use, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        with folder_of(places.last_use) as folder:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            descriptor = os.open(places.last_use.name, flags, 0o644, dir_fd=folder)
         try:
             if os.fstat(descriptor).st_mtime < moment:  # another devserver may know of a later use
                 os.utime(descriptor, (moment, moment))
         finally:
             os.close(descriptor)
+    except RecordUnreadable:
+        return False
     except OSError as error:
         if is_absence(error):
             return False

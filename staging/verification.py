@@ -16,6 +16,7 @@ from staging.layout import BuildPlaces, verifying_lock
 from staging.locks import FileLock
 from staging.overview import builds_below
 from staging.pace import Pace, step_back
+from staging.records.files import touch
 from staging.soundness import told
 
 # Told of a build that was verified: its path, how many files and bytes that was, and how many of the files are wrong.
@@ -111,7 +112,7 @@ class Rounds:
             self._note(places.build_path, line)
         with publishing(places):
             if places.manifest.exists():
-                places.verified.touch()
+                touch(places.verified)
         self._on_verified(places.build_path, found.files, found.bytes, len(found.wrong))
 
 

@@ -18,8 +18,9 @@ import requests
 
 from devserver_util import clear_up
 from staging.archives import ArchiveObject
+from staging.areas import is_signed
 from staging.build_removal import remove_build
-from staging.errors import BuildHeld, NewerFormat, RecordMalformed
+from staging.errors import BuildHeld, Cancelled, NewerFormat, RecordMalformed, RecordUnreadable
 from staging.eviction import Limits
 from staging.file_lists import FileRecord, list_of, read_list, write_list
 from staging.healing import set_broken_manifest_aside
@@ -30,14 +31,14 @@ from staging.manifest import ArtifactRecord, Manifest
 from staging.orders import OrderBook, OrderRecord, WrittenOrder
 from staging.overview import overview
 from staging.promises import promises
-from staging.publishing import update_manifest
+from staging.publishing import StagingArea, publish_empty_file, update_manifest
 from staging.room import Room
 from staging.soundness import Soundness
 from staging.usage import LastUse
 from tests.builds import Build
 from tests.fake_archive import FakeArchive
 from tests.servers import PROJECT, DevServer, cause_of
-from tests.test_room import ARTIFACT, make_staged
+from tests.test_room import ARTIFACT, make_staged, room_of
 
 pytestmark = pytest.mark.shared_server
 
@@ -381,3 +382,128 @@ def test_a_manifest_that_cannot_be_read_is_never_written_over(tmp_path: Path) ->
     with pytest.raises(NewerFormat):
         update_manifest(places, "gs://bucket/target/R1-1.0.0", {})
     assert json.loads(places.manifest.read_bytes())["format"] == 2
+
+
+# The directory of a build's records
+
+
+def replaced_by_a_link(places: BuildPlaces, outside: Path) -> dict[str, bytes]:
+    """Put a link to ``outside``, which has the same records, into the place of a build's directory of records."""
+    places.records.rename(outside)
+    (outside / "left.tmp").write_text("precious")
+    (outside / "objects").mkdir()
+    (outside / "objects" / "kept").write_text("precious")
+    places.records.symlink_to(outside)
+    return contents(outside)
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {f"{path} {path.stat().st_mtime_ns}": path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_nothing_of_the_server_follows_a_link_in_place_of_a_directory_of_records(tmp_path: Path) -> None:
+    static, outside = tmp_path / "static", tmp_path / "outside"
+    places = make_staged(static, "R1-1.0.0")
+    assert stocktaker(static).take().records != []
+    before = replaced_by_a_link(places, outside)
+    with pytest.raises(RecordUnreadable, match="its directory is a link"):
+        remove_build(places)
+    with pytest.raises(RecordUnreadable, match="its directory is a link"):
+        update_manifest(places, f"gs://bucket/{places.build_path}", {})
+    with pytest.raises(RecordUnreadable, match="its directory is a link"):
+        publish_empty_file(places, "image.bin")
+    assert room_of(static, Limits(max_bytes=1)).collect().gone == []
+    last_use = LastUse(static)
+    last_use.note(places.build_path)
+    last_use.put_right(places.build_path)
+    Soundness(static, lambda *_: None).sweep(Flag())
+    (places.staging / ARTIFACT).mkdir(parents=True)
+    assert clear_up(static) == {}
+    assert contents(outside) == before
+    assert (places.published / "file").exists()
+
+
+def test_a_link_in_place_of_a_directory_of_records_is_the_declared_cause(
+    server: DevServer, build: Build, archive: FakeArchive
+) -> None:
+    directory = server.static_dir / build.path
+    assert server.download(build.url).status_code == 200
+    assert server.wait_for_status(build.url).status_code == 200
+    outside = server.static_dir.parent / f"outside-{build.version}"
+    before = replaced_by_a_link(BuildPlaces(server.static_dir, build.path), outside)
+    try:
+        for rpc in ("/download", "/stage"):
+            answer = server.get(rpc, archive_url=build.url, artifacts="stateful")
+            assert answer.status_code == 500
+            assert cause_of(answer).startswith("RecordUnreadable: ")
+        removal = requests.delete(f"{server.url}/api/v1/builds/{build.path}", timeout=30)
+        assert (removal.status_code, "RecordUnreadable" in removal.text) == (500, True), removal.text
+        assert contents(outside) == before
+    finally:
+        (directory / ".devserver").unlink()
+        outside.rename(directory / ".devserver")
+
+
+# In a staging area
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_owner_of_an_area_hangs_or_crashes_its_reader(tmp_path: Path, kind: str) -> None:
+    places = make_staged(tmp_path, "R1-1.0.0")
+    area = StagingArea(places, ARTIFACT)
+    area.prepare()
+    path = places.staging / ARTIFACT
+    with in_place_of(path / "owner", kind):
+        assert not is_signed(path, "token")
+        with pytest.raises(Cancelled):
+            area.publish(f"gs://bucket/{places.build_path}", ArtifactRecord("staged"), {})
+        if kind != "a directory":
+            area.prepare()
+            assert is_signed(path, (path / "owner").read_text())
+
+
+@pytest.mark.parametrize(
+    "url", ["gs://bucket/target/R2-1.0.0", "file:///srv/target/R2-1.0.0", "nothing", "gs://b/../c"]
+)
+def test_an_area_that_is_ready_for_another_build_is_removed(tmp_path: Path, url: str) -> None:
+    places = make_staged(tmp_path, "R1-1.0.0")
+    manifest = places.manifest.read_bytes()
+    ready = ready_area(places, archive_url=url)
+    assert clear_up(tmp_path) == {}
+    assert places.manifest.read_bytes() == manifest
+    assert not ready.exists()
+    assert not (places.published / "more").exists()
+
+
+@pytest.mark.parametrize(("number", "is_finished"), [(None, True), (1, True), (2, False)])
+def test_an_area_that_is_ready_says_its_format(tmp_path: Path, number: int | None, is_finished: bool) -> None:
+    places = make_staged(tmp_path, "R1-1.0.0")
+    ready = ready_area(places, archive_url=f"gs://bucket/{places.build_path}", **({"format": number} if number else {}))
+    assert [type(error) for error in clear_up(tmp_path).values()] == ([] if is_finished else [NewerFormat])
+    assert (places.published / "more").exists() == is_finished
+    assert ready.exists() != is_finished
+
+
+def ready_area(places: BuildPlaces, **fields: Any) -> Path:
+    """A staging area that is ready to be published, in which nobody works."""
+    area = StagingArea(places, ARTIFACT)
+    area.prepare()
+    (area.tree / "more").write_text("x")
+    ready = places.staging / ARTIFACT / "ready.json"
+    record = ArtifactRecord("staged", files=1, size=1).to_json()
+    ready.write_text(json.dumps({"name": ARTIFACT, "record": record, **fields}))
+    return ready
+
+
+def test_a_record_that_is_set_aside_by_its_writer_is_a_line_of_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    places = make_staged(tmp_path, "R1-1.0.0")
+    places.manifest.write_text("[]")
+    update_manifest(places, f"gs://bucket/{places.build_path}", {})
+    places.holds.parent.mkdir(parents=True, exist_ok=True)
+    places.holds.write_text("[]")
+    BuildHolds(tmp_path, lambda _: None).unpin(places.build_path)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2
+    assert all("target/R1-1.0.0" in line and "was renamed to" in line for line in lines)

@@ -1,4 +1,8 @@
-"""A record's file: opened so that nothing in its place can hang or mislead the reader, and replaced in one step."""
+"""A record's file: opened so that nothing in its place can hang or mislead the reader, and replaced in one step.
+
+The directory of a record is opened without following a link, and the record below it: a worker may put a link into the
+place of its own build's directory of records, and nothing is read, written or removed where that leads.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import os
 import shutil
 import stat
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from staging.errors import RecordMalformed, RecordUnreadable
@@ -16,6 +22,8 @@ MOST_BYTES = 64 * 1024**2  # of a record; of a build's manifest with 100,000 obj
 # Neither does a pipe hang whoever opens it, nor is a link followed, nor becomes a terminal this process' own.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+_EMPTY = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)  # the latter: what should be a directory on the way is a file
 _NO_FILE = (errno.ELOOP, errno.ENXIO)  # a link, or a socket
 
@@ -30,7 +38,8 @@ def read_bytes(path: Path, what: str = "", most: int = MOST_BYTES) -> bytes | No
     """
     what = what or path.name
     try:
-        descriptor = os.open(path, _FLAGS)
+        with folder_of(path, what) as folder:
+            descriptor = os.open(path.name, _FLAGS, dir_fd=folder)
     except OSError as error:
         if error.errno in _ABSENT:
             return None
@@ -73,33 +82,94 @@ def write_bytes(path: Path, content: bytes, most: int = MOST_BYTES) -> None:
 
     Raises:
         OSError: there is no room, or it is more than a reader takes.
+        RecordUnreadable: its directory is a link.
 
     """
     if len(content) > most:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     path.parent.mkdir(parents=True, exist_ok=True)
     # Each thread's own: two downloads of one build may write the same record.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
-    try:
-        descriptor = os.open(temporary, _NEW, 0o644)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        temporary.replace(path)
-    except BaseException:  # the disk is full, for one
-        temporary.unlink(missing_ok=True)
-        raise
+    temporary = f"{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp"
+    with folder_of(path) as folder:
+        try:
+            descriptor = os.open(temporary, _NEW, 0o644, dir_fd=folder)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:  # the disk is full, for one
+            with suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=folder)
+            raise
+
+
+def touch(path: Path) -> None:
+    """Set the time of change of an empty record to now, and make it where there is none.
+
+    Raises:
+        OSError, RecordUnreadable
+
+    """
+    with folder_of(path) as folder:
+        descriptor = os.open(path.name, _EMPTY, 0o644, dir_fd=folder)
+        try:
+            os.utime(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def discard(path: Path) -> None:
-    """Remove a record, whatever lies in its place."""
-    try:
-        path.unlink(missing_ok=True)
-    except (IsADirectoryError, PermissionError):
-        shutil.rmtree(path)
+    """Remove a record, whatever lies in its place.
+
+    Raises:
+        OSError, RecordUnreadable
+
+    """
+    with suppress(FileNotFoundError, NotADirectoryError), folder_of(path) as folder:
+        try:
+            os.unlink(path.name, dir_fd=folder)
+        except (IsADirectoryError, PermissionError):
+            shutil.rmtree(f"/proc/self/fd/{folder}/{path.name}")
 
 
 def set_aside(path: Path) -> None:
-    """Put a record that is none out of the way, beside itself; the latest such is kept."""
+    """Rename a malformed record to ``<name>.broken``, replacing an older one of that name.
+
+    Raises:
+        OSError, RecordUnreadable
+
+    """
     broken = path.with_name(f"{path.name}.broken")
     discard(broken)
-    path.replace(broken)
+    rename(path, broken.name)
+
+
+def rename(path: Path, name: str) -> None:
+    """Give a record another name in its directory.
+
+    Raises:
+        OSError, RecordUnreadable
+
+    """
+    with folder_of(path) as folder:
+        os.replace(path.name, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+@contextmanager
+def folder_of(path: Path, what: str = "") -> Iterator[int]:
+    """Open the directory of the record ``path``: yields a descriptor that names below it can be opened from.
+
+    Raises:
+        OSError: it cannot be opened.
+        RecordUnreadable: it is a link.
+
+    """
+    try:
+        folder = os.open(path.parent, _FOLDER)
+    except NotADirectoryError:
+        if path.parent.is_symlink():
+            raise RecordUnreadable(what or path.name, "its directory is a link") from None
+        raise
+    try:
+        yield folder
+    finally:
+        os.close(folder)
