@@ -6,6 +6,7 @@ shares the directory sees, and which dies with its holder.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -131,13 +132,18 @@ def is_being_read(places: BuildPlaces) -> bool:
     try:
         descriptor = os.open(places.last_use, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        if is_absence(error):
+        if _is_no_file(error):
             return False
         raise
     try:
         return is_held(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_no_file(error: OSError) -> bool:
+    """Whether an error says that there is no file, or that a link lies in its place: no reader holds either."""
+    return is_absence(error) or error.errno == errno.ELOOP
 
 
 def _is_locked_for_writing(descriptor: int) -> bool:
@@ -155,7 +161,7 @@ def keeping_readers_away(places: BuildPlaces) -> Iterator[bool]:
     try:
         descriptor = os.open(places.last_use, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        if not is_absence(error):
+        if not _is_no_file(error):
             raise
         yield True  # it was never read
         return
