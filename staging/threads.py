@@ -75,6 +75,9 @@ def surviving(name: str, call: Callable[[], None], tell: Tell) -> Callable[[], N
     return survived
 
 
+"".encode("unicode_escape")  # loads the codec now: where no file can be opened, an error is told all the same
+
+
 def in_a_line(error: Exception) -> str:
     """What the log says of an error: its kind and its text, in one line of bounded length."""
     text = str(error).encode("unicode_escape").decode()[:_LONGEST_TEXT]

@@ -120,4 +120,4 @@ def test_what_there_is_no_more_of_is_the_cause(error: BaseException, words: str)
 
 def test_other_errors_are_faults_still() -> None:
     assert isinstance(as_devserver_error(RuntimeError("dictionary changed"), "x"), InternalFailure)
-    assert isinstance(as_devserver_error(OSError(errno.EIO, "Input/output error"), "x"), InternalFailure)
+    assert isinstance(as_devserver_error(OSError(errno.EBADF, "Bad file descriptor"), "x"), InternalFailure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -91,6 +92,7 @@ def untidy(static_dir: Path) -> Iterator[str]:
 
 def open_files(static_dir: Path) -> Iterator[str]:
     """What of the static directory this process still has open: a lock that holds, or a leak."""
+    gc.collect()  # a walk that an error ended may wait for it
     for descriptor in os.listdir("/proc/self/fd"):  # noqa: PTH208
         try:
             target = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115

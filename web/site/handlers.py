@@ -22,7 +22,7 @@ class SiteHandlers:
 
     @cherrypy.config(**{"response.stream": True})  # type: ignore[untyped-decorator]
     @answers("GET", "HEAD")
-    def index(self, /, after: Any = None, before: Any = None, name: Any = None, **_ignored: Any) -> Iterator[bytes]:
+    def index(self, /, *, after: Any = None, before: Any = None, name: Any = None, **_ignored: Any) -> Iterator[bytes]:
         """The front page, and a liveness probe."""
         given = {"after": after, "before": before, "name": name}
         return self._pages.front(*(optional_text(key, value) for key, value in given.items()))
