@@ -45,7 +45,7 @@
     └── WaitTimedOut             the caller's own time ran out; the work goes on
 
 An error's fields are its ``args``, all of them JSON-safe, so that it crosses a process boundary whole, by pickle or by
-:meth:`DevServerError.to_json`. Its text never names a path of the host.
+:meth:`DevServerError.to_json`; ``staging/messages.py`` reads that back. Its text never names a path of the host.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class DevServerError(Exception):
         return type(self).__name__
 
     def to_json(self) -> Json:
-        """The error as JSON-safe data; :func:`error_from_json` reads it back."""
+        """The error as JSON-safe data."""
         return {"kind": self.kind, "args": list(self.args)}
 
     def copy(self) -> DevServerError:
@@ -537,16 +537,6 @@ def error_classes(root: type[DevServerError] = DevServerError) -> dict[str, type
     for child in root.__subclasses__():
         found.update(error_classes(child))
     return found
-
-
-def error_from_json(data: Json) -> DevServerError:
-    """The error that :meth:`DevServerError.to_json` wrote.
-
-    Raises:
-        KeyError: the data names a kind that this version does not have.
-
-    """
-    return error_classes()[data["kind"]](*data["args"])
 
 
 def as_devserver_error(error: BaseException, what: str) -> DevServerError:

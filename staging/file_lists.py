@@ -23,12 +23,13 @@ from staging.checksums import as_text, crc32c_of
 from staging.errors import RecordMalformed
 from staging.layout import BuildPlaces, as_file_name
 from staging.paths import are_published
-from staging.records.decoding import Count, data_of
+from staging.records.decoding import Count, check_size, data_of
 from staging.records.files import read_bytes, rename, touch, write_bytes
 from staging.records.names import MARK, quoted, spelled, understood, unquoted
 
 SUFFIX = ".files.json"
 MOST_BYTES = 256 * 1024**2  # of a list: two million files, as many as a tarball may have, by 128 bytes each
+_MOST_VALUES = 10_000_000  # of their names and what stands behind each
 _ENCODED, _ENCODED_FIELDS = "%", 4
 # Stands for a list that was lost or cannot be read, until its artifact is published anew: what lies where that wants to
 # publish is taken for its own.
@@ -134,6 +135,7 @@ def list_if_understood(path: Path) -> dict[str, FileRecord] | None:
 
 
 def _understood(text: bytes) -> dict[str, FileRecord]:
+    check_size(text, _MOST_VALUES)
     try:
         files: dict[str, FileRecord | int] = _PLAIN.decode(text)
     except ValueError:
@@ -144,7 +146,7 @@ def _understood(text: bytes) -> dict[str, FileRecord]:
 
 
 def _entries(text: bytes) -> Iterable[tuple[str, Any]]:
-    data = data_of(text)
+    data = data_of(text, _MOST_VALUES)
     if not isinstance(data, dict):
         raise TypeError
     return data.items()

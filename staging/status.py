@@ -12,7 +12,8 @@ from time import monotonic
 from typing import Any
 
 from staging.clock import CLOCK
-from staging.errors import CallerGone, Cancelled, DevServerError, error_from_json
+from staging.errors import CallerGone, Cancelled, DevServerError
+from staging.records.decoding import Count, Text, as_data
 
 
 class State(str, Enum):
@@ -55,27 +56,21 @@ class Event:
 
     """
 
-    build: str
-    artifact: str
+    build: Text
+    artifact: Text
     state: State
-    bytes_done: int = 0
-    bytes_total: int = 0
+    bytes_done: Count = 0
+    bytes_total: Count = 0
     cause: DevServerError | None = None
-    note: str = ""
-    bytes_fetched: int = 0
-    bytes_from_peers: int = 0
-    retry: str = ""
+    note: Text = ""
+    bytes_fetched: Count = 0
+    bytes_from_peers: Count = 0
+    retry: Text = ""
 
     def to_json(self) -> dict[str, Any]:
         """The event as JSON-safe data."""
-        return {**vars(self), "state": self.state.value, "cause": self.cause and self.cause.to_json()}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Event:
-        """The event that :meth:`to_json` wrote, maybe that of a later version, which says more."""
-        cause = error_from_json(data["cause"]) if data["cause"] else None
-        known = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
-        return cls(**{**known, "state": State(data["state"]), "cause": cause})
+        data: dict[str, Any] = as_data(self)
+        return data
 
 
 Report = Callable[[Event], None]

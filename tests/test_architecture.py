@@ -29,7 +29,7 @@ LAYERS = (
     ("staging.archives.allowed",),
     ("staging.archives",),
     ("staging.locks", "staging.status"),
-    ("staging.board",),
+    ("staging.board", "staging.messages"),
     ("staging.priority", "staging.slots", "staging.tally", "staging.admission"),
     ("staging.build_locks", "staging.control_files"),
     ("staging.manifest", "staging.fetching", "staging.tree"),

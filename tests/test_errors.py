@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from staging.errors import DevServerError, error_classes, error_from_json
+from staging.errors import DevServerError, error_classes
+from staging.messages import cause_of
 from tests.servers import PROJECT
 
 EXAMPLES: dict[str, Any] = {"str": "some text", "float": 1.5, "list[str]": ["a", "b"]}
@@ -26,7 +27,7 @@ def test_an_error_survives_pickle_and_json(kind: type[DevServerError]) -> None:
     error = example_of(kind)
     for copy in (
         pickle.loads(pickle.dumps(error)),
-        error_from_json(json.loads(json.dumps(error.to_json()))),
+        cause_of(json.loads(json.dumps(error.to_json())), (DevServerError,)),
         error.copy(),
     ):
         assert type(copy) is kind

@@ -13,9 +13,10 @@ from celery import Celery
 from redis import Redis
 
 from staging.cluster.broker import TASK, UNREACHABLE
-from staging.cluster.messages import BadMessage, error_of, event_of, names_of_artifacts
+from staging.cluster.messages import event_of, names_of_artifacts
 from staging.cluster.runs import Run, Told, Workers
 from staging.errors import STOPPING, BrokerUnreachable, Cancelled, DevServerError, WorkerDied
+from staging.messages import BadMessage, cause_of
 from staging.status import Report
 
 T = TypeVar("T")
@@ -146,7 +147,7 @@ class Errand:
     def _cause(self, told: Told) -> DevServerError:
         """What the job failed for, as far as it can be understood."""
         try:
-            return error_of(told.content)
+            return cause_of(told.content)
         except BadMessage as error:
             return WorkerDied(f"failed, and told what cannot be understood ({error})")
 

@@ -8,16 +8,17 @@ A bulletin says all of a download: whoever missed one is told by the next.
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redis import Redis
 
 from staging.cluster.broker import PREFIX
-from staging.cluster.messages import BadMessage, build_of, data_of, event_of, field_of, is_flags, is_id, is_text
+from staging.cluster.messages import Flags, Id, check_build, data_of
+from staging.messages import BadMessage, checked, message_of
+from staging.records.decoding import Text, as_data, encoded
 from staging.status import BuildStatus, Event
 
 _NEWS = f"{PREFIX}:news"
@@ -39,14 +40,14 @@ class Bulletin:
 
     """
 
-    download: str
-    devserver: str
-    archive_url: str
-    build: str
-    request_id: str
-    synchronous: Mapping[str, bool]
+    download: Id
+    devserver: Id
+    archive_url: Text
+    build: Text
+    request_id: Text
+    synchronous: Flags
     has_begun: bool
-    events: Sequence[Event] = field(default=())
+    events: Sequence[Event]
 
     @classmethod
     def of(cls, status: BuildStatus, download: str, devserver: str) -> Bulletin:
@@ -58,7 +59,7 @@ class Bulletin:
 
     def to_text(self) -> str:
         """The bulletin as text."""
-        return json.dumps({**vars(self), "events": [event.to_json() for event in self.events]})
+        return encoded(as_data(self)).decode()
 
     @classmethod
     def from_text(cls, text: Any) -> Bulletin:
@@ -68,19 +69,12 @@ class Bulletin:
             BadMessage: it wrote no such thing.
 
         """
-        data = data_of(text)
-        build, synchronous = build_of(data), field_of(data, "synchronous", is_flags)
-        events = field_of(data, "events", lambda value: isinstance(value, list) and len(value) <= len(synchronous))
-        return cls(
-            download=field_of(data, "download", is_id),
-            devserver=field_of(data, "devserver", is_id),
-            archive_url=field_of(data, "archive_url", is_text),
-            build=build,
-            request_id=field_of(data, "request_id", is_text),
-            synchronous=synchronous,
-            has_begun=field_of(data, "has_begun", lambda value: isinstance(value, bool)),
-            events=[event_of(event, synchronous, build) for event in events],
-        )
+        found = message_of(cls, data_of(text), "a bulletin")
+        check_build(found.build)
+        artifacts = [event.artifact for event in found.events if event.build == found.build]
+        if len(artifacts) != len(found.events) or not found.synchronous.keys() >= set(artifacts):
+            raise BadMessage("an event of another download")
+        return replace(found, events=list(map(checked, found.events)))
 
 
 class Newsstand:

@@ -10,14 +10,15 @@ All of it is gone a while after those who renew it are.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from redis import Redis
 
 from staging.cluster.broker import PREFIX
-from staging.cluster.messages import BadMessage, data_of, is_count, is_text
+from staging.cluster.messages import data_of
+from staging.messages import BadMessage, message_of
+from staging.records.decoding import Count, Text, encoded
 
 _MOST_AT_ONCE = 500  # entries that are read at once
 _DIGITS = 10  # of an attempt's number
@@ -34,8 +35,8 @@ class Told(NamedTuple):
 
     """
 
-    attempt: int
-    kind: str
+    attempt: Count
+    kind: Text
     content: dict[str, Any] | None = None
 
 
@@ -97,7 +98,7 @@ class Run:
         """Tell the devserver, in order."""
         with self._client.pipeline() as pipeline:
             for message in messages:
-                pipeline.xadd(self._told, {"told": json.dumps(message)})
+                pipeline.xadd(self._told, {"told": encoded(message)})
             pipeline.pexpire(self._told, self._milliseconds)
             pipeline.execute()
 
@@ -105,13 +106,9 @@ class Run:
 def _told(text: Any) -> Told:
     """What a worker told; of attempt 0, which no worker makes, where that is none of what workers tell."""
     try:
-        data = data_of(text)
+        return message_of(Told, data_of(text), "what a worker tells")
     except BadMessage:
-        data = None
-    if isinstance(data, list) and len(data) == len(Told._fields) and is_count(data[0]) and is_text(data[1]):
-        attempt, kind, content = data
-        return Told(attempt, kind, content if isinstance(content, dict) else None)
-    return Told(0, "wrong")
+        return Told(0, "wrong")
 
 
 class Workers:

@@ -5,16 +5,18 @@ Celery's own way takes for granted that nobody but Celery writes there, and the 
 
 from __future__ import annotations
 
-import json
 import logging
 from base64 import b64decode, b64encode
 from queue import Empty
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import redis
 from kombu.transport import redis as kombu_redis
 
-from staging.cluster.messages import BadMessage, data_of, field_of, is_text
+from staging.cluster.messages import data_of
+from staging.messages import BadMessage, message_of
+from staging.records.decoding import Text, encoded
 
 _log = logging.getLogger(__name__)
 
@@ -30,36 +32,58 @@ def checked_message(message: Any, task: str) -> dict[str, Any]:
         BadMessage: it is none of a job.
 
     """
-    headers = field_of(message, "headers", lambda value: isinstance(value, dict) and value.get("task") == task)
-    properties = field_of(message, "properties", lambda value: isinstance(value, dict))
-    body = field_of(message, "body", lambda value: isinstance(value, str) and len(value) <= _LARGEST_BODY)
-    field_of(message, "content-type", lambda value: value == "application/json")
-    tag, job = field_of(properties, "delivery_tag", is_text), field_of(headers, "id", is_text)
-    delivery = field_of(properties, "delivery_info", lambda value: isinstance(value, dict))
+    found = message_of(_Message, message, "a message")
+    properties, job = found.properties, found.headers.id
+    if found.headers.task != task:
+        raise BadMessage("a message of another task")
     return {
         "headers": {"task": task, "id": job, "root_id": job, **_NO_LIMITS},
         "properties": {
-            "delivery_tag": tag,
-            "delivery_info": {"exchange": "", "routing_key": field_of(delivery, "routing_key", is_text), "priority": 0},
+            "delivery_tag": properties.delivery_tag,
+            "delivery_info": {"exchange": "", "routing_key": properties.delivery_info.routing_key, "priority": 0},
             "body_encoding": "base64",
             "correlation_id": job,
         },
-        "body": _checked_body(body, properties.get("body_encoding")),
+        "body": _checked_body(found.body),
         "content-type": "application/json",
         "content-encoding": "utf-8",
     }
 
 
-def _checked_body(body: str, encoding: Any) -> str:
+class _Headers(msgspec.Struct):
+    task: Text
+    id: Text
+
+
+class _DeliveryInfo(msgspec.Struct):
+    routing_key: Text
+
+
+class _Properties(msgspec.Struct):
+    delivery_tag: Text
+    delivery_info: _DeliveryInfo
+    body_encoding: Literal["base64"]
+
+
+class _Message(msgspec.Struct, rename={"content_type": "content-type"}):
+    """A message, as far as a job needs it."""
+
+    headers: _Headers
+    properties: _Properties
+    body: Annotated[str, msgspec.Meta(max_length=_LARGEST_BODY)]
+    content_type: Literal["application/json"]
+
+
+def _checked_body(body: str) -> str:
     """The body with its arguments alone: named ones, and what Celery embeds, no job has."""
     try:
-        text = b64decode(body, validate=True).decode() if encoding == "base64" else ""
+        text = b64decode(body, validate=True).decode()
     except ValueError:
-        raise BadMessage("its body is not encoded as it should be") from None
+        raise BadMessage("a body that is not encoded as it should be") from None
     data = data_of(text, _LARGEST_BODY)
     if not isinstance(data, list) or [type(part) for part in data[:2]] != [list, dict]:
-        raise BadMessage("its body is no job's")
-    return b64encode(json.dumps([data[0], {}, {}]).encode()).decode()
+        raise BadMessage("a body that is no job's")
+    return b64encode(encoded([data[0], {}, {}])).decode()
 
 
 class _QoS(kombu_redis.QoS):  # type: ignore[misc]

@@ -20,10 +20,11 @@ from staging.errors import STOPPING, Cancelled, WorkerDied
 from staging.executors.base import Job
 from staging.executors.confinement import NONE, Confinement
 from staging.executors.forked import Forked, ForkServer
-from staging.executors.status_queue import ANYTHING, BadMessage, Expected, Message, StatusQueue
+from staging.executors.status_queue import ANYTHING, Expected, Message, StatusQueue
 from staging.executors.worker import BEAT, name_of
 from staging.executors.worker_log import WorkerLog
 from staging.locks import FileLock
+from staging.messages import BadMessage
 from staging.status import Report
 
 _TIME_TO_END = 3.0  # seconds that a worker is given to end in good order

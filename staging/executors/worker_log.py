@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 from contextlib import suppress
 
-from staging.executors.status_queue import in_one_line
+from staging.messages import in_one_line
+from staging.records.decoding import data_of
 
 _LARGEST = 256 * 1024  # bytes that one worker may say
 _LONGEST_LINE = 8 * 1024  # characters
@@ -76,7 +76,7 @@ def say(line: bytes) -> None:
 
 def _is_object_of_a_worker(text: str) -> bool:
     try:
-        line = json.loads(text)
+        line = data_of(text)
     except (ValueError, RecursionError):
         return False
     return isinstance(line, dict) and line.get("tag") == "WORKER"

@@ -7,25 +7,32 @@ else its JSON object held, and writes it again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from threading import Lock
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import msgspec
 
-from staging.errors import NewerFormat, RecordMalformed
+from staging.errors import DevServerError, NewerFormat, RecordMalformed
 from staging.records.files import read_bytes, write_bytes
+from staging.records.names import spelled, understood
 
 T = TypeVar("T")
+Makers = Mapping[type[Any], Callable[[Any], Any]]  # of what is no record: by its type, what makes it of its data
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]  # of bytes, files, tries
+LARGEST = 2**60
+Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]  # of bytes, files, tries
 Moment = Annotated[float, msgspec.Meta(ge=0, le=1e11)]  # seconds since the epoch
+Text = Annotated[str, msgspec.Meta(max_length=32 * 1024)]  # of a message: a name, an address, a sentence
 
 DEEPEST = 12  # levels of a record, those of later versions too; this version's have at most five
+MOST_VALUES = 2_000_000  # of a record: 64 MiB of empty objects would take 1.6 GB of memory
 _UNKNOWN = "unknown"
 _LOCK = Lock()
 _KNOWN: set[type[Any]] = set()
@@ -67,12 +74,48 @@ def converted(kind: type[T], raw: Any, what: str) -> T:
         RecordMalformed
 
     """
+    try:
+        return made(kind, raw)
+    except ValueError as error:
+        raise RecordMalformed(what, f"it has {error}") from None
+
+
+def made(kind: type[T], raw: Any, makers: Makers = MappingProxyType({})) -> T:
+    """The object of type ``kind`` that is written as the data ``raw``; ``makers`` may know types that are no records.
+
+    Raises:
+        ValueError: names the field that is wrong, and nothing of what it holds.
+
+    """
     _make_known(kind)
     try:
-        return _with_unknown(msgspec.convert(raw, kind), raw)
+        return _with_unknown(msgspec.convert(raw, kind, dec_hook=lambda *asked: _made_by(makers, *asked)), raw)
     except _WRONG as error:
-        reason = str(error) if isinstance(error, msgspec.ValidationError) else "it holds what none does"
-        raise RecordMalformed(what, reason) from None
+        raise ValueError(_fault(str(error)) if isinstance(error, msgspec.ValidationError) else _SHAPE) from None
+
+
+def _made_by(makers: Makers, kind: type[Any], raw: Any) -> Any:
+    return (makers.get(kind) or _OWN[kind])(raw)
+
+
+def _path(raw: Any) -> Path:
+    if not isinstance(raw, str) or "\0" in raw:
+        raise ValueError(_SHAPE)
+    return Path(understood(raw))
+
+
+def _fault(told: str) -> str:
+    """What is wrong, without the value that is: of what msgspec says, the field alone."""
+    what, _, place = told.rpartition(" - at ")
+    if told.startswith(_MISSING):
+        return f"no {told.removeprefix(_MISSING).partition('`')[0]}"
+    place = place.replace("`key` in ", "").strip("`$.")
+    return f"a wrong {place}" if what and place else _SHAPE
+
+
+_OWN: Makers = {Path: _path}
+_MISSING = "Object missing required field `"
+_SHAPE = "another shape than any"
 
 
 def _make_known(kind: type[Any]) -> None:
@@ -83,32 +126,43 @@ def _make_known(kind: type[Any]) -> None:
             _KNOWN.add(kind)
 
 
-def data_of(text: bytes | str) -> Any:
-    """The JSON data that ``text`` is, of bounded depth.
+def data_of(text: bytes | str, most: int = MOST_VALUES) -> Any:
+    """The JSON data that ``text`` is, of bounded depth, with about as many values as ``most`` or fewer.
 
     Raises:
         ValueError, RecursionError
 
     """
-    data = _raw(text)
+    data = _raw(text, most)
     if is_deep(data):
         raise ValueError("nested too deep")
     return data
 
 
-def _raw(text: bytes | str) -> Any:
+def check_size(text: bytes | str, most: int = MOST_VALUES) -> None:
+    """Raise ``ValueError`` where a JSON text has more values than ``most``: they take far more memory than the text."""
+    if len(text) > most and sum(map(_bytes_of(text).count, b",[{")) > most:
+        raise ValueError("it holds too much")
+
+
+def _raw(text: bytes | str, most: int = MOST_VALUES) -> Any:
+    check_size(text, most)
     try:
         return msgspec.json.decode(text)
     except ValueError:
         # Versions before wrote names that are no UTF-8 with lone surrogates, which Python's own reader takes.
-        if (b"\\u" if isinstance(text, bytes) else "\\u") not in text:  # type: ignore[operator]
+        if b"\\u" not in (whole := _bytes_of(text)):
             raise
-        return json.loads(text, parse_constant=_refused)
+        return json.loads(whole.decode(), parse_constant=_refused, parse_float=_finite)
+
+
+def _bytes_of(text: bytes | str) -> bytes:
+    return text if isinstance(text, bytes) else text.encode()
 
 
 def is_deep(data: Any, deepest: int = DEEPEST) -> bool:
     """Whether ``data`` has more levels than any record."""
-    level = [data]
+    level = [data] if isinstance(data, (dict, list)) else []
     for _ in range(deepest):
         level = [child for one in level for child in _children(one) if isinstance(child, (dict, list))]
         if not level:
@@ -121,15 +175,26 @@ def as_data(record: Any) -> Any:
     if isinstance(record, (str, int, float)) and not isinstance(record, Enum):
         return record
     if is_dataclass(record):
+        if not _shape_of(_type_of(record)).keeps_any:
+            return msgspec.to_builtins(record, enc_hook=_plain)
         known = {name: as_data(getattr(record, name)) for name in _names_of(_type_of(record))}
         return {**(getattr(record, _UNKNOWN, None) or {}), **known}
-    if isinstance(record, Enum):
-        return record.value
     if isinstance(record, Mapping):
         return {name: as_data(one) for name, one in record.items()}
     if isinstance(record, (list, tuple)):
         return [as_data(one) for one in record]
-    return record
+    return msgspec.to_builtins(record, enc_hook=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """The data of what is no record."""
+    if isinstance(value, Path):
+        return spelled(str(value))
+    if isinstance(value, DevServerError):
+        return value.to_json()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(type(value))
 
 
 def _type_of(record: Any) -> Any:
@@ -148,11 +213,16 @@ def write(path: Path, data: Any, indent: int | None = 1) -> None:
         OSError
 
     """
-    try:
-        text = msgspec.json.encode(data)
-    except UnicodeEncodeError:  # what a later version wrote in the spelling of an earlier one
-        text = json.dumps(data).encode()
+    text = encoded(data)
     write_bytes(path, text if indent is None else msgspec.json.format(text, indent=indent))
+
+
+def encoded(data: Any) -> bytes:
+    """The JSON text of data; names that are no UTF-8, in the spelling of earlier versions."""
+    try:
+        return msgspec.json.encode(data)
+    except UnicodeEncodeError:
+        return json.dumps(data, allow_nan=False).encode()
 
 
 def _check_format(raw: Any, what: str, newest: int | None) -> None:
@@ -202,12 +272,14 @@ class _Shape(NamedTuple):
         known: its own fields.
         inner: of them, those that are or hold records, and the type of these.
         keeps_unknown: whether it keeps what else it is given.
+        keeps_any: whether it does, or one that it is or holds.
 
     """
 
     known: frozenset[str]
     inner: Sequence[tuple[str, _Shape]]
     keeps_unknown: bool
+    keeps_any: bool
 
 
 @cache
@@ -215,7 +287,8 @@ def _shape_of(kind: Any) -> _Shape:
     hints = get_type_hints(kind)
     known = {name: _record_in(hint) for name, hint in hints.items() if name != _UNKNOWN}
     inner = [(name, _shape_of(one)) for name, one in known.items() if one is not None]
-    return _Shape(frozenset(known), inner, _UNKNOWN in hints)
+    keeps = _UNKNOWN in hints
+    return _Shape(frozenset(known), inner, keeps, keeps or any(shape.keeps_any for _, shape in inner))
 
 
 def _record_in(hint: Any) -> Any:
@@ -229,3 +302,9 @@ def _children(value: Any) -> Any:
 
 def _refused(constant: str) -> Any:
     raise ValueError(constant)
+
+
+def _finite(number: str) -> float:
+    if not isfinite(value := float(number)):
+        raise ValueError(number)
+    return value
