@@ -23,17 +23,17 @@ from staging.errors import (
     InvalidParameter,
     NotStaged,
     ObjectNotFound,
-    RecordError,
     RecordMalformed,
 )
 from staging.file_lists import published_files
-from staging.layout import RESERVED_NAME, BuildPlaces, locks_with_cut_keys, places_in_use
+from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.locks import FileLock
 from staging.manifest import Manifest
 from staging.paths import CONTROL_CHARACTERS, fault_of_parts, fault_of_path
-from staging.presence import names_in
+from staging.presence import is_absence, names_in
 from staging.promises import forget_promises
-from staging.publishing import make_build_directory, publish_empty_file, recover, update_manifest
+from staging.publishing import make_build_directory, publish_empty_file, update_manifest
+from staging.recovery import recover
 from staging.retry import retrying
 from staging.versions import milestone_of, version_key
 
@@ -63,40 +63,6 @@ def release_lock(lock: FileLock, places: BuildPlaces) -> None:
     """Give the right back, with everything in order; every worker that shares it must have ended."""
     try:
         recover(places)
-    finally:
-        lock.release()
-
-
-def clear_up(static_dir: Path) -> dict[str, OSError | RecordError]:
-    """Finish or remove what devservers that are no more left behind; what others are at work on is left alone.
-
-    Returns:
-        The build paths where that was not possible, and why.
-
-    """
-    problems: dict[str, OSError | RecordError] = {}
-    try:
-        for places in places_in_use(static_dir):
-            try:
-                _clear_up_build(places)
-            except (OSError, RecordError) as error:
-                problems[places.build_path] = error
-        for path in locks_with_cut_keys(static_dir):
-            lock = FileLock.try_once(path)
-            if lock is not None:  # nobody's any more
-                lock.release()
-    except OSError as error:
-        problems["(all)"] = error
-    return problems
-
-
-def _clear_up_build(places: BuildPlaces) -> None:
-    lock = FileLock.try_once(places.lock)
-    if lock is None:
-        return
-    try:
-        recover(places)
-        FileLock.acquire(places.publishing_lock, Flag()).release()
     finally:
         lock.release()
 
@@ -239,7 +205,9 @@ def latest_build(static_dir: Path, target: str, milestone: int | None) -> str:
         raise InvalidParameter("target", f"{target!r} names none; write for example target=x86-mario-release")
     try:
         names = [entry.name for entry in os.scandir(directory) if entry.is_dir() and _is_below(entry.path, static_dir)]
-    except OSError:
+    except OSError as error:
+        if not is_absence(error):
+            raise
         names = []
     if milestone is not None:
         names = [name for name in names if milestone_of(name) == milestone]

@@ -27,7 +27,8 @@ from staging.manifest import ArtifactRecord
 from staging.orders import OrderBook, OrderRecord, WrittenOrder
 from staging.priority import synchronous_work
 from staging.promises import Promise
-from staging.publishing import recover_artifacts, update_manifest
+from staging.publishing import update_manifest
+from staging.recovery import recover_artifacts
 from staging.retry import retrying
 from staging.room import Coming, Room
 from staging.slots import Slots

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from threading import Event as Flag
 from threading import Thread
 from time import monotonic
@@ -14,10 +15,10 @@ from typing import NamedTuple
 from artifacts.catalogue import FILE, Catalogue, CatalogueEntry, file_artifact
 from artifacts.job import StagingOptions
 from comeback import take_up
-from devserver_util import acquire_lock, clear_up, delete_source, release_lock, staged_files, staged_manifest
+from devserver_util import acquire_lock, delete_source, release_lock, staged_files, staged_manifest
 from download import Means, Order
 from downloads import Downloads, Share
-from staging import request_ids
+from staging import request_ids, threads
 from staging.admission import Admission
 from staging.archives import EVERY_ARCHIVE, AllowedArchives, ArchiveUrl
 from staging.board import StatusBoard
@@ -42,6 +43,7 @@ from staging.locks import FileLock
 from staging.orders import OrderBook, WrittenOrder
 from staging.overview import BuildView, overview
 from staging.presence import exists
+from staging.recovery import Problems, clear_up
 from staging.room import Room
 from staging.slots import Slots
 from staging.soundness import Soundness
@@ -51,6 +53,7 @@ from staging.usage import LastUse
 # How long a caller who waits for a build that nobody asked for is given the benefit of the doubt: the /download that
 # it goes with may be on its way, and a few milliseconds behind.
 _GRACE = 0.5  # seconds
+_A_MOMENT = 0.5  # seconds for which somebody may have a build's lock who only looks at whether it is free
 _MOST_NAMES = 500  # of artifacts, and of files, in one request
 
 
@@ -103,12 +106,12 @@ class Downloader:
         self.list = BuildList(options.static_dir, board, self._view)
         self.downloads = Downloads(catalogue, self._means, admission, self._soundness)
 
-    def start(self, resumes: bool = True) -> dict[str, OSError | RecordError]:
+    def start(self, resumes: bool = True) -> Problems:
         """Clear up what an earlier run left, if it did not end well; where that was not possible, and why.
 
         What it was staging goes on by itself, if this devserver ``resumes``. Every build is looked at behind this.
         """
-        problems: dict[str, OSError | RecordError] = {}
+        problems: Problems = {}
         try:
             take_up(self._means.orders, self._board, self._again, resumes)
         except OSError as error:
@@ -116,7 +119,8 @@ class Downloader:
         finally:
             self.downloads.come_back()
         problems |= clear_up(self._options.static_dir)
-        Thread(target=self._soundness.sweep, args=(self._end,), name="look at builds", daemon=True).start()
+        sweep = partial(self._soundness.sweep, self._end)
+        threads.start("look at builds", sweep, self._end, partial(self._board.note, "(all builds)"))
         return problems
 
     def take_over(self) -> None:
@@ -331,7 +335,7 @@ class Downloader:
     def _remove(self, places: BuildPlaces) -> None:
         if not exists(places.removing):  # else it is what is left to do of a removal that failed
             self.build(places.build_path)
-        lock = FileLock.try_once(places.lock)
+        lock = FileLock.acquire_within(places.lock, _A_MOMENT, Flag())
         if lock is None:
             raise BuildBusy(places.build_path)
         try:

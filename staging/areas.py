@@ -12,18 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 from threading import Event as Flag
-from time import monotonic
 
 from staging.errors import RecordMalformed
 from staging.layout import BuildPlaces, as_file_name
-from staging.locks import FileLock
+from staging.locks import FileLock, if_free
 from staging.presence import is_directory, names_in
 from staging.records.files import read_bytes, write_bytes
-from staging.retry import check
 
 _OWNER = "owner"
 _LONGEST_TOKEN = 64  # bytes
-_PAUSE = 0.1  # seconds between two tries
 _OTHER = "++"  # which no artifact has in its file name
 
 
@@ -46,13 +43,7 @@ def lock_area(places: BuildPlaces, path: Path, cancelled: Flag, patience: float)
         Cancelled
 
     """
-    deadline = monotonic() + patience
-    while (lock := FileLock.try_once(places.area_lock(path.name))) is None:
-        check(cancelled)
-        if monotonic() >= deadline:
-            return None
-        cancelled.wait(_PAUSE)
-    return lock
+    return FileLock.acquire_within(places.area_lock(path.name), patience, cancelled)
 
 
 def is_another(path: Path) -> bool:
@@ -63,12 +54,8 @@ def is_another(path: Path) -> bool:
 @contextmanager
 def nobodys(places: BuildPlaces, path: Path) -> Iterator[bool]:
     """Whether nobody works in the area, and nobody begins to while the context lasts."""
-    lock = FileLock.try_once(places.area_lock(path.name))
-    try:
-        yield lock is not None
-    finally:
-        if lock is not None:
-            lock.release()
+    with if_free(places.area_lock(path.name)) as is_nobodys:
+        yield is_nobodys
 
 
 def sign(path: Path, token: str) -> None:

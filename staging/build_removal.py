@@ -10,7 +10,7 @@ from staging.errors import RecordError, RecordMalformed
 from staging.file_lists import all_lists, list_if_understood, published_files, set_list_aside
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
-from staging.presence import exists, remove_file, remove_if_empty, remove_tree
+from staging.presence import exists, names_in, remove_file, remove_if_empty, remove_tree
 from staging.records.files import discard, folder_of, read_bytes, set_aside
 from staging.removal import remove_empty_directories, remove_files
 
@@ -65,10 +65,18 @@ def _remove(places: BuildPlaces) -> None:
         discard(index)
     for record in (places.last_use, places.verified, places.broken_manifest):
         discard(record)
+    discard_half_written(places)
     for directory in (places.records, places.published):
         remove_if_empty(directory)
     remove_tree(places.staging)
     remove_file(places.removing)
+
+
+def discard_half_written(places: BuildPlaces) -> None:
+    """Remove what a crash left of a record of the build that was being written."""
+    for name in [] if places.records.is_symlink() else names_in(places.records):
+        if name.endswith(".tmp"):
+            discard(places.records / name)
 
 
 def _removed_manifest(places: BuildPlaces) -> Manifest:

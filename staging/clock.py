@@ -16,7 +16,6 @@ from contextlib import suppress
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
-from secrets import token_hex
 from threading import Lock
 
 FIRST_PLAUSIBLE = 1e9  # seconds since the epoch, in 2001: what is told to be older was told by a clock that was not set
@@ -127,7 +126,7 @@ class Clock:
         if not self.is_trusted() or self._passed() < self._saved_at + _SAVED_EVERY:
             return
         self._saved_at = self._passed()
-        temporary = file.with_name(f"{file.name}.{token_hex(4)}.tmp")
+        temporary = file.with_name(f"{file.name}.tmp")  # one name: what a crash leaves, the next one replaces
         with suppress(OSError):
             temporary.write_text(json.dumps({"boot": boot_id(), "offset": self._offset, "time": self.now()}))
             temporary.replace(file)

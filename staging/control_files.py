@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 from staging.errors import InvalidParameter, NotStaged
 from staging.layout import RESERVED_NAME
+from staging.presence import is_absence
 from staging.suite_map import parsed_suites
 
 AUTOTEST = "autotest"
@@ -26,14 +29,15 @@ class ControlFiles:
     def are_there(self) -> bool:
         """Whether the build has any tests here."""
         try:
-            return self._autotest.is_dir()
-        except OSError:  # a name that no directory can have
+            return stat.S_ISDIR(self._autotest.stat().st_mode)
+        except OSError as error:
+            _check_absence(error)
             return False
 
     def all(self) -> list[str]:
         """The paths, relative to ``autotest/``, of all files named ``control`` or ``control.*``."""
         found = []
-        for folder, folders, names in os.walk(self._autotest):
+        for folder, folders, names in os.walk(self._autotest, onerror=_check_absence):
             folders[:] = [name for name in folders if name != RESERVED_NAME]
             relative = Path(folder).relative_to(self._autotest)
             found += [
@@ -66,7 +70,8 @@ class ControlFiles:
             # Links of a build stay in it; what somebody else put here might not.
             is_inside = file.resolve().is_relative_to(self._directory.resolve())
             return file.read_bytes() if is_inside and file.is_file() else None
-        except OSError:
+        except OSError as error:
+            _check_absence(error)
             return None
 
     def _suites(self) -> dict[str, list[str]]:
@@ -75,7 +80,8 @@ class ControlFiles:
         try:
             with file.open("rb") as stream:
                 data = stream.read(_LARGEST_MAP + 1)
-        except OSError:
+        except OSError as error:
+            _check_absence(error)
             raise NotStaged(f"Could not find {self._build}/{_SUITES}. Is it staged?") from None
         try:
             return parsed_suites(data.decode() if len(data) <= _LARGEST_MAP else "")
@@ -83,3 +89,9 @@ class ControlFiles:
             raise NotStaged(
                 f"Could not read {self._build}/{_SUITES}: it is no map from suites to lists of paths"
             ) from None
+
+
+def _check_absence(error: OSError) -> None:
+    """Go on where an error says that there is no such file, and raise any other."""
+    if not is_absence(error) and error.errno not in (errno.ELOOP, errno.EISDIR):
+        raise error

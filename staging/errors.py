@@ -274,6 +274,20 @@ class DiskFailure(StagingError):
         return f"the devserver's disk failed at {self.what}: {self.reason}"
 
 
+class OtherFileSystem(StagingError):
+    """The directory at ``path`` lies on another file system than the devserver's own records."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} lies on another file system than the rest of the static directory, and what is staged is "
+            "published by renaming it; let --static_dir be a directory of that file system, or keep both on one"
+        )
+
+
 class NoRoom(StagingError):
     """There is no room for the build at ``build_path``: for this ``reason``, and because of these ``holders``."""
 
@@ -334,6 +348,9 @@ class RecordMalformed(RecordError):
 
     def __str__(self) -> str:
         return f"{self.what} cannot be understood: {self.reason}"
+
+
+DISK_ERRORS = (OSError, RecordUnreadable)  # how a disk that fails is told, by what reads and writes records
 
 
 class NewerFormat(RecordError):

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from staging.checksums import as_text, crc32c_of
-from staging.errors import RecordMalformed
+from staging.errors import DISK_ERRORS, RecordMalformed
 from staging.layout import BuildPlaces, as_file_name
 from staging.paths import are_published
 from staging.records.decoding import Count, check_size, data_of
@@ -183,9 +182,13 @@ def published_files(places: BuildPlaces, artifacts: Iterable[str] | None = None)
 
 
 def set_list_aside(index: Path) -> None:
-    """Note that the list at ``index`` was lost; what is left of it is kept for whoever wants to know."""
+    """Note that the list at ``index`` was lost; what is left of it is kept for whoever wants to know.
+
+    Raises:
+        OSError, RecordUnreadable
+
+    """
     try:
         rename(index, lost_list(index).name)
-    except OSError:
-        with suppress(OSError):
-            touch(lost_list(index))
+    except DISK_ERRORS:
+        touch(lost_list(index))

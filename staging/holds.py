@@ -20,6 +20,7 @@ from staging.errors import BuildHeld, InvalidParameter, NoSuchLease, RecordError
 from staging.layout import BuildPlaces, holds_directory
 from staging.locks import FileLock
 from staging.paths import fault_of_build_path
+from staging.presence import exists, names_in, remove_file
 from staging.records.decoding import Moment, as_data, read, write
 from staging.records.files import set_aside
 from staging.units import in_utc
@@ -213,7 +214,7 @@ def lease_for(places: BuildPlaces, term: Term) -> None:
 
 def drop_leases(places: BuildPlaces, is_awaited: Callable[[], bool]) -> None:
     """Forget the leases of a build that did not come, unless it ``is_awaited`` by somebody else."""
-    if not places.holds.exists():
+    if not exists(places.holds):
         return
     with _to_be_changed(places) as holds:
         if not is_awaited():
@@ -229,7 +230,8 @@ def _with_lease(places: BuildPlaces, holds: Holds, lease: Lease) -> Holds:
 
 def tidy(static_dir: Path) -> None:
     """Remove the records of leases that have all ended."""
-    for path in holds_directory(static_dir).glob("*.json"):
+    directory = holds_directory(static_dir)
+    for path in (directory / name for name in names_in(directory) if name.endswith(".json")):
         with suppress(OSError, RecordError):
             written = read(_Written, path, "", _FORMAT)
             if written is None or fault_of_build_path(written.build):
@@ -313,6 +315,6 @@ def _found(places: BuildPlaces, holds: Holds, lease_id: str) -> tuple[Lease, lis
 
 def _write(places: BuildPlaces, holds: Holds) -> None:
     if holds == Holds() and not holds.unknown:
-        places.holds.unlink(missing_ok=True)
+        remove_file(places.holds)
         return
     write(places.holds, as_data(_Written(places.build_path, holds.is_pinned, holds.leases, holds.unknown)))

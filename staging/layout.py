@@ -37,7 +37,7 @@ from urllib.parse import quote, unquote
 
 from staging import paths
 from staging.errors import RecordError
-from staging.presence import exists, names_in
+from staging.presence import names_in
 from staging.records.files import read_bytes
 
 RESERVED_NAME = paths.OWN_NAME
@@ -56,12 +56,17 @@ def synchronous_lock(static_dir: Path) -> Path:
 
 def room_lock(static_dir: Path) -> Path:
     """The lock file of those who make room; the name is no build's."""
-    return static_dir / RESERVED_NAME / "locks" / "+room"
+    return locks_directory(static_dir) / "+room"
 
 
 def clock_file(static_dir: Path) -> Path:
     """What was last known of the time of day."""
     return static_dir / RESERVED_NAME / "clock"
+
+
+def locks_directory(static_dir: Path) -> Path:
+    """The directory of all lock files of builds."""
+    return static_dir / RESERVED_NAME / "locks"
 
 
 def holds_directory(static_dir: Path) -> Path:
@@ -77,13 +82,6 @@ def promises_directory(static_dir: Path) -> Path:
 def removals_directory(static_dir: Path) -> Path:
     """The directory of what were the manifests of builds that are being removed."""
     return static_dir / RESERVED_NAME / "removing"
-
-
-def builds_being_removed(static_dir: Path) -> list[BuildPlaces]:
-    """The builds whose removal began and has not ended."""
-    if not names_in(removals_directory(static_dir)):
-        return []
-    return [places for places in places_in_use(static_dir) if exists(places.removing)]
 
 
 def kept_object(name: str) -> str:
@@ -161,7 +159,7 @@ class BuildPlaces:
     @property
     def lock(self) -> Path:
         """The lock file of the build's download."""
-        return self.static_dir / RESERVED_NAME / "locks" / self.key
+        return locks_directory(self.static_dir) / self.key
 
     def area_lock(self, area: str) -> Path:
         """The lock file of who works in the staging area of that file name; the lock's name is no build's."""
@@ -247,7 +245,6 @@ def _is_a_builds(build_path: str, keys: set[str]) -> bool:
     return not paths.fault_of_build_path(build_path) and key_of(build_path) in keys
 
 
-def locks_with_cut_keys(static_dir: Path) -> list[Path]:
-    """The lock files from whose names nobody can tell which build they are of."""
-    locks = (static_dir / RESERVED_NAME / "locks").glob("*")
-    return [path for path in sorted(locks) if "+" in path.name.removesuffix(_PUBLISHING)]
+def holds_lock_of(record: str) -> str:
+    """The name of the lock file for the record of holds whose file's name, or half-written one's, is ``record``."""
+    return f"{record.partition('.json')[0]}{_HOLDS}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event as Flag
+from time import monotonic
 
-from staging.presence import is_absence
+from staging.presence import is_absence, let_go
 from staging.retry import check
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.2  # seconds between two tries
@@ -46,6 +47,22 @@ class FileLock:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     @classmethod
+    def acquire_within(cls, path: Path, seconds: float, cancelled: Flag) -> FileLock | None:
+        """Take the lock, or None where another has had it for so many seconds.
+
+        Raises:
+            Cancelled
+
+        """
+        deadline = monotonic() + seconds
+        while (lock := cls.try_once(path)) is None:
+            check(cancelled)
+            if monotonic() >= deadline:
+                return None
+            cancelled.wait(_LONGEST_PAUSE / 2)
+        return lock
+
+    @classmethod
     def try_once(cls, path: Path) -> FileLock | None:
         """Take the lock, or None where another holds it."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,9 +74,9 @@ class FileLock:
         except BlockingIOError:
             pass
         except BaseException:
-            os.close(descriptor)  # else it would hold the lock for as long as this process lives
+            let_go(descriptor)  # else it would hold the lock for as long as this process lives
             raise
-        os.close(descriptor)  # another holds it, or its last holder removed the file between our open and our lock
+        let_go(descriptor)  # another holds it, or its last holder removed the file between our open and our lock
         return None
 
     def release(self) -> None:
@@ -69,13 +86,23 @@ class FileLock:
         """
         with suppress(OSError):
             self._path.unlink()
-        with suppress(OSError):  # Linux has closed it all the same
-            os.close(self._descriptor)
+        let_go(self._descriptor)
 
     @property
     def descriptor(self) -> int:
         """What holds the lock; a process that is given it is a holder too."""
         return self._descriptor
+
+
+@contextmanager
+def if_free(path: Path) -> Iterator[bool]:
+    """Whether nobody has the lock; then nobody takes it while the context lasts, and its file is gone after."""
+    lock = FileLock.try_once(path)
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 # struct flock of fcntl(2): the kind of lock; then whence, start, length and holder, all zeros for the whole file.
@@ -108,7 +135,7 @@ def is_locked(path: Path) -> bool:
     except BlockingIOError:
         return True
     finally:
-        os.close(descriptor)
+        let_go(descriptor)
     return False
 
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from staging.errors import RecordError, RecordMalformed
+from staging.errors import DISK_ERRORS, RecordError, RecordMalformed
 from staging.layout import orders_directory
 from staging.locks import FileLock
 from staging.paths import fault_of_artifact, fault_of_build_path
-from staging.presence import directories_in, remove_file
+from staging.presence import directories_in, exists, names_in, remove_file
 from staging.records.decoding import Count, as_data, read, write
 from staging.records.files import discard
 
@@ -93,8 +93,8 @@ class WrittenOrder:
         """Give fields of the order other values; where there is no room for that, the older ones stay."""
         with self._lock:
             changed = replace(self._record, **fields)
-            if changed != self._record and self._path.exists():
-                with suppress(OSError):
+            with suppress(*DISK_ERRORS):
+                if changed != self._record and exists(self._path):
                     _write(self._path, changed)
                     self._record = changed
 
@@ -152,6 +152,9 @@ class OrderBook:
             if self._alive is not None:
                 self._alive.release()
                 self._alive = None
+            for name in names_in(self._own):
+                if name.endswith(".tmp"):
+                    remove_file(self._own / name)
             _remove_if_empty(self._own)
 
     def _taken_over(self, directory: Path) -> Iterator[WrittenOrder | Path]:
@@ -159,7 +162,9 @@ class OrderBook:
         if lock is None:
             return
         try:
-            for path in sorted(directory.glob("*.json"), key=lambda path: (len(path.name), path.name)):
+            names = names_in(directory)
+            for name in sorted((name for name in names if name.endswith(".json")), key=lambda name: (len(name), name)):
+                path = directory / name
                 try:
                     record = OrderRecord.read(path)
                 except RecordMalformed:
@@ -175,8 +180,9 @@ class OrderBook:
                 order = WrittenOrder(mine, record, self._left.append)
                 order.change(resumed=record.resumed + 1)
                 yield order
-            for left in directory.glob("*.tmp"):
-                left.unlink(missing_ok=True)
+            for name in names:
+                if name.endswith(".tmp"):
+                    remove_file(directory / name)
         finally:
             lock.release()
             _remove_if_empty(directory)

@@ -16,6 +16,7 @@ from staging.in_mind import InMind
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
 from staging.newer import glimpsed
+from staging.presence import is_absence
 from staging.status import BuildStatus, Event, State, derived_state
 
 _DEEPEST = 8  # directories below the static directory in which builds are looked for
@@ -171,19 +172,25 @@ def staged_view(places: BuildPlaces) -> BuildView | None:
 
 
 def builds_below(static_dir: Path) -> Iterator[BuildPlaces]:
-    """Every directory that is a build of a devserver's; the build that is a whole bucket is the last."""
+    """Every directory that is a build of a devserver's; the build that is a whole bucket is the last.
+
+    Raises:
+        OSError: nothing can be told. What cannot be read of it, such as a ``lost+found``, is left out.
+
+    """
     yield from _builds_in(static_dir, "", _DEEPEST)
-    root = BuildPlaces(static_dir, "")
-    if root.manifest.exists():
-        yield root
+    if _is_build(f"{static_dir}/{RESERVED_NAME}"):
+        yield BuildPlaces(static_dir, "")
 
 
 def _builds_in(static_dir: Path, below: str, deepest: int) -> Iterator[BuildPlaces]:
     try:
         with os.scandir(static_dir / below) as entries:
             names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    except OSError:
-        return
+    except OSError as error:
+        if below or is_absence(error):
+            return
+        raise  # nobody may take it for empty
     for name in names:
         if name == RESERVED_NAME:
             continue

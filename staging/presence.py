@@ -11,11 +11,13 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 # No file can have a name that is too long; below a file, there is none.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _FULL = (errno.ENOTEMPTY, errno.EEXIST)
+_AGAIN = (*_FULL, errno.EBADF)  # the latter: shutil closes a directory twice where that fails
 _TRIES = 10  # to remove a tree into which somebody still writes
 
 
@@ -80,6 +82,12 @@ def content_of(path: Path) -> bytes | None:
         raise
 
 
+def let_go(descriptor: int) -> None:
+    """Close what was only read: that loses nothing, and Linux has closed it even where it says that it failed."""
+    with suppress(OSError):
+        os.close(descriptor)
+
+
 def remove_file(path: Path) -> None:
     """Remove a file, if it is there."""
     try:
@@ -110,6 +118,6 @@ def remove_tree(path: Path) -> None:
         try:
             shutil.rmtree(path)
         except OSError as error:
-            if not is_absence(error) and error.errno not in _FULL:
+            if not is_absence(error) and error.errno not in _AGAIN:
                 raise
     raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))

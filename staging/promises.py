@@ -6,7 +6,6 @@ and dies with him.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from secrets import token_hex
 from threading import Lock
 from time import monotonic
 
-from staging.errors import RecordError
+from staging.errors import DISK_ERRORS, RecordError
 from staging.layout import BuildPlaces, promises_directory
 from staging.locks import is_locked
 from staging.paths import fault_of_build_path
+from staging.presence import names_in, remove_file, remove_if_empty, remove_tree
 from staging.records.decoding import Count, as_data, read, write
 from staging.status import Event
 
@@ -76,21 +76,26 @@ class Promise:
         """Give up what is left of it."""
         with self._lock:
             self._is_closed = True
-            self._path.unlink(missing_ok=True)
-            with suppress(OSError):  # another download of the build has one
-                self._path.parent.rmdir()
+            with suppress(OSError):  # a sweep removes it; until then, it counts for nothing once the lock is free
+                remove_file(self._path)
+                remove_if_empty(self._path.parent)  # unless another download of the build has one
 
     def _save(self) -> None:
         unwritten = sum(self._unwritten[name] for name in self._left)
         promised = Promised(self._build_path, sum(self._left.values()), unwritten)
-        with suppress(OSError):  # a disk that is full, as it were: the download will tell
+        with suppress(*DISK_ERRORS):  # a disk that is full, as it were: the download will tell
             write(self._path, as_data(promised))
         self._saved_at = monotonic()
 
 
 def promises(static_dir: Path) -> Iterator[Promised]:
-    """All that are good."""
-    for path in promises_directory(static_dir).glob("*/*.json"):
+    """All that are good.
+
+    Raises:
+        OSError: it cannot be told which there are.
+
+    """
+    for path in _records(promises_directory(static_dir)):
         with suppress(RecordError, OSError):  # of one that cannot be read, nobody knows how much it is
             promised = read(Promised, path)
             if promised is None or fault_of_build_path(promised.build_path):
@@ -99,6 +104,12 @@ def promises(static_dir: Path) -> Iterator[Promised]:
                 yield promised
 
 
+def _records(directory: Path) -> Iterator[Path]:
+    for key in names_in(directory):
+        yield from (directory / key / name for name in names_in(directory / key) if name.endswith(".json"))
+
+
 def forget_promises(places: BuildPlaces) -> None:
     """Remove what was promised to those who are no more: the caller has just taken the build's lock."""
-    shutil.rmtree(places.promises, ignore_errors=True)
+    with suppress(OSError):  # what is left makes the room look smaller, until the next sweep
+        remove_tree(places.promises)

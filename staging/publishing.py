@@ -7,13 +7,13 @@ An artifact's staging area holds
     owner        whose it is
     ready.json   written last: the tree is complete and verified
 
-Until ``ready.json`` is there, a crash costs the area. From then on it costs nothing: :func:`recover` finishes the
+Until ``ready.json`` is there, a crash costs the area. From then on it costs nothing: a recovery finishes the
 renames and the manifest that the crash cut off, so that an artifact is published wholly or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +21,11 @@ from secrets import token_hex
 from threading import Event as Flag
 
 from staging.archives import ArchiveUrl
-from staging.areas import another_area, areas_of, is_another, is_signed, lock_area, nobodys, sign
+from staging.areas import another_area, areas_of, is_another, is_signed, lock_area, sign
 from staging.build_locks import publishing
-from staging.build_removal import files_of_its_own, finish_removal, manifest_to_change
+from staging.build_removal import files_of_its_own, manifest_to_change
 from staging.checksums import as_text
-from staging.errors import Cancelled, InvalidArchiveUrl, PathTaken, RecordMalformed
+from staging.errors import DISK_ERRORS, Cancelled, InvalidArchiveUrl, PathTaken, RecordMalformed
 from staging.file_lists import (
     FileRecord,
     describe_tree,
@@ -40,7 +40,7 @@ from staging.locks import FileLock
 from staging.manifest import ArtifactRecord, Manifest
 from staging.merging import in_the_way, merge
 from staging.paths import UNPRINTABLE, fault_of_artifact
-from staging.presence import directories_in, exists, names_in, remove_tree
+from staging.presence import exists, remove_tree
 from staging.records.decoding import read, write
 from staging.records.files import discard, write_bytes
 from staging.transfer import has_marks
@@ -92,12 +92,17 @@ class StagingArea:
             self._path = another_area(self._places, self._name)
             lock = FileLock.acquire(self._places.area_lock(self._path.name), cancelled)
         try:
-            _recover_left_area(self._places, self._path)  # what its owner left who died
+            finish_or_remove(self._places, self._path)  # what its owner left who died
             yield
         finally:
-            with suppress(OSError):  # it is left to the next recovery
+            self._give_back(lock)
+
+    def _give_back(self, lock: FileLock) -> None:
+        try:
+            with suppress(*DISK_ERRORS):  # it is left to the next recovery
                 if not is_signed(self._path, self._token):  # whatever was made here after it had been taken away
                     remove_tree(self._path)
+        finally:
             lock.release()
 
     def is_staged(self, archive_url: str) -> bool:
@@ -124,7 +129,7 @@ class StagingArea:
         """Remove the area, unless it had become ready: then it is the next :func:`recover`'s to finish, as is one that
         cannot be removed now.
         """
-        with suppress(OSError):
+        with suppress(*DISK_ERRORS):
             if is_signed(self._path, self._token) and not exists(self._path / _READY):
                 self.remove()
 
@@ -153,7 +158,7 @@ class StagingArea:
 
     def _leave(self) -> None:
         """Remove the area of what is published, which no error makes unpublished: the next recovery tries again."""
-        with suppress(OSError):
+        with suppress(*DISK_ERRORS):
             self.remove()
 
     def _check_owner(self) -> None:
@@ -192,33 +197,6 @@ class StagingArea:
         return exists(lost_list(index)) or (exists(index) and list_if_understood(index) is None)
 
 
-def recover(places: BuildPlaces) -> None:
-    """Finish what had become ready or was being removed, keep files that can be gone on with, and remove the rest.
-
-    The caller holds the build's lock. Areas in which somebody works are left alone.
-
-    Raises:
-        OSError, RecordUnreadable: something could not be read or removed; it is left for the next recovery.
-
-    """
-    if exists(places.removing):
-        finish_removal(places)
-    for path in directories_in(places.staging):
-        _recover_area(places, path)
-    if not directories_in(places.staging):
-        remove_tree(places.staging)
-    for name in [] if places.records.is_symlink() else names_in(places.records):
-        if name.endswith(".tmp"):
-            discard(places.records / name)
-
-
-def recover_artifacts(places: BuildPlaces, names: Iterable[str]) -> None:
-    """The same for the areas of some artifacts."""
-    for name in names:
-        for path in areas_of(places, name):
-            _recover_area(places, path)
-
-
 def _rename_away(places: BuildPlaces, name: str) -> None:
     """Take the areas of an artifact from those who are taken for dead; what they hold open is theirs alone."""
     for path in areas_of(places, name):
@@ -229,13 +207,14 @@ def _rename_away(places: BuildPlaces, name: str) -> None:
             remove_tree(gone)
 
 
-def _recover_area(places: BuildPlaces, path: Path) -> None:
-    with nobodys(places, path) as is_nobodys:
-        if is_nobodys:
-            _recover_left_area(places, path)
+def finish_or_remove(places: BuildPlaces, path: Path) -> None:
+    """Finish the publication of what had become ready in the area ``path``, which is nobody's; else remove it, unless
+    there are files in it that can be gone on with.
 
+    Raises:
+        OSError, RecordUnreadable
 
-def _recover_left_area(places: BuildPlaces, path: Path) -> None:
+    """
     try:
         ready = _read_ready(places, path)
     except RecordMalformed:

@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 from staging.paths import fault_of_published
+from staging.presence import let_go
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -65,7 +66,7 @@ def _folder(path: Path) -> Iterator[int]:
     try:
         yield descriptor
     finally:
-        os.close(descriptor)
+        let_go(descriptor)
 
 
 @contextmanager
@@ -81,7 +82,7 @@ def _below(top: int, path: str) -> Iterator[int]:
         for part in filter(None, path.split("/")):
             deeper = os.open(part, _FOLDER, dir_fd=descriptor)
             above, descriptor = descriptor, deeper
-            os.close(above)
+            let_go(above)
         yield descriptor
     finally:
-        os.close(descriptor)
+        let_go(descriptor)

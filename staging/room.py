@@ -10,22 +10,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
+from time import monotonic
 from typing import NamedTuple
 
-from staging.build_removal import finish_removal, remove_build
+from staging.build_removal import remove_build
 from staging.clock import CLOCK
-from staging.errors import BuildHeld, NoRoom
+from staging.errors import DISK_ERRORS, BuildHeld, NoRoom
 from staging.eviction import Decision, Disk, Limits, Reason, Record, Victim, decide
 from staging.holds import not_held, tidy
 from staging.inventory import BEING_STAGED, Inventory, Stocktaker
-from staging.layout import BuildPlaces, builds_being_removed, clock_file, room_lock
+from staging.layout import BuildPlaces, clock_file, removals_directory, room_lock
 from staging.locks import FileLock
+from staging.presence import names_in
 from staging.promises import Promise
+from staging.recovery import Problems, clear_up
 from staging.units import in_bytes
 from staging.usage import LastUse, keeping_readers_away
 
 _TRIES = 10  # where what should go turns out to be held, and others have to
 _MOST_HOLDERS = 5  # that are named
+_CLEARED_UP_EVERY = 60.0  # seconds
 
 OnEviction = Callable[[str, Reason, int], None]
 
@@ -70,6 +74,7 @@ class Room:
         self._last_use = last_use
         self._stocktaker = stocktaker
         self._listeners: list[OnEviction] = []
+        self._cleared_up_at = -_CLEARED_UP_EVERY
 
     def subscribe(self, on_eviction: OnEviction) -> None:
         """Call ``on_eviction`` with every build that is evicted: path, limit that it went for, and size."""
@@ -102,24 +107,31 @@ class Room:
             self._needed(places, coming)
 
     def tend(self) -> Collected:
-        """Remove what the limits do not allow; where others are at it, that is left to them."""
+        """Remove what the limits do not allow, where others are not at it, and what is left of work that is over.
+
+        Raises:
+            OSError, RecordUnreadable: something of that could not be done now; all else was.
+
+        """
         CLOCK.save(clock_file(self._static_dir))
         tidy(self._static_dir)
-        self._finish_removals()
+        problems = self._cleared_up()
         if self._limits.max_age is not None and CLOCK.is_trusted():
             self._put_times_right()
         lock = FileLock.try_once(room_lock(self._static_dir)) if self._limits.are_there else None
-        return self._collected(lock) if lock is not None else Collected((), Decision((), (), 0))
+        collected = self._collected(lock) if lock is not None else Collected((), Decision((), (), 0))
+        for problem in problems.values():
+            if isinstance(problem, DISK_ERRORS):  # what a later version wrote was told of at the start
+                raise problem
+        return collected
 
-    def _finish_removals(self) -> None:
-        """Go on with removals that failed half-way: nobody asks for such a build, and it takes room."""
-        for places in builds_being_removed(self._static_dir):
-            lock = FileLock.try_once(places.lock)
-            if lock is not None:
-                try:
-                    finish_removal(places)
-                finally:
-                    lock.release()
+    def _cleared_up(self) -> Problems:
+        """Finish or remove what was left: once a minute, and at once where a removal failed half-way."""
+        is_due = monotonic() >= self._cleared_up_at + _CLEARED_UP_EVERY
+        if not (is_due or names_in(removals_directory(self._static_dir))):
+            return {}
+        self._cleared_up_at = monotonic()
+        return clear_up(self._static_dir)
 
     def _put_times_right(self) -> None:
         """Have builds that were used at no time that can have been count as used now."""

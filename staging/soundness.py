@@ -9,7 +9,7 @@ from threading import Event as Flag
 from threading import Lock
 from time import monotonic
 
-from staging.errors import RecordError
+from staging.errors import DISK_ERRORS, RecordError, as_devserver_error
 from staging.healing import set_broken_manifest_aside, take_out
 from staging.inspection import Inspection, check_at_a_glance, inspect
 from staging.layout import BuildPlaces
@@ -37,14 +37,19 @@ class Soundness:
         self._looks: dict[str, _Look] = {}
 
     def make_sure(self, build_path: str) -> None:
-        """Look at the build, unless that was done within the minute; what is wrong is staged no more from then on."""
+        """Look at the build, unless that was done within the minute; what is wrong is staged no more from then on.
+
+        Raises:
+            DevServerError: it cannot be looked at now, so that nobody may say that it is staged.
+
+        """
         with self._lock:
             if len(self._looks) >= _MOST_IN_MIND:
                 self._looks.clear()
             look = self._looks.setdefault(build_path, _Look())
         with look.lock:
-            is_due = monotonic() >= look.at + _GOOD_FOR
-            if is_due and self._look(BuildPlaces(self._static_dir, build_path)):
+            if monotonic() >= look.at + _GOOD_FOR:
+                self._look(BuildPlaces(self._static_dir, build_path))
                 look.at = monotonic()
 
     def sweep(self, stopped: Flag) -> None:
@@ -58,20 +63,23 @@ class Soundness:
             if stopped.wait(monotonic() - began):
                 return
 
-    def _look(self, places: BuildPlaces) -> bool:
-        """Look at the build; whether that could be done."""
+    def _look(self, places: BuildPlaces) -> None:
         try:
-            if set_broken_manifest_aside(places):
-                self._note(places.build_path, "its manifest cannot be understood: nothing of it counts as staged")
-            found = inspect(places, check_at_a_glance)
-            wrong = take_out(places, found, check_at_a_glance) if found is not None else None
-        except (OSError, RecordError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            self._note(places.build_path, f"could not be looked at: {reason}")
-            return False
-        for line in told(wrong) if wrong is not None else ():
-            self._note(places.build_path, line)
-        return True
+            for line in told(wrong) if (wrong := self._healed(places)) is not None else ():
+                self._note(places.build_path, line)
+        except DISK_ERRORS as error:
+            cause = as_devserver_error(error, places.build_path)
+            self._note(places.build_path, f"could not be looked at: {cause}")
+            raise cause from error
+        except RecordError as error:  # a later version's: it is served, and to stage it is refused elsewhere
+            self._note(places.build_path, f"could not be looked at: {error}")
+
+    def _healed(self, places: BuildPlaces) -> Inspection | None:
+        """What was found wrong, and is staged no more."""
+        if set_broken_manifest_aside(places):
+            self._note(places.build_path, "its manifest cannot be understood: nothing of it counts as staged")
+        found = inspect(places, check_at_a_glance)
+        return take_out(places, found, check_at_a_glance) if found is not None else None
 
 
 def told(found: Inspection) -> list[str]:

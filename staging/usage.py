@@ -18,7 +18,7 @@ from staging.clock import CLOCK, steady
 from staging.errors import RecordUnreadable
 from staging.layout import BuildPlaces
 from staging.locks import is_held, whole_file
-from staging.presence import is_absence
+from staging.presence import is_absence, let_go
 from staging.records.files import folder_of
 
 _WRITTEN_EVERY = 1.0  # seconds, of a build that is used all the time; what was used later is known in memory
@@ -122,7 +122,7 @@ def hold_as_read(places: BuildPlaces) -> int | None:
     try:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, whole_file(fcntl.F_RDLCK))
     except OSError:
-        os.close(descriptor)
+        let_go(descriptor)
         return None
     return descriptor
 
@@ -138,7 +138,7 @@ def is_being_read(places: BuildPlaces) -> bool:
     try:
         return is_held(descriptor)
     finally:
-        os.close(descriptor)
+        let_go(descriptor)
 
 
 def _is_no_file(error: OSError) -> bool:
@@ -168,4 +168,4 @@ def keeping_readers_away(places: BuildPlaces) -> Iterator[bool]:
     try:
         yield _is_locked_for_writing(descriptor)
     finally:
-        os.close(descriptor)
+        let_go(descriptor)

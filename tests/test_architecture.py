@@ -41,6 +41,7 @@ LAYERS = (
     ("staging.areas", "staging.merging"),
     ("staging.build_removal",),
     ("staging.publishing",),
+    ("staging.recovery",),
     (
         "staging.executors",
         "staging.executors.base",

@@ -11,7 +11,8 @@ import pytest
 from staging.errors import Cancelled
 from staging.layout import BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
-from staging.publishing import StagingArea, make_build_directory, recover
+from staging.publishing import StagingArea, make_build_directory
+from staging.recovery import recover
 
 URL = "gs://bucket/target/version"
 

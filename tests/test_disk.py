@@ -295,11 +295,17 @@ def was_used_since(record: Path, moment: float) -> bool:
     return record.exists() and record.stat().st_mtime > moment - 0.001  # as exact as a file's time is
 
 
+def is_anything_under_way(static_dir: Path) -> bool:
+    own = static_dir / ".devserver"
+    return any(own.glob("locks/*")) or any(own.glob("orders/*/*.json"))
+
+
 def test_gc_says_what_it_would_do_and_does_it(server: DevServer, versions: list[str]) -> None:
     for version in versions[:3]:
         check_success(stage(server, version))
     assert requests.post(api(server, versions[0], "/pin"), timeout=30).ok
     server_options = ("--static-dir", str(server.static_dir), "--max-bytes", str(2 * SIZE))
+    assert eventually(lambda: not is_anything_under_way(server.static_dir), 10)
     before = everything(server.static_dir)
     told = in_a_pipe(*server_options, "gc", "--dry-run")
     assert (told.returncode, told.stderr) == (0, "")

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import requests
 
-from devserver_util import clear_up
 from staging.archives import ArchiveObject
 from staging.areas import is_signed
 from staging.build_removal import remove_build
@@ -32,6 +31,7 @@ from staging.orders import OrderBook, OrderRecord, WrittenOrder
 from staging.overview import overview
 from staging.promises import promises
 from staging.publishing import StagingArea, publish_empty_file, update_manifest
+from staging.recovery import clear_up
 from staging.room import Room
 from staging.soundness import Soundness
 from staging.usage import LastUse

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 from campaigns.checks import leftovers
@@ -24,27 +24,31 @@ OF_ARTIFACT = {
 }
 
 
-def wrong_now(static_dir: Path, builds: Iterable[Build]) -> Iterator[str]:
-    """What is visible and not right, or vouched for by a manifest and not there; also what somebody else put there and
-    is no more.
+def wrong_now(static_dir: Path, builds: Iterable[Build], damaged: Container[str] = ()) -> Iterator[str]:
+    """What is visible and not right, or vouched for by a manifest and not there, but for the ``damaged`` paths; also
+    what somebody else put there and is no more.
     """
     for build in builds:
         directory = static_dir / build.path
         for path, content in _visible(directory):
-            if path not in FOREIGN and content != build.files.get(path, build.objects.get(path)):
+            if path in FOREIGN or path in damaged:
+                continue
+            if content != build.files.get(path, build.objects.get(path)):
                 yield f"WRONG: {build.path}/{path} is visible, and not as it should be: {len(content)} bytes"
         yield from (f"LOST: {path}" for path in _lost_of_others(directory))
-        yield from _not_there(static_dir, build)
+        yield from _not_there(static_dir, build, damaged)
 
 
-def _not_there(static_dir: Path, build: Build) -> Iterator[str]:
-    manifest = Manifest.read(BuildPlaces(static_dir, build.path))
+def _not_there(static_dir: Path, build: Build, damaged: Container[str]) -> Iterator[str]:
+    manifest = Manifest.if_readable(BuildPlaces(static_dir, build.path))
     for name, record in manifest.artifacts.items() if manifest is not None else ():
-        expected = [path for path in build.files if path.startswith(OF_ARTIFACT.get(name, ("?",)))]
-        if record.state == "staged":
-            for path in expected:
-                if not (static_dir / build.path / path).is_file() and not (static_dir / build.path / path).is_symlink():
-                    yield f"LOST: {build.path}: {name} counts as staged, and {path} is not there"
+        if record.state != "staged":
+            continue
+        expected = (path for path in build.files if path.startswith(OF_ARTIFACT.get(name, ("?",))))
+        for path in expected:
+            file = static_dir / build.path / path
+            if path not in damaged and not file.is_file() and not file.is_symlink():
+                yield f"LOST: {build.path}: {name} counts as staged, and {path} is not there"
 
 
 def _lost_of_others(directory: Path) -> Iterator[str]:

@@ -65,7 +65,7 @@ class Runner:
         met = self._interposer.switch_off()
         if told in (_HUNG, _CRASHED) and not (told == _CRASHED and fault.mode is Mode.CRASH and met.failed):
             return Ran(met, str(told), (f"{told} in the first attempt",))
-        violations = list(wrong_now(self._static_dir, BUILDS)) if told == _CRASHED else []
+        violations = list(wrong_now(self._static_dir, BUILDS, scenario.damaged)) if told == _CRASHED else []
         if isinstance(told, dict):
             known = told
             violations += known["violations"]
@@ -124,8 +124,8 @@ class Runner:
         except Exception as error:
             told = _told(error)
         finally:
-            met = self._interposer.switch_off()
-        violations = list(wrong_now(self._static_dir, BUILDS))
+            self._interposer.switch_off()
+        violations = list(wrong_now(self._static_dir, BUILDS, scenario.damaged if told else ()))
         if not told:
             violations += [f"{one} (and nobody was told)" for one in scenario.wrong(server)]
         if told.startswith((InternalFailure.__name__, "!")):
@@ -134,8 +134,6 @@ class Runner:
             server.stop()
         else:
             violations += self._made_good(server, scenario, False)
-        # The counts of the fault, which the second attempt must not change.
-        del met
         return {"told": told, "violations": violations}
 
     def _made_good(self, server: Server, scenario: Scenario, restarted: bool) -> list[str]:
@@ -144,6 +142,7 @@ class Runner:
             if restarted:
                 server.downloader.start()
             scenario.do(server)
+            server.settle()
         except Exception as error:
             return [f"AGAIN: {_told(error)}"]
         violations = [*wrong_now(self._static_dir, BUILDS), *scenario.wrong(server)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Event as Flag
+from time import sleep
 from typing import Any, ClassVar
 
 from artifacts.catalogue import DEFAULT_CATALOGUE, read_catalogue
@@ -17,6 +18,7 @@ from staging.executors.base import Job
 from staging.holds import BuildHolds
 from staging.inventory import Stocktaker, nobody
 from staging.locks import FileLock
+from staging.recovery import clear_up
 from staging.retry import Patience
 from staging.room import Room
 from staging.status import Report
@@ -122,6 +124,16 @@ class Server:
             self.downloader.stage(url, Wish(artifacts=tuple(artifacts)), clean=clean)
         else:
             self.downloader.download(url)
+
+    def settle(self) -> None:
+        """Wait for what is under way, and clear up behind it as a devserver does once a minute."""
+        for build in BUILDS:
+            while self.downloader.is_under_way(build.path):
+                sleep(0.002)
+            self.downloader.downloads.wait_for_the_end(build.path)
+        for problem in clear_up(self.static_dir).values():
+            raise problem
+        self.room.tend()
 
     def stop(self) -> None:
         """End what is under way."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from staging.errors import RecordMalformed, RecordUnreadable
+from staging.presence import is_absence, let_go, remove_tree
 
 MOST_BYTES = 64 * 1024**2  # of a record; of a build's manifest with 100,000 objects, half
 
@@ -24,7 +24,6 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTT
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 _EMPTY = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_ABSENT = (errno.ENOENT, errno.ENOTDIR)  # the latter: what should be a directory on the way is a file
 _NO_FILE = (errno.ELOOP, errno.ENXIO)  # a link, or a socket
 
 
@@ -41,7 +40,7 @@ def read_bytes(path: Path, what: str = "", most: int = MOST_BYTES) -> bytes | No
         with folder_of(path, what) as folder:
             descriptor = os.open(path.name, _FLAGS, dir_fd=folder)
     except OSError as error:
-        if error.errno in _ABSENT:
+        if is_absence(error):
             return None
         if error.errno in _NO_FILE:
             raise RecordMalformed(what, "it is no file") from None
@@ -51,7 +50,7 @@ def read_bytes(path: Path, what: str = "", most: int = MOST_BYTES) -> bytes | No
     except OSError as error:
         raise _unreadable(what, error) from error
     finally:
-        os.close(descriptor)
+        let_go(descriptor)
 
 
 def _content(descriptor: int, what: str, most: int) -> bytes:
@@ -128,7 +127,7 @@ def discard(path: Path) -> None:
         try:
             os.unlink(path.name, dir_fd=folder)
         except (IsADirectoryError, PermissionError):
-            shutil.rmtree(f"/proc/self/fd/{folder}/{path.name}")
+            remove_tree(Path(f"/proc/self/fd/{folder}/{path.name}"))
 
 
 def set_aside(path: Path) -> None:
@@ -172,4 +171,4 @@ def folder_of(path: Path, what: str = "") -> Iterator[int]:
     try:
         yield folder
     finally:
-        os.close(folder)
+        let_go(folder)
