@@ -24,13 +24,14 @@ from staging.errors import (
     NotStaged,
     ObjectNotFound,
     RecordMalformed,
+    UnusableDirectory,
 )
 from staging.file_lists import published_files
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.locks import FileLock
 from staging.manifest import Manifest
 from staging.paths import CONTROL_CHARACTERS, fault_of_parts, fault_of_path
-from staging.presence import is_absence, names_in
+from staging.presence import is_absence, mount_of, names_in
 from staging.promises import forget_promises
 from staging.publishing import make_build_directory, publish_empty_file, update_manifest
 from staging.recovery import recover
@@ -114,6 +115,23 @@ def prepare_build_directory(places: BuildPlaces, url: ArchiveUrl, with_image: bo
     update_manifest(places, str(url), {})  # first: what has no manifest is somebody else's
     if with_image:
         publish_empty_file(places, TEST_IMAGE)
+
+
+def check_build_directory(places: BuildPlaces) -> None:
+    """Find out whether what is staged could be published in the build's directory, there or yet to be made.
+
+    Raises:
+        UnusableDirectory
+        OSError: that cannot be told now.
+
+    """
+    path, static_dir = places.published.resolve(), places.static_dir.resolve()
+    if not path.is_relative_to(static_dir):
+        reason = "is a link out of the static directory, and nothing is served from there; remove the link"
+        raise UnusableDirectory(places.build_path, f"{reason}, or let --static-dir be where it leads to")
+    if mount_of(path) != mount_of(static_dir / RESERVED_NAME):
+        reason = "lies on another file system than the rest of the static directory, and what is staged is published by"
+        raise UnusableDirectory(places.build_path, f"{reason} renaming it; keep both on one, in one mount")
 
 
 class Gathered(NamedTuple):

@@ -10,7 +10,7 @@ from threading import Condition, Thread
 from typing import NamedTuple
 
 from artifacts.catalogue import Catalogue, CatalogueEntry
-from devserver_util import has_something, staged_manifest
+from devserver_util import check_build_directory, has_something, staged_manifest
 from download import Download, Means, Order
 from staging import request_ids
 from staging.admission import Admission
@@ -209,6 +209,7 @@ class Downloads:
             return None
         if self._stopped:
             raise Cancelled(STOPPING)
+        check_build_directory(BuildPlaces(self._means.options.static_dir, order.url.build_path))
         self._admit(order.client)
         download = Download(replace(order, artifacts=left), self._means)
         self._running.add(download)

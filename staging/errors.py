@@ -20,6 +20,7 @@
     │   ├── DiskFull
     │   ├── OutOfResources       the machine, or the process, has no more descriptors, threads or memory; may pass
     │   ├── DiskFailure          it cannot be read or written, or not by this process now
+    │   ├── UnusableDirectory    the build's own leads out of the static directory, or to another file system
     │   ├── NoRoom               nothing that may go makes enough room for it
     │   ├── PackagerFailed
     │   ├── WorkerDied
@@ -274,18 +275,15 @@ class DiskFailure(StagingError):
         return f"the devserver's disk failed at {self.what}: {self.reason}"
 
 
-class OtherFileSystem(StagingError):
-    """The directory at ``path`` lies on another file system than the devserver's own records."""
+class UnusableDirectory(StagingError):
+    """Nothing can be published in the build's directory at ``build_path``, for this ``reason``."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
+    def __init__(self, build_path: str, reason: str) -> None:
+        super().__init__(build_path, reason)
+        self.build_path, self.reason = build_path, reason
 
     def __str__(self) -> str:
-        return (
-            f"{self.path} lies on another file system than the rest of the static directory, and what is staged is "
-            "published by renaming it; let --static_dir be a directory of that file system, or keep both on one"
-        )
+        return f"{self.build_path} cannot be staged: its directory {self.reason}"
 
 
 class NoRoom(StagingError):

@@ -47,6 +47,33 @@ def is_directory(path: Path) -> bool:
     return status is not None and stat.S_ISDIR(status.st_mode)
 
 
+def mount_of(path: Path) -> tuple[int, str]:
+    """The file system of ``path``, or of where it would be made, and the mount that leads there: within one of each,
+    files can be renamed.
+    """
+    for one in (path, *path.parents):
+        try:
+            descriptor = os.open(one, os.O_PATH | os.O_CLOEXEC)
+        except OSError as error:
+            if is_absence(error):
+                continue
+            raise
+        try:
+            return os.fstat(descriptor).st_dev, _mount_id(descriptor)
+        finally:
+            let_go(descriptor)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _mount_id(descriptor: int) -> str:
+    """The number of the mount; empty where the kernel does not say."""
+    try:
+        lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line for line in lines if line.startswith("mnt_id:")), "")
+
+
 def names_in(directory: Path) -> list[str]:
     """The names in a directory, sorted; none where there is no such directory."""
     try:

@@ -305,3 +305,47 @@ def test_a_download_that_was_cut_off_goes_on_from_its_verified_part(server: DevS
     build.check_staged(server.static_dir)
     assert archive.bytes_sent(FULL_PAYLOAD) <= len(payload) - 64 * 1024 * 1024
     assert_tidy(server.static_dir)
+
+
+@pytest.mark.parametrize(
+    ("leads_to", "cause"),
+    [
+        ("another file system", "lies on another file system than the rest of the static directory"),
+        ("another mount", "lies on another file system than the rest of the static directory"),
+        ("another directory", "is a link out of the static directory, and nothing is served from there"),
+        ("nowhere", "is a link out of the static directory, and nothing is served from there"),
+    ],
+)
+@pytest.mark.own_server
+def test_a_directory_that_nothing_can_be_published_in_is_refused_at_the_request(
+    server: DevServer, archive: FakeArchive, build: Build, tmp_path: Path, leads_to: str, cause: str
+) -> None:
+    target = server.static_dir / build.path.partition("/")[0]
+    server.static_dir.mkdir(exist_ok=True)
+    outside = tmp_path / "outside"
+    if leads_to != "nowhere":
+        outside.mkdir()
+    mounts = {
+        "another file system": ("-t", "tmpfs", "none", str(target)),
+        "another mount": ("--bind", str(outside), str(target)),
+    }
+    if leads_to in mounts:
+        target.mkdir()
+        if subprocess.run(["mount", *mounts[leads_to]], check=False, capture_output=True).returncode:
+            pytest.skip("only the administrator may mount")
+    else:
+        target.symlink_to(outside)
+    try:
+        answer = server.download(build.url)
+        assert answer.status_code == 500
+        assert cause_of(answer).startswith(f"UnusableDirectory: {build.path} cannot be staged: its directory {cause}")
+        assert archive.fetches == []
+        assert list(target.glob("*")) == []
+        answer = server.wait_for_status(build.url)
+        assert cause_of(answer).startswith("NoDownload: ")
+    finally:
+        if leads_to in mounts:
+            subprocess.run(["umount", str(target)], check=True)
+    if leads_to in mounts:
+        server.stage(build.url)
+        build.check_staged(server.static_dir)
