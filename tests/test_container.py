@@ -74,6 +74,25 @@ def test_the_programs_of_a_killed_worker_neither_survive_it_nor_stay_as_zombies(
     assert zombies(server) == []
 
 
+@pytest.mark.parametrize("artifact", ["test_suites", "autotest"])  # the server's own work, and a worker's
+def test_a_decompressor_that_is_killed_is_a_cause_and_no_zombie(
+    server: Container, archive: FakeArchive, artifact: str
+) -> None:
+    build = make_build(scale=30)
+    build.objects["test_suites.tar.bz2"] = build.objects["autotest.tar.bz2"]
+    build.upload(archive)
+    with archive.holding(f"{artifact}.tar.bz2", after=2_000_000) as reached:
+        asked = server.ask("/stage", archive_url=build.url, artifacts=artifact)
+        assert reached.wait(10)
+        (program,) = eventually(lambda: programs(server, "lbzip2"))
+        program.kill()
+    answer = asked.result(30)
+    assert (answer.status_code, "BadTarball: " in cause_of(answer)) == (500, True), cause_of(answer)
+    assert not psutil.pid_exists(program.pid)
+    assert [one for one in server.first.children(recursive=True) if one.status() == psutil.STATUS_ZOMBIE] == []
+    check_success(server.get("/stage", archive_url=build.url, artifacts=artifact))
+
+
 def test_orphans_of_others_are_reaped(server: Container) -> None:
     inside = ("nsenter", "--target", str(server.first.pid), *(("--user",) if _AS_ROOT else ()), "--pid")
     orphan = "setsid sh -c 'sleep 0.3' >/dev/null & exit 0"

@@ -210,6 +210,7 @@ def test_bytes_are_no_manifest(folder: Path, content: bytes) -> None:
 
 # Other records
 
+WELL_FORMED = st.integers(0, 9) | st.tuples(st.integers(0, 9), st.sampled_from(["", "AAAAAA=="]))  # of one file
 LIST = st.dictionaries(
     NAME,
     st.builds(FileRecord, st.integers(0, 2**50), st.text(st.characters(codec="ascii"), max_size=8), st.none() | NAME),
@@ -245,7 +246,7 @@ def test_a_list_of_files_is_read_as_it_was_written(folder: Path, files: dict[str
 
 
 @fuzzed
-@given(data=JSON | st.dictionaries(st.text(max_size=12) | st.just("../x"), JSON, max_size=3))
+@given(data=JSON | st.dictionaries(st.text(max_size=12) | st.just("../x"), JSON | WELL_FORMED, max_size=3))
 def test_a_list_of_files_names_nothing_outside_whatever_it_holds(folder: Path, data: object) -> None:
     path = folder / "x.files.json"
     path.write_text(json.dumps(data))

@@ -171,10 +171,10 @@ def rebound() -> Iterator[Browser]:
         yield browser
 
 
-# What a page has a browser ask for, with as little said of it as it can.
-ATTACK = """async ([path, method]) => {
+# What a page has a browser ask for, with as little said of it as it can; the browser may say which page that is.
+ATTACK = """async ([path, method, referrerPolicy]) => {
     const headers = {"Accept-Language": "", "Accept": "*/*"};
-    const answer = await fetch(path, {method, headers, referrerPolicy: "no-referrer", credentials: "omit"});
+    const answer = await fetch(path, {method, headers, referrerPolicy, credentials: "omit"});
     return [answer.status, await answer.text()];
 }"""
 
@@ -187,8 +187,9 @@ def attacking_page(browser: Browser, origin: str) -> Page:
     return page
 
 
+@pytest.mark.parametrize("referrer", ["unsafe-url", "no-referrer"])
 def test_a_page_whose_name_was_pointed_here_neither_stages_nor_removes_nor_reads(
-    rebound: Browser, server: DevServer, build: Build, archive: FakeArchive
+    rebound: Browser, server: DevServer, build: Build, archive: FakeArchive, referrer: str
 ) -> None:
     other = make_build(version="R99-1.0.0").upload(archive)
     page = attacking_page(rebound, f"http://evil.example:{server.port}")
@@ -200,7 +201,7 @@ def test_a_page_whose_name_was_pointed_here_neither_stages_nor_removes_nor_reads
         ("/api/v1/builds", "GET"),
         ("/", "GET"),
     ):
-        status, text = page.evaluate(ATTACK, [path, method])
+        status, text = page.evaluate(ATTACK, [path, method, referrer])
         assert (status, "UnknownHost" in text, build.path in text) == (421, True, False), path
     page.close()
     assert not (server.static_dir / other.path).exists()

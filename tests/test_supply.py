@@ -48,6 +48,13 @@ def changed(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/operator.md"])
+def test_whoever_is_told_to_install_it_installs_what_is_locked(name: str) -> None:
+    told = [line for line in (PROJECT / name).read_text().splitlines() if re.search(r"pip install [^`]", line)]
+    assert len(told) >= 2
+    assert [line for line in told if "--require-hashes" not in line and "--no-deps" not in line] == []
+
+
 def test_the_lock_files_do_what_setup_py_asks_for() -> None:
     checked = script("lock.py", "--check")
     assert (checked.returncode, checked.stderr) == (0, "")
