@@ -75,6 +75,20 @@ def test_every_option_that_is_named_exists(page: Path) -> None:
     assert set(re.findall(r"\bDEVSERVER_[A-Z_]+\b", page.read_text())) <= known
 
 
+TESTS = {path.name: path.read_text() for path in sorted((PROJECT / "tests").glob("test_*.py"))}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_test_that_is_named_exists(page: Path) -> None:
+    text = page.read_text()
+    of_files = re.findall(r"\b(test_\w+\.py)(?:::(test_\w+))?", text)
+    assert [name for name, test in of_files if f"def {test}" not in TESTS.get(name, "")] == []
+    # In a table, a test may be named without its file, which stands before it.
+    alone = re.findall(r"`[:\u2026]*(test_\w+)`", text)
+    others = {"test_suites"}  # an artifact
+    assert [test for test in alone if test not in others and f"def {test}(" not in "".join(TESTS.values())] == []
+
+
 # Examples
 
 

@@ -7,6 +7,7 @@ mark.
 
 from __future__ import annotations
 
+import json
 import os
 import tarfile
 from pathlib import Path
@@ -24,7 +25,7 @@ from staging.layout import BuildPlaces
 from staging.manifest import Manifest
 from staging.orders import OrderRecord
 from staging.transfer import _Mark
-from tests.builds import FULL_PAYLOAD, TARGET, Build, tarball
+from tests.builds import FULL_PAYLOAD, TARGET, Build, make_build, tarball
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.servers import check_success
@@ -94,3 +95,31 @@ def test_a_devserver_goes_on_where_the_version_before_was_killed(
     address = f"{server.url}/api/v1/builds/{STAGED}"
     assert requests.delete(address, timeout=30).status_code == 409  # it is pinned
     assert requests.delete(f"{address}/pin", timeout=30).ok
+
+
+# All that the version before knows of records that it sets aside where they hold anything else.
+KNOWN_OF_MANIFESTS = {"format", "archive_url", "artifacts"}
+KNOWN_OF_ARTIFACTS = {"state", "objects", "staged_at", "files", "size", "whole_files"}
+KNOWN_OF_OBJECTS = {"name", "size", "crc32c", "generation"}
+KNOWN_OF_ORDERS = {"format", "archive_url", "build_path", "artifacts", "clean", "is_whole", "holder", "resumed"}
+
+
+def test_the_version_before_knows_every_field_that_this_one_writes(
+    start_server: StartServer, archive: FakeArchive, build: Build
+) -> None:
+    server, under_way = start_server(), make_build(version="R99-1.0.0").upload(archive)
+    server.stage(build.url)
+    with archive.holding("autotest.tar.bz2") as reached:
+        check_success(server.download(under_way.url, lease="1h"))
+        assert reached.wait(20)
+        server.kill()
+    manifests = [json.loads(path.read_bytes()) for path in server.static_dir.rglob(".devserver/manifest.json")]
+    (order,) = [json.loads(path.read_bytes()) for path in server.static_dir.rglob(".devserver/orders/*/*.json")]
+    artifacts = [one for manifest in manifests for one in manifest["artifacts"].values()]
+    objects = [item for one in artifacts for item in one["objects"]]
+    written = (manifests, artifacts, objects, [order])
+    known = (KNOWN_OF_MANIFESTS, KNOWN_OF_ARTIFACTS, KNOWN_OF_OBJECTS, KNOWN_OF_ORDERS)
+    for records, fields in zip(written, known, strict=True):
+        assert records
+        assert {name for record in records for name in record} <= fields
+    assert {record["format"] for record in (*manifests, order)} == {1}
