@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +14,7 @@ from artifacts.patterns import Pattern, literal_start, wildcards_in
 from staging.archives import UNPRINTABLE, ArchiveUrl
 from staging.errors import ConfigurationError, InvalidParameter, UnknownArtifact
 from staging.layout import RESERVED_NAME
+from staging.records.decoding import Wrong, made
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _FIELD, _BRACES = re.compile(r"\{[a-z]\}"), re.compile(r"[{}]")
 _PLACEHOLDERS = ("name", "target", "version")
-_LISTS = ("brings", "includes", "excludes")
+_TYPES = {"str": "a string", "bool": "true or false", "tuple[str, ...]": "a list of strings"}
 MOST_WILDCARDS = 32  # in the name of a file that somebody asks for
 FILE = "file:"  # what the name of an artifact begins with that is a file somebody named; no catalogue's has a colon
 
@@ -49,11 +50,6 @@ class CatalogueEntry:
     excludes: tuple[str, ...] = ()
     destination: str = ""
     behaviour: str = ""
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> CatalogueEntry:
-        """The entry whose fields are ``data``, where JSON has made lists of its tuples."""
-        return cls(**{**data, **{key: tuple(data[key]) for key in _LISTS}})
 
     @property
     def is_file(self) -> bool:
@@ -189,32 +185,35 @@ def _entry(path: Path, number: int, table: Any) -> CatalogueEntry:
         raise ConfigurationError(where, "is not a table; write [[artifact]]")
     if isinstance(table.get("name"), str):
         where += f" ({table['name']})"
-    known = {field.name: field for field in fields(CatalogueEntry)}
-    for key, value in table.items():
-        if key not in known:
-            raise ConfigurationError(where, f"has no field {key!r}; there are {', '.join(known)}")
-        _check_type(where, key, value, str(known[key].type))
-    for key, field in known.items():
-        if field.default is MISSING and key not in table:
-            raise ConfigurationError(where, f"lacks {key!r}")
-    lists = {key: tuple(table.get(key, ())) for key in _LISTS}
-    entry = CatalogueEntry(**{**table, **lists})
-    _check_values(where, entry)
+    types = {field.name: str(field.type) for field in fields(CatalogueEntry)}
+    for key in table:
+        if key not in types:
+            raise ConfigurationError(where, f"has no field {key!r}; there are {', '.join(types)}")
+    try:
+        entry = made(CatalogueEntry, table)
+    except Wrong as error:
+        key = error.place.partition("[")[0]
+        if error.is_missing:
+            raise ConfigurationError(where, f"lacks {key!r}") from None
+        raise ConfigurationError(where, f"{key} should be {_TYPES[types[key]]}, not {table[key]!r}") from None
+    fault = _fault_of_values(entry)
+    if fault:
+        raise ConfigurationError(where, fault)
     return entry
 
 
-def _check_type(where: str, key: str, value: Any, wanted: str) -> None:
-    is_right = {
-        "str": isinstance(value, str),
-        "bool": isinstance(value, bool),
-        "tuple[str, ...]": isinstance(value, list) and all(isinstance(item, str) for item in value),
-    }[wanted]
-    if not is_right:
-        name = {"str": "a string", "bool": "true or false", "tuple[str, ...]": "a list of strings"}[wanted]
-        raise ConfigurationError(where, f"{key} should be {name}, not {value!r}")
+def fault_of_entry(entry: CatalogueEntry) -> str:
+    """Why neither a catalogue nor a request has this artifact; empty where one may."""
+    if not entry.is_file:
+        return _fault_of_values(replace(entry, required=True))  # what another brings along need not be there
+    try:
+        is_right = replace(file_artifact(entry.pattern), required=entry.required) == entry
+    except InvalidParameter as error:
+        return error.reason
+    return "" if is_right else "it is more than a file that somebody named"
 
 
-def _check_values(where: str, entry: CatalogueEntry) -> None:
+def _fault_of_values(entry: CatalogueEntry) -> str:
     rules = (
         (_NAME.fullmatch(entry.name), "name should be letters, digits, '_', '-' and '.', 100 at most"),
         (entry.pattern, "pattern is empty"),
@@ -240,16 +239,15 @@ def _check_values(where: str, entry: CatalogueEntry) -> None:
     )
     for is_kept, reason in rules:
         if not is_kept:
-            raise ConfigurationError(where, reason)
+            return reason
     for placeholder in _PLACEHOLDER.findall(entry.destination):
         if placeholder not in _PLACEHOLDERS:
-            raise ConfigurationError(
-                where, f"destination holds {{{placeholder}}}; there are {', '.join(_PLACEHOLDERS)}"
-            )
+            return f"destination holds {{{placeholder}}}; there are {', '.join(_PLACEHOLDERS)}"
     for path in (entry.destination, *entry.includes, *entry.excludes):
         parts = PurePosixPath(path).parts
         if path.startswith("/") or "." in path.split("/") or ".." in parts or RESERVED_NAME in parts:
-            raise ConfigurationError(where, f"{path!r} leaves the build's directory, or is the devserver's own")
+            return f"{path!r} leaves the build's directory, or is the devserver's own"
+    return ""
 
 
 def _check_names(path: Path, entries: Sequence[CatalogueEntry]) -> None:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
 from typing import Any
 
 from artifacts.artifact import DownloadableArtifact, Site, make_artifact
-from artifacts.catalogue import CatalogueEntry
+from artifacts.catalogue import CatalogueEntry, fault_of_entry
 from staging import request_ids
 from staging.archives import ArchiveObject, ArchiveUrl, open_archive
 from staging.archives.peers import Peers, PeerSettings
-from staging.errors import Cancelled, as_devserver_error
+from staging.errors import Cancelled, RecordMalformed, as_devserver_error
 from staging.layout import BuildPlaces, synchronous_lock
 from staging.log_lines import TEXT, log_to_stderr
 from staging.priority import GiveWay
+from staging.records.decoding import Count, Text, as_data, converted
 from staging.retry import Patience
 from staging.status import Report, State
 from staging.transfer import Transfer
@@ -29,6 +30,7 @@ from staging.tree import UnpackLimits
 _PATIENCE_WITH_OTHERS = 30.0
 
 NAME = "artifacts.job:run_stage_request"  # of the job, where it is known by its name
+_WHAT = "the request of a job"
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,6 @@ class StagingOptions:
         """Whether tarballs of that build are kept: those without a checksum no peer asks for."""
         return self.keep_objects and url.scheme == "gs"
 
-    def to_json(self) -> dict[str, Any]:
-        """The options as JSON-safe data."""
-        data = asdict(self)
-        return {
-            **data,
-            "static_dir": str(self.static_dir),
-            "archive_roots": [str(root) for root in self.archive_roots],
-            "peers": self.peers.to_json(),
-        }
-
 
 @dataclass(frozen=True)
 class GatheredArtifact:
@@ -67,6 +59,22 @@ class GatheredArtifact:
 
     entry: CatalogueEntry
     objects: tuple[ArchiveObject, ...]
+
+    def checked(self) -> GatheredArtifact:
+        """The same, with every name checked.
+
+        Raises:
+            RecordMalformed
+
+        """
+        fault = fault_of_entry(self.entry)
+        if fault:
+            raise RecordMalformed(_WHAT, f"it has an artifact of which {fault}")
+        try:
+            objects = tuple(replace(item.checked(), unknown=None) for item in self.objects)
+        except ValueError:
+            raise RecordMalformed(_WHAT, "it has an object that is called as none can be") from None
+        return replace(self, objects=objects)
 
 
 @dataclass(frozen=True)
@@ -76,39 +84,31 @@ class StageRequest:
     ``attempt`` is more than 1 where a worker was given the job before, and is taken for dead.
     """
 
-    archive_url: str
+    archive_url: Text
     artifacts: Sequence[GatheredArtifact]
     options: StagingOptions
-    request_id: str = ""
-    attempt: int = 1
+    request_id: Text = ""
+    attempt: Count = 1
 
     def to_json(self) -> dict[str, Any]:
         """The request as JSON-safe data."""
-        return {**asdict(self), "options": self.options.to_json()}
+        data: dict[str, Any] = as_data(self)
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StageRequest:
-        """The request that :meth:`to_json` wrote."""
-        options = StagingOptions(
-            static_dir=Path(data["options"]["static_dir"]),
-            archive_roots=tuple(Path(root) for root in data["options"]["archive_roots"]),
-            patience=Patience(**data["options"]["patience"]),
-            unpack_limits=UnpackLimits(**data["options"]["unpack_limits"]),
-            run_packager=data["options"]["run_packager"],
-            artifacts_at_once=data["options"]["artifacts_at_once"],
-            log_format=data["options"]["log_format"],
-            stage_inline=data["options"]["stage_inline"],
-            keep_objects=data["options"]["keep_objects"],
-            peers=PeerSettings.from_json(data["options"]["peers"]),
-        )
-        artifacts = [
-            GatheredArtifact(
-                CatalogueEntry.from_json(item["entry"]),
-                tuple(ArchiveObject(**thing) for thing in item["objects"]),
-            )
-            for item in data["artifacts"]
-        ]
-        return cls(data["archive_url"], artifacts, options, data["request_id"], data["attempt"])
+        """The request that :meth:`to_json` wrote, in this process or in one that may write anything.
+
+        Raises:
+            RecordMalformed
+
+        """
+        wanted = converted(cls, data, _WHAT)
+        known = CatalogueEntry.__dataclass_fields__.keys()
+        if not all(item["entry"].keys() <= known for item in data["artifacts"]):
+            raise RecordMalformed(_WHAT, "it has an artifact as only a later version stages it")
+        artifacts = [item.checked() for item in wanted.artifacts]
+        return replace(wanted, artifacts=artifacts, request_id=request_ids.cleaned(wanted.request_id))
 
 
 def run_stage_request(request: dict[str, Any], report: Report, cancelled: Flag) -> None:

@@ -22,7 +22,7 @@ from staging.errors import (
     StagingError,
     error_classes,
 )
-from staging.records.decoding import LARGEST, Text, made
+from staging.records.decoding import LARGEST, Text, Wrong, made
 from staging.status import Event
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ def message_of(kind: type[T], data: Any, what: str) -> T:
     """
     try:
         return made(kind, data, {DevServerError: cause_of})
-    except ValueError as error:
+    except Wrong as error:
         raise BadMessage(f"{what} with {error}") from None
 
 

@@ -20,6 +20,7 @@ from staging.executors.confinement import Confinement, tighten_umask, what_holds
 from staging.executors.orphans import adopt_orphans
 from staging.executors.process import ProcessExecutor
 from staging.log_lines import log_to_stderr
+from staging.records.decoding import as_data
 from staging.retry import Patience
 from staging.tree import UnpackLimits
 from wiring.checks import allowed_archives, peer_settings, usable_directory
@@ -117,7 +118,7 @@ class Jobs:
             RequestError: it asks for what may not be staged.
 
         """
-        wanted = StageRequest.from_json({**request, "options": self._options.to_json()})
+        wanted = StageRequest.from_json({**request, "options": as_data(self._options)})
         self._allowed.check(ArchiveUrl.parse(wanted.archive_url, self._options.archive_roots, any_depth=True))
         return wanted.to_json()
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
 
 from staging.archives.base import ArchiveObject
 
@@ -18,7 +18,8 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 OBJECTS = "/objects"  # where a devserver has the objects that it keeps
 
 
-class PeerSettings(NamedTuple):
+@dataclass(frozen=True)
+class PeerSettings:
     """Who the peers are.
 
     Attributes:
@@ -46,15 +47,6 @@ class PeerSettings(NamedTuple):
         if not _TOKEN.fullmatch(text):
             raise ValueError(f"{self.token_file} should hold a token and nothing else, as `devserver token` prints it")
         return text
-
-    def to_json(self) -> dict[str, Any]:
-        """The settings as JSON-safe data: where the token is, not the token."""
-        return {"urls": list(self.urls), "token_file": self.token_file and str(self.token_file)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> PeerSettings:
-        """The settings that :meth:`to_json` wrote."""
-        return cls(tuple(data["urls"]), data["token_file"] and Path(data["token_file"]))
 
 
 class Peers:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from staging.executors import landlock, system_calls
 from staging.executors.landlock import Rule
@@ -50,18 +49,6 @@ class Confinement:
     runs_what_it_writes: bool = False
     landlock_version: int = landlock.NEWEST
     has_filter: bool = True
-
-    def to_json(self) -> dict[str, Any]:
-        """The bounds as JSON-safe data."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Confinement:
-        """The bounds that :meth:`to_json` wrote."""
-        bounds: dict[str, Any] = {}
-        for name, value in data.items():
-            bounds[name] = tuple(value) if isinstance(value, list) else value
-        return cls(**bounds)
 
     def apply(self) -> None:
         """Confine this process, and all that it starts, for ever; while it has one thread.

@@ -18,7 +18,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
-import json
 import os
 import select
 import signal
@@ -126,8 +125,8 @@ class ForkServer:
             from staging.executors.worker import work  # which was imported before
 
             with open(order, "rb") as file:
-                wanted = json.load(file)
-            status = work(wanted, told)
+                text = file.read()
+            status = work(text, told)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:

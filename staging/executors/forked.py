@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 from staging.errors import WorkerDied
 from staging.locks import FileLock
@@ -82,7 +81,7 @@ class ForkServer:
                 self._running.pop().end(_TIME_TO_END)
 
     @contextmanager
-    def forked(self, order: dict[str, Any], told: int, said: int, lock: FileLock | None) -> Iterator[Forked]:
+    def forked(self, order: bytes, told: int, said: int, lock: FileLock | None) -> Iterator[Forked]:
         """A new worker that does what ``order`` says, and writes to the pipes ``told`` and ``said``, which are closed
         here. It is killed when the context ends, and with it all that it started.
 
@@ -235,12 +234,12 @@ class Forked:
 
 
 @contextmanager
-def _in_memory(order: dict[str, Any]) -> Iterator[int]:
-    """A file in memory that holds ``order`` as JSON, at its start."""
+def _in_memory(order: bytes) -> Iterator[int]:
+    """A file in memory that holds ``order``, at its start."""
     descriptor = os.memfd_create("order")
     try:
         with open(descriptor, "wb", closefd=False) as file:
-            file.write(json.dumps(order).encode())
+            file.write(order)
         os.lseek(descriptor, 0, os.SEEK_SET)
         yield descriptor
     finally:

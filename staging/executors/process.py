@@ -21,10 +21,11 @@ from staging.executors.base import Job
 from staging.executors.confinement import NONE, Confinement
 from staging.executors.forked import Forked, ForkServer
 from staging.executors.status_queue import ANYTHING, Expected, Message, StatusQueue
-from staging.executors.worker import BEAT, name_of
+from staging.executors.worker import BEAT, WorkOrder, name_of
 from staging.executors.worker_log import WorkerLog
 from staging.locks import FileLock
 from staging.messages import BadMessage
+from staging.records.decoding import as_data, encoded
 from staging.status import Report
 
 _TIME_TO_END = 3.0  # seconds that a worker is given to end in good order
@@ -97,7 +98,7 @@ class ProcessExecutor:
         if self._stopped:
             raise Cancelled(STOPPING)
         bounds = self._bounds(request)
-        order = {"job": name_of(job), "request": request, "confinement": bounds.confinement.to_json()}
+        order = encoded(as_data(WorkOrder(name_of(job), request, bounds.confinement)))
         told, to_tell = os.pipe()
         said, to_say = os.pipe()
         queue, log = StatusQueue(told, bounds.expected), WorkerLog(said)

@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import threading
+from dataclasses import dataclass
 from threading import Event as Flag
 from typing import Any
 
@@ -13,14 +14,25 @@ from staging.errors import as_devserver_error
 from staging.executors.base import Job
 from staging.executors.confinement import Confinement
 from staging.executors.status_queue import StatusQueue
+from staging.records.decoding import converted, data_of
 
 BEAT = 1.0  # seconds between two signs of life
 _NICENESS = 10  # so that those who are waited for come first
 Json = dict[str, Any]
 
 
-def work(order: Json, descriptor: int) -> int:
-    """Run the job that ``order`` names, and tell of it through the pipe ``descriptor``; the exit status.
+@dataclass(frozen=True)
+class WorkOrder:
+    """What a worker is to do: the job of that name, by a request, within bounds."""
+
+    job: str
+    request: Json
+    confinement: Confinement
+
+
+def work(text: bytes, descriptor: int) -> int:
+    """Run the job of the :class:`WorkOrder` that ``text`` is, and tell of it through the pipe ``descriptor``; the exit
+    status.
 
     The job runs in a thread of its own, so that the main thread is free to take signals.
     """
@@ -29,13 +41,14 @@ def work(order: Json, descriptor: int) -> int:
     signal.signal(signal.SIGTERM, lambda *_: cancelled.set())
     try:
         os.nice(_NICENESS)
-        job = named_job(order["job"])
-        Confinement.from_json(order["confinement"]).apply()  # of this thread, and so of those that it starts
+        order = converted(WorkOrder, data_of(text), "the order of a worker")
+        job = named_job(order.job)
+        order.confinement.apply()  # of this thread, and so of those that it starts
     except Exception as error:
         _tell(queue, "failed", as_devserver_error(error, "the build").to_json())
         return 0
     threading.Thread(target=_beat, args=(queue,), daemon=True).start()
-    runner = threading.Thread(target=_run, args=(job, order["request"], queue, cancelled))
+    runner = threading.Thread(target=_run, args=(job, order.request, queue, cancelled))
     runner.start()
     runner.join()
     return 0

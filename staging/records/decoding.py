@@ -76,22 +76,36 @@ def converted(kind: type[T], raw: Any, what: str) -> T:
     """
     try:
         return made(kind, raw)
-    except ValueError as error:
+    except Wrong as error:
         raise RecordMalformed(what, f"it has {error}") from None
+
+
+class Wrong(ValueError):
+    """Data that is not of its type.
+
+    Attributes:
+        place: the field that is wrong; empty where all is.
+        is_missing: whether it is not there.
+
+    """
+
+    def __init__(self, place: str = "", is_missing: bool = False) -> None:
+        self.place, self.is_missing = place, is_missing
+        super().__init__(f"{'no' if is_missing else 'a wrong'} {place or 'shape'}")
 
 
 def made(kind: type[T], raw: Any, makers: Makers = MappingProxyType({})) -> T:
     """The object of type ``kind`` that is written as the data ``raw``; ``makers`` may know types that are no records.
 
     Raises:
-        ValueError: names the field that is wrong, and nothing of what it holds.
+        Wrong
 
     """
     _make_known(kind)
     try:
         return _with_unknown(msgspec.convert(raw, kind, dec_hook=lambda *asked: _made_by(makers, *asked)), raw)
     except _WRONG as error:
-        raise ValueError(_fault(str(error)) if isinstance(error, msgspec.ValidationError) else _SHAPE) from None
+        raise _wrong(str(error)) if isinstance(error, msgspec.ValidationError) else Wrong from None
 
 
 def _made_by(makers: Makers, kind: type[Any], raw: Any) -> Any:
@@ -100,22 +114,20 @@ def _made_by(makers: Makers, kind: type[Any], raw: Any) -> Any:
 
 def _path(raw: Any) -> Path:
     if not isinstance(raw, str) or "\0" in raw:
-        raise ValueError(_SHAPE)
+        raise Wrong
     return Path(understood(raw))
 
 
-def _fault(told: str) -> str:
-    """What is wrong, without the value that is: of what msgspec says, the field alone."""
-    what, _, place = told.rpartition(" - at ")
+def _wrong(told: str) -> Wrong:
+    """What msgspec says is wrong, without the value that is, which may be anything."""
     if told.startswith(_MISSING):
-        return f"no {told.removeprefix(_MISSING).partition('`')[0]}"
-    place = place.replace("`key` in ", "").strip("`$.")
-    return f"a wrong {place}" if what and place else _SHAPE
+        return Wrong(told.removeprefix(_MISSING).partition("`")[0], is_missing=True)
+    what, _, place = told.rpartition(" - at ")
+    return Wrong(place.replace("`key` in ", "").strip("`$.") if what else "")
 
 
 _OWN: Makers = {Path: _path}
 _MISSING = "Object missing required field `"
-_SHAPE = "another shape than any"
 
 
 def _make_known(kind: type[Any]) -> None:
