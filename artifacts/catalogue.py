@@ -164,7 +164,7 @@ def read_catalogue(path: Path = DEFAULT_CATALOGUE) -> Catalogue:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(str(path), f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # of a number that is too long, another than of what else is no TOML
         raise ConfigurationError(str(path), f"is not TOML: {error}") from error
     except RecursionError:
         raise ConfigurationError(str(path), "is not TOML that anybody would write: it is nested too deep") from None

@@ -31,5 +31,5 @@ def _paths_at(url: str, incomplete: str) -> list[str]:
         # The option takes no other scheme than HTTP's.
         with urlopen(f"{url}/api/v1/builds?{query}", timeout=_PATIENCE) as answer:  # noqa: S310
             return [build["build"] for build in json.load(answer)["builds"]]
-    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+    except (OSError, HTTPException, ValueError, KeyError, TypeError, RecursionError):
         return []

@@ -8,22 +8,24 @@ where it is for a while, the clock is not trusted, and nothing is removed for it
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
-from math import isfinite
 from pathlib import Path
 from threading import Lock
+
+from staging.errors import RecordError
+from staging.records.decoding import as_data, read
+from staging.records.text import encoded
 
 FIRST_PLAUSIBLE = 1e9  # seconds since the epoch, in 2001: what is told to be older was told by a clock that was not set
 STEP = 30.0  # seconds; what is less is the clock being put right
 SETTLED_AFTER = 3600.0  # seconds for which a clock that jumped stays where it is, before it is believed
 _LONGEST_REST = 7 * 86400.0  # seconds for which a machine may have been off, and its clock still be believed
 _SAVED_EVERY = 60.0
-_LARGEST = 4096  # bytes
 
 OnJump = Callable[[str], None]
 
@@ -108,17 +110,16 @@ class Clock:
     def restore(self, file: Path) -> None:
         """Go on from what an earlier process saved, so that a jump between the two is noticed as well."""
         try:
-            saved = json.loads(_content(file))
-            boot, offset, told_at = str(saved["boot"]), float(saved["offset"]), float(saved["time"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            saved = read(_Saved, file)
+        except RecordError:
             return
-        if not (isfinite(offset) and isfinite(told_at)):
+        if saved is None:
             return
         with self._lock:
-            if boot and boot == boot_id():
-                self._offset = offset
-            elif not 0 <= self._wall() - told_at <= _LONGEST_REST:
-                self._offset = told_at - self._passed()
+            if saved.boot and saved.boot == boot_id():
+                self._offset = saved.offset
+            elif not 0 <= self._wall() - saved.time <= _LONGEST_REST:
+                self._offset = saved.time - self._passed()
         self.is_trusted()
 
     def save(self, file: Path) -> None:
@@ -128,17 +129,17 @@ class Clock:
         self._saved_at = self._passed()
         temporary = file.with_name(f"{file.name}.tmp")  # one name: what a crash leaves, the next one replaces
         with suppress(OSError):
-            temporary.write_text(json.dumps({"boot": boot_id(), "offset": self._offset, "time": self.now()}))
+            temporary.write_bytes(encoded(as_data(_Saved(boot_id(), self._offset, self.now()))))
             temporary.replace(file)
 
 
-def _content(file: Path) -> bytes:
-    """What a file begins with; what is no file, such as a pipe, holds up nobody."""
-    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, _LARGEST)
-    finally:
-        os.close(descriptor)
+@dataclass(frozen=True)
+class _Saved:
+    """What one process tells the next of the clock: the machine's run, the offset there, and the time of day."""
+
+    boot: str
+    offset: float
+    time: float
 
 
 CLOCK = Clock()

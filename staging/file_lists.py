@@ -22,9 +22,10 @@ from staging.checksums import as_text, crc32c_of
 from staging.errors import DISK_ERRORS, RecordMalformed
 from staging.layout import BuildPlaces, as_file_name
 from staging.paths import are_published
-from staging.records.decoding import Count, check_size, data_of
+from staging.records.decoding import Count
 from staging.records.files import read_bytes, rename, touch, write_bytes
 from staging.records.names import MARK, quoted, spelled, understood, unquoted
+from staging.records.text import check_size, data_of
 
 SUFFIX = ".files.json"
 MOST_BYTES = 256 * 1024**2  # of a list: two million files, as many as a tarball may have, by 128 bytes each

@@ -11,8 +11,8 @@ from staging.errors import RecordMalformed
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
 from staging.paths import UNPRINTABLE, fault_of_artifact
-from staging.records.decoding import data_of
 from staging.records.files import read_bytes
+from staging.records.text import data_of
 
 _NOT_UNDERSTOOD = "other"  # stands for all artifacts, where not even their names are understood
 

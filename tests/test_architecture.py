@@ -12,12 +12,12 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 # From the ground up. A package is one line where its modules may import each other, and a line for each where not.
 LAYERS = (
-    ("staging.errors", "staging.request_ids", "staging.clock"),
+    ("staging.errors", "staging.request_ids"),
     ("staging.log_lines", "staging.paths", "staging.presence", "staging.threads"),
-    ("staging.records.files", "staging.records.names", "staging.removal"),
+    ("staging.records.files", "staging.records.names", "staging.records.text", "staging.removal"),
     ("staging.records.decoding",),
     ("staging.records",),
-    ("staging.layout", "staging.retry", "staging.tar_headers", "staging.writing", "staging.versions"),
+    ("staging.clock", "staging.layout", "staging.retry", "staging.tar_headers", "staging.writing", "staging.versions"),
     ("staging.suite_map",),
     ("staging.checksums", "staging.in_mind"),
     ("staging.units", "staging.eviction"),

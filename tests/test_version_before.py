@@ -2,7 +2,8 @@
 
 ``data/static-of-the-version-before.tar.xz`` was left by a devserver of that version that was killed: a build that is
 staged, pinned and leased, with a file whose name is no UTF-8, and one that it was at work on, with its order and a
-mark.
+mark. ``data/messages-of-the-version-before.json`` is what such a devserver and its workers told each other by the
+broker.
 """
 
 from __future__ import annotations
@@ -16,14 +17,19 @@ from threading import Event as Flag
 import pytest
 import requests
 
+from artifacts.job import StageRequest
 from staging.archives import ArchiveObject
 from staging.build_removal import remove_build
+from staging.cluster.messages import event_of
+from staging.cluster.news import Bulletin
+from staging.cluster.runs import Told, _told
 from staging.file_lists import list_of, read_list
 from staging.holds import holds_of
 from staging.inspection import ByContent, inspect
 from staging.layout import BuildPlaces
 from staging.manifest import Manifest
 from staging.orders import OrderRecord
+from staging.records.text import encoded
 from staging.transfer import _Mark
 from tests.builds import FULL_PAYLOAD, TARGET, Build, make_build, tarball
 from tests.conftest import StartServer
@@ -31,6 +37,7 @@ from tests.fake_archive import FakeArchive
 from tests.servers import check_success
 
 LEFT = Path(__file__).with_name("data") / "static-of-the-version-before.tar.xz"
+TOLD = Path(__file__).with_name("data") / "messages-of-the-version-before.json"
 ODD_NAME = os.fsdecode(b"autotest/caf\xe9")
 STAGED, UNDER_WAY = f"{TARGET}/R1-1.0.0", f"{TARGET}/R2-2.0.0"
 
@@ -123,3 +130,16 @@ def test_the_version_before_knows_every_field_that_this_one_writes(
         assert records
         assert {name for record in records for name in record} <= fields
     assert {record["format"] for record in (*manifests, order)} == {1}
+
+
+def test_messages_of_the_version_before_are_read_and_written_as_it_wrote_them() -> None:
+    written = json.loads(TOLD.read_bytes())
+    request = StageRequest.from_json(written["request"])
+    (item,) = request.artifacts[0].objects
+    assert (item.name, item.unknown) == (os.fsdecode(b"caf\xe9.bin"), None)
+    del written["request"]["artifacts"][0]["objects"][0]["unknown"]
+    assert json.loads(encoded(request.to_json())) == written["request"]
+    told = _told(json.dumps(written["told"]))
+    event = event_of(told.content, {"autotest"})
+    assert list(Told(told.attempt, told.kind, event.to_json())) == written["told"]
+    assert json.loads(Bulletin.from_text(json.dumps(written["bulletin"])).to_text()) == written["bulletin"]

@@ -15,7 +15,7 @@ from staging import messages
 from staging.archives import ArchiveUrl
 from staging.errors import InvalidArchiveUrl
 from staging.messages import BadMessage
-from staging.records import decoding
+from staging.records import text as records_text
 from staging.records.decoding import Text
 from staging.status import Event
 
@@ -37,7 +37,7 @@ def data_of(text: Any, longest: int = LONGEST) -> Any:
     if not isinstance(text, str) or len(text) > longest:
         raise BadMessage("what is no text, or too long")
     try:
-        return decoding.data_of(text)
+        return records_text.data_of(text)
     except (ValueError, RecursionError):
         raise BadMessage("what is no JSON") from None
 

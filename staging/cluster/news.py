@@ -18,7 +18,8 @@ from redis import Redis
 from staging.cluster.broker import PREFIX
 from staging.cluster.messages import Flags, Id, check_build, data_of
 from staging.messages import BadMessage, checked, message_of
-from staging.records.decoding import Text, as_data, encoded
+from staging.records.decoding import Text, as_data
+from staging.records.text import encoded
 from staging.status import BuildStatus, Event
 
 _NEWS = f"{PREFIX}:news"

@@ -18,7 +18,8 @@ from redis import Redis
 from staging.cluster.broker import PREFIX
 from staging.cluster.messages import data_of
 from staging.messages import BadMessage, message_of
-from staging.records.decoding import Count, Text, encoded
+from staging.records.decoding import Count, Text
+from staging.records.text import encoded
 
 _MOST_AT_ONCE = 500  # entries that are read at once
 _DIGITS = 10  # of an attempt's number

@@ -16,7 +16,8 @@ from kombu.transport import redis as kombu_redis
 
 from staging.cluster.messages import data_of
 from staging.messages import BadMessage, message_of
-from staging.records.decoding import Text, encoded
+from staging.records.decoding import Text
+from staging.records.text import encoded
 
 _log = logging.getLogger(__name__)
 

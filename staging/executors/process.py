@@ -25,7 +25,8 @@ from staging.executors.worker import BEAT, WorkOrder, name_of
 from staging.executors.worker_log import WorkerLog
 from staging.locks import FileLock
 from staging.messages import BadMessage
-from staging.records.decoding import as_data, encoded
+from staging.records.decoding import as_data
+from staging.records.text import encoded
 from staging.status import Report
 
 _TIME_TO_END = 3.0  # seconds that a worker is given to end in good order

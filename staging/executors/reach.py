@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import certifi
 
+from staging.records.text import data_of
+
 _SYSTEM = (
     "/usr/bin",
     "/usr/sbin",
@@ -141,7 +143,7 @@ def _read(path: str) -> dict[str, Any]:
     """What a file of credentials holds; nothing where it cannot be read."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - of any name
-            found = json.loads(file.read(_LARGEST_CREDENTIALS))
+            found = data_of(file.read(_LARGEST_CREDENTIALS))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

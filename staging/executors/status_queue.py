@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from staging.errors import DevServerError
 from staging.messages import MOST_TEXTS, BadMessage, cause_of, event_of
-from staging.records.decoding import data_of, encoded
+from staging.records.text import data_of, encoded
 from staging.status import Event
 from staging.writing import write_all
 

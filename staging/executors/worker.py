@@ -14,7 +14,8 @@ from staging.errors import as_devserver_error
 from staging.executors.base import Job
 from staging.executors.confinement import Confinement
 from staging.executors.status_queue import StatusQueue
-from staging.records.decoding import converted, data_of
+from staging.records.decoding import converted
+from staging.records.text import data_of
 
 BEAT = 1.0  # seconds between two signs of life
 _NICENESS = 10  # so that those who are waited for come first

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 
 from staging.messages import in_one_line
-from staging.records.decoding import data_of
+from staging.records.text import data_of
 
 _LARGEST = 256 * 1024  # bytes that one worker may say
 _LONGEST_LINE = 8 * 1024  # characters

@@ -6,12 +6,10 @@ else its JSON object held, and writes it again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
-from math import isfinite
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
@@ -22,6 +20,7 @@ import msgspec
 from staging.errors import DevServerError, NewerFormat, RecordMalformed
 from staging.records.files import read_bytes, write_bytes
 from staging.records.names import spelled, understood
+from staging.records.text import encoded, is_deep, raw_data_of
 
 T = TypeVar("T")
 Makers = Mapping[type[Any], Callable[[Any], Any]]  # of what is no record: by its type, what makes it of its data
@@ -31,8 +30,6 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]  # of bytes, files, tries
 Moment = Annotated[float, msgspec.Meta(ge=0, le=1e11)]  # seconds since the epoch
 Text = Annotated[str, msgspec.Meta(max_length=32 * 1024)]  # of a message: a name, an address, a sentence
 
-DEEPEST = 12  # levels of a record, those of later versions too; this version's have at most five
-MOST_VALUES = 2_000_000  # of a record: 64 MiB of empty objects would take 1.6 GB of memory
 _UNKNOWN = "unknown"
 _LOCK = Lock()
 _KNOWN: set[type[Any]] = set()
@@ -60,10 +57,12 @@ def parsed(kind: type[T], text: bytes, what: str, newest: int | None = None) -> 
 
     """
     try:
-        raw = _raw(text)
+        raw = raw_data_of(text)
     except _WRONG:
         raise RecordMalformed(what, "it is no JSON, or nested too deep") from None
     _check_format(raw, what, newest)
+    if not _shape_of(_any(kind)).keeps_unknown and is_deep(raw):
+        raise RecordMalformed(what, "it is nested too deep")
     return converted(kind, raw, what)
 
 
@@ -138,50 +137,6 @@ def _make_known(kind: type[Any]) -> None:
             _KNOWN.add(kind)
 
 
-def data_of(text: bytes | str, most: int = MOST_VALUES) -> Any:
-    """The JSON data that ``text`` is, of bounded depth, with about as many values as ``most`` or fewer.
-
-    Raises:
-        ValueError, RecursionError
-
-    """
-    data = _raw(text, most)
-    if is_deep(data):
-        raise ValueError("nested too deep")
-    return data
-
-
-def check_size(text: bytes | str, most: int = MOST_VALUES) -> None:
-    """Raise ``ValueError`` where a JSON text has more values than ``most``: they take far more memory than the text."""
-    if len(text) > most and sum(map(_bytes_of(text).count, b",[{")) > most:
-        raise ValueError("it holds too much")
-
-
-def _raw(text: bytes | str, most: int = MOST_VALUES) -> Any:
-    check_size(text, most)
-    try:
-        return msgspec.json.decode(text)
-    except ValueError:
-        # Versions before wrote names that are no UTF-8 with lone surrogates, which Python's own reader takes.
-        if b"\\u" not in (whole := _bytes_of(text)):
-            raise
-        return json.loads(whole.decode(), parse_constant=_refused, parse_float=_finite)
-
-
-def _bytes_of(text: bytes | str) -> bytes:
-    return text if isinstance(text, bytes) else text.encode()
-
-
-def is_deep(data: Any, deepest: int = DEEPEST) -> bool:
-    """Whether ``data`` has more levels than any record."""
-    level = [data] if isinstance(data, (dict, list)) else []
-    for _ in range(deepest):
-        level = [child for one in level for child in _children(one) if isinstance(child, (dict, list))]
-        if not level:
-            return False
-    return True
-
-
 def as_data(record: Any) -> Any:
     """The JSON-safe data that a record is written as."""
     if isinstance(record, (str, int, float)) and not isinstance(record, Enum):
@@ -213,6 +168,10 @@ def _type_of(record: Any) -> Any:
     return type(record)
 
 
+def _any(kind: Any) -> Any:
+    return kind
+
+
 @cache
 def _names_of(kind: Any) -> Sequence[str]:
     return [one.name for one in fields(kind) if one.name != _UNKNOWN]
@@ -227,14 +186,6 @@ def write(path: Path, data: Any, indent: int | None = 1) -> None:
     """
     text = encoded(data)
     write_bytes(path, text if indent is None else msgspec.json.format(text, indent=indent))
-
-
-def encoded(data: Any) -> bytes:
-    """The JSON text of data; names that are no UTF-8, in the spelling of earlier versions."""
-    try:
-        return msgspec.json.encode(data)
-    except UnicodeEncodeError:
-        return json.dumps(data, allow_nan=False).encode()
 
 
 def _check_format(raw: Any, what: str, newest: int | None) -> None:
@@ -306,17 +257,3 @@ def _shape_of(kind: Any) -> _Shape:
 def _record_in(hint: Any) -> Any:
     """The type of record that a field is, or holds in a list or an object; None where it has nothing of records."""
     return next((one for one in (hint, *get_args(hint)) if is_dataclass(one)), None)
-
-
-def _children(value: Any) -> Any:
-    return value.values() if isinstance(value, dict) else value
-
-
-def _refused(constant: str) -> Any:
-    raise ValueError(constant)
-
-
-def _finite(number: str) -> float:
-    if not isfinite(value := float(number)):
-        raise ValueError(number)
-    return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -14,6 +14,7 @@ from artifacts.catalogue import Catalogue
 from downloader import Downloader, Wish
 from staging.errors import InvalidParameter
 from staging.holds import BuildHolds, Term, checked_holder
+from staging.records.text import data_of
 from staging.status import State
 from web.access import grants
 from web.api.schemas import Json, build_json, entry_json, lease_json
@@ -344,7 +345,7 @@ def parsed_body(schema: Json, content: bytes) -> Json:
 
     """
     try:
-        body = json.loads(content)
+        body = data_of(content.removeprefix(BOM_UTF8))  # which some editors and shells begin with
     except (ValueError, RecursionError):
         raise InvalidParameter("body", "it is not JSON") from None
     if not isinstance(body, dict):

@@ -21,6 +21,7 @@ from web.client.errors import (
     ServerUnreachable,
     StillStaging,
     error_of,
+    object_in,
     unreachable,
 )
 from web.client.events import LAST_KINDS, StatusEvent, streamed
@@ -59,12 +60,10 @@ class Asking:
         """What the JSON API answers: an object that has this ``member``, or nothing where none is named."""
         try:
             answer = self.answer(method, _API + path, ANSWER_TIMEOUT, build, **request)
-            content = answer.json() if answer.content else {}
         except StillStaging:
             raise ServerUnreachable(f"{self} does not answer") from None
-        except requests.JSONDecodeError:
-            content = None
-        if not isinstance(content, dict) or (member and member not in content):
+        content = object_in(answer.content or b"{}")
+        if content is None or (member and member not in content):
             raise ServerUnreachable(f"{self} does not answer as a devserver does")
         return content
 

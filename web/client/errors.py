@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from html import unescape
+from typing import Any
 
 import requests
 
@@ -53,6 +55,15 @@ class StillStaging(ClientError):
     """The time that the caller gave was not enough; the devserver goes on."""
 
 
+def object_in(text: str | bytes) -> dict[str, Any] | None:
+    """The JSON object that ``text`` is; None where it is none."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
 def unreachable(url: str, error: requests.RequestException) -> ServerUnreachable:
     """What it means that a request did not get as far as an answer."""
     if _UNTRUSTED in str(error):
@@ -63,7 +74,7 @@ def unreachable(url: str, error: requests.RequestException) -> ServerUnreachable
 def error_of(answer: requests.Response) -> ClientError:
     """What an answer that is an error says, on whichever of the two kinds of page."""
     if "json" in answer.headers.get("Content-Type", ""):
-        details = answer.json()
+        details = object_in(answer.content) or {}
         cause = f"{details.get('title', '')}: {details.get('detail', '')}"
     else:
         cause = _cause_on(answer.text) or f"status {answer.status_code}"

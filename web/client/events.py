@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import requests
 
 from web.client.connection import CONNECT_TIMEOUT, Access, Headers, new_session
-from web.client.errors import error_of
+from web.client.errors import error_of, object_in
 
 LAST_KINDS = ("outcome", "removed")
 _SILENCE = 60.0  # seconds; the server says something every fifteen
@@ -45,7 +44,10 @@ def _parsed_events(answer: requests.Response) -> Iterator[tuple[str, StatusEvent
     fields: dict[str, str] = {}
     for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
         if not line and "data" in fields:
-            yield fields.get("id", ""), StatusEvent(fields.get("event", ""), json.loads(fields["data"]))
+            data = object_in(fields["data"])
+            if data is None:
+                raise requests.exceptions.InvalidJSONError("an event that is none")
+            yield fields.get("id", ""), StatusEvent(fields.get("event", ""), data)
         if not line:
             fields = {}
         name, _, value = line.partition(":")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from cherrypy.process.plugins import Monitor
 from cherrypy.process.wspbus import Bus
 
+from staging.records.decoding import Count, Moment, made
+from staging.records.text import data_of
 from staging.threads import surviving
 from web.answers import Read
 from web.front.followed import FollowedLog
@@ -28,7 +29,8 @@ _PLAIN_LINE = re.compile(
 )
 
 
-class FrontAnswer(NamedTuple):
+@dataclass(frozen=True)
+class FrontAnswer:
     """What nginx answered without asking this server.
 
     Attributes:
@@ -40,9 +42,9 @@ class FrontAnswer(NamedTuple):
 
     """
 
-    status: int
-    sent: int
-    time: float
+    status: Count
+    sent: Count
+    time: Moment
     client: str
     path: str
 
@@ -110,16 +112,13 @@ def parsed(line: bytes) -> FrontAnswer | None:
     answer = _of_json(line) if line.startswith(b"{") else _of_plain(line)
     if answer is None or not answer.path.startswith(_PREFIX):
         return None
-    return answer._replace(path=answer.path.removeprefix(_PREFIX))
+    return replace(answer, path=answer.path.removeprefix(_PREFIX))
 
 
 def _of_json(line: bytes) -> FrontAnswer | None:
     try:
-        told = json.loads(os.fsdecode(line))
-        return FrontAnswer(
-            int(told["status"]), int(told["sent"]), float(told["time"]), str(told["client"]), str(told["path"])
-        )
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return made(FrontAnswer, data_of(os.fsdecode(line)))
+    except (ValueError, RecursionError):
         return None
 
 
