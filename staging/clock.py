@@ -126,11 +126,11 @@ class Clock:
         """Save what :meth:`restore` needs, once a minute; only while the clock is trusted."""
         if not self.is_trusted() or self._passed() < self._saved_at + _SAVED_EVERY:
             return
-        self._saved_at = self._passed()
         temporary = file.with_name(f"{file.name}.tmp")  # one name: what a crash leaves, the next one replaces
         with suppress(OSError):
             temporary.write_bytes(encoded(as_data(_Saved(boot_id(), self._offset, self.now()))))
             temporary.replace(file)
+            self._saved_at = self._passed()
 
 
 @dataclass(frozen=True)

@@ -349,3 +349,31 @@ def test_a_directory_that_nothing_can_be_published_in_is_refused_at_the_request(
     if leads_to in mounts:
         server.stage(build.url)
         build.check_staged(server.static_dir)
+
+
+@pytest.mark.own_server
+def test_a_build_is_staged_into_a_directory_of_an_images_lower_layer(
+    start_server: StartServer, build: Build, tmp_path: Path
+) -> None:
+    lower, upper, work, static_dir = (tmp_path / name for name in ("lower", "upper", "work", "static"))
+    (lower / build.path / "autotest").mkdir(parents=True)
+    (lower / build.path / "autotest" / "mine").write_text("of the image")
+    for directory in (upper, work, static_dir):
+        directory.mkdir(exist_ok=True)
+    options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    mount = ["mount", "-t", "overlay", "none", "-o", options, str(static_dir)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only the administrator may mount, and not on every file system")
+    try:
+        server = start_server()
+        assert server.static_dir == static_dir
+        server.stage(build.url)
+        mine = static_dir / build.path / "autotest" / "mine"
+        assert mine.read_text() == "of the image"
+        mine.rename(static_dir / "mine")
+        build.check_staged(static_dir)
+        (static_dir / "mine").rename(mine)
+        assert requests.delete(f"{server.url}/api/v1/builds/{build.path}", timeout=30).ok
+        assert [path.name for path in (static_dir / build.path).rglob("*")] == ["autotest", "mine"]
+    finally:
+        subprocess.run(["umount", "-l", str(static_dir)], check=True)

@@ -7,13 +7,25 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from threading import Event as Flag
 
 import pytest
 
 from staging.errors import DiskFailure, as_devserver_error
+from staging.eviction import Limits
+from staging.inventory import Stocktaker, nobody
+from staging.layout import BuildPlaces
+from staging.locks import FileLock
+from staging.overview import builds_below
 from staging.presence import exists, names_in, remove_if_empty, remove_tree
+from staging.recovery import clear_up
+from staging.room import Room
+from staging.usage import LastUse
 from tests.servers import PROJECT
+
+NO_LIMITS = Limits()
 
 
 def test_no_file_descriptor_left_during_a_removal_makes_no_orphans() -> None:
@@ -23,6 +35,96 @@ def test_no_file_descriptor_left_during_a_removal_makes_no_orphans() -> None:
     assert re.search(r"\| runs \| [1-9][0-9]", ran.stdout)
     assert "| LOST | 0 |" in ran.stdout
     assert "| ORPHAN | 0 |" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "mode", "step"), [("EIO", "once", 101), ("ENOSPC", "from_then_on", 101), ("EIO", "crash", 61)]
+)
+def test_a_call_that_fails_loses_nothing_and_leaves_nothing(error: str, mode: str, step: int) -> None:
+    figures = ["--error", error, "--mode", mode, "--step", f"{step}", "--first", "7"]
+    for scenario in ("stage-the-rest", "make-room", "heal", "recover-6"):
+        figures += ["--only", scenario]
+    ran = subprocess.run(
+        [sys.executable, "-m", "campaigns.faults", *figures],
+        check=False,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert re.search(r"\| runs \| [1-9][0-9]", ran.stdout)
+
+
+def test_what_a_crash_left_is_cleared_up_without_a_restart(tmp_path: Path) -> None:
+    places = BuildPlaces(tmp_path, "target/R1-1.0.0")
+    long = BuildPlaces(tmp_path, "target/" + "R1-1.0.0-" + "x" * 220)
+    left = [
+        places.lock,
+        places.publishing_lock,
+        places.area_lock("stateful"),
+        long.holds_lock,
+        places.promises / "0.json",
+        long.promises / "0.json.1-1.tmp",
+        places.staging / "stateful" / "objects" / "object",
+        places.holds.with_name(f"{places.holds.name}.1-1.tmp"),
+    ]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    last_use = LastUse(tmp_path)
+    Room(tmp_path, NO_LIMITS, last_use, Stocktaker(tmp_path, last_use, nobody, None)).tend()
+    assert [path for path in left if path.exists()] == []
+    assert not places.staging.exists()
+
+
+def test_what_somebody_is_at_work_on_is_not_cleared_up(tmp_path: Path) -> None:
+    places = BuildPlaces(tmp_path, "target/R1-1.0.0")
+    area = places.staging / "stateful" / "objects" / "object"
+    promise = places.promises / "0.json"
+    for path in (area, promise):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    lock = FileLock.acquire(places.lock, Flag())
+    assert clear_up(tmp_path) == {}
+    assert area.exists()
+    assert promise.exists()
+    assert places.lock.exists()
+    lock.release()
+    assert clear_up(tmp_path) == {}
+    assert not area.exists()
+    assert not promise.exists()
+
+
+def test_a_directory_that_may_not_be_read_hides_no_other() -> None:
+    with tempfile.TemporaryDirectory() as directory:  # which others may enter, unlike those of a test
+        Path(directory).chmod(0o755)
+        check_that_lost_and_found_hides_nothing(Path(directory))
+
+
+def check_that_lost_and_found_hides_nothing(static_dir: Path) -> None:
+    (static_dir / "lost+found").mkdir(mode=0o700)
+    records = static_dir / "target" / "R1-1.0.0" / ".devserver"
+    records.mkdir(parents=True)
+    (records / "manifest.json").write_text("{}")
+    code = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from staging.overview import builds_below\n"
+        "if not os.getuid(): os.setuid(65534)\n"
+        "print([places.build_path for places in builds_below(Path(sys.argv[1]))])\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(static_dir)], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert (ran.stdout, ran.stderr) == ("['target/R1-1.0.0']\n", "")
+
+
+def test_a_static_directory_that_cannot_be_read_is_not_taken_for_empty(tmp_path: Path) -> None:
+    assert list(builds_below(tmp_path / "none")) == []
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="loop"):
+        list(builds_below(tmp_path / "loop"))
 
 
 def test_only_what_is_absent_is_not_there(tmp_path: Path) -> None:

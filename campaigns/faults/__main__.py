@@ -93,8 +93,8 @@ def command_line(only: Sequence[str], errors: Sequence[str], modes: Sequence[str
 def _faults(errors: Sequence[str], modes: Sequence[str]) -> Iterator[tuple[str, Mode]]:
     for mode in Mode:
         if not modes or mode.name.lower() in modes:
-            # A crash has no error.
-            yield from ((error, mode) for error in (("EIO",) if mode is Mode.CRASH else errors))
+            # A crash has no error; at a call that only reads, it leaves the same as at the next that writes.
+            yield from ((error, mode) for error in (("ENOSPC",) if mode is Mode.CRASH else errors))
 
 
 def _preloaded() -> int:

@@ -124,6 +124,7 @@ class Runner:
         except Exception as error:
             told = _told(error)
         finally:
+            server.wait_for_the_end()
             self._interposer.switch_off()
         violations = list(wrong_now(self._static_dir, BUILDS, scenario.damaged if told else ()))
         if not told:

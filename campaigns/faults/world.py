@@ -125,12 +125,16 @@ class Server:
         else:
             self.downloader.download(url)
 
-    def settle(self) -> None:
-        """Wait for what is under way, and clear up behind it as a devserver does once a minute."""
+    def wait_for_the_end(self) -> None:
+        """Wait for what is under way: other artifacts of a build, one of which failed."""
         for build in BUILDS:
             while self.downloader.is_under_way(build.path):
                 sleep(0.002)
             self.downloader.downloads.wait_for_the_end(build.path)
+
+    def settle(self) -> None:
+        """Wait for the same, and clear up behind it as a devserver does once a minute."""
+        self.wait_for_the_end()
         for problem in clear_up(self.static_dir).values():
             raise problem
         self.room.tend()
