@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from staging.clock import SETTLED_AFTER, Clock
+from staging.layout import clock_file
 from tests.builds import Build, make_build
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
@@ -203,6 +204,7 @@ def test_no_build_goes_while_the_clock_is_wrong_nor_when_it_is_put_right(
 def test_no_build_goes_where_the_server_started_with_a_wrong_clock(
     server: DevServer, builds: list[Build], set_clock: SetClock
 ) -> None:
+    eventually(clock_file(server.static_dir).exists)  # a server that ends sooner tells the next one nothing
     assert server.stop() == 0
     set_clock(30 * DAY)
     server.start_again()
