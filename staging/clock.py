@@ -128,6 +128,7 @@ class Clock:
             return
         temporary = file.with_name(f"{file.name}.tmp")  # one name: what a crash leaves, the next one replaces
         with suppress(OSError):
+            file.parent.mkdir(exist_ok=True)
             temporary.write_bytes(encoded(as_data(_Saved(boot_id(), self._offset, self.now()))))
             temporary.replace(file)
             self._saved_at = self._passed()

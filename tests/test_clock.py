@@ -201,16 +201,18 @@ def test_no_build_goes_while_the_clock_is_wrong_nor_when_it_is_put_right(
     assert lease["holder"] == "the test"
 
 
+@pytest.mark.parametrize(("first", "then"), [(30 * DAY, -20_000 * DAY), (-20_000 * DAY, 30 * DAY)])
 def test_no_build_goes_where_the_server_started_with_a_wrong_clock(
-    server: DevServer, builds: list[Build], set_clock: SetClock
+    server: DevServer, builds: list[Build], set_clock: SetClock, first: float, then: float
 ) -> None:
     eventually(clock_file(server.static_dir).exists)  # a server that ends sooner tells the next one nothing
     assert server.stop() == 0
-    set_clock(30 * DAY)
+    set_clock(first)
     server.start_again()
-    assert server.port
+    for build in builds:  # what is read then was used when nobody knew what day it was
+        assert server.get(f"/static/{build.path}/update.gz").status_code == 200
     evictor_has_looked(server)
-    set_clock(-20_000 * DAY)
+    set_clock(then)
     evictor_has_looked(server)
     set_clock(0)
     evictor_has_looked(server)
@@ -218,6 +220,18 @@ def test_no_build_goes_where_the_server_started_with_a_wrong_clock(
         build.check_staged(server.static_dir)
     assert "evicted" not in server.log
     assert server.get(f"/api/v1/builds/{builds[0].path}").json()["leases"]
+
+
+def test_a_server_that_ends_at_once_has_told_the_next_one_what_time_it_is(
+    start_server: StartServer, tmp_path: Path, set_clock: SetClock, library: Path
+) -> None:
+    server = start_server("--max-age", "14d", **stepped(tmp_path, library))
+    assert server.port
+    assert server.stop() == 0
+    set_clock(30 * DAY)
+    server.start_again()
+    assert server.port
+    assert "the machine's clock jumped by" in server.log
 
 
 def test_no_duration_is_negative_where_the_clock_is_set_back(

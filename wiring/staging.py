@@ -95,6 +95,7 @@ def _room(options: dict[str, Any], static_dir: Path, board: StatusBoard, metrics
     """What makes room on the disk, and who is told of it."""
     CLOCK.subscribe(lambda news: cherrypy.log(news, "DEVSERVER"))
     CLOCK.restore(clock_file(static_dir))
+    CLOCK.save(clock_file(static_dir))  # a server that ends soon tells the next one, too
     limits = Limits(options["max_bytes"], options["min_free"], options["max_age"])
     room = Room(static_dir, limits, files.last_use, Stocktaker(static_dir, files.last_use, files.readers, board))
     room.subscribe(lambda build, reason, size: board.removed(build, described(reason, size)))
