@@ -12,8 +12,8 @@ from staging.archives import ArchiveUrl
 from staging.executors.confinement import Confinement
 from staging.executors.process import Bounds
 from staging.executors.reach import archive_ports, port_of
-from staging.executors.status_queue import Expected
 from staging.layout import BuildPlaces, synchronous_lock
+from staging.messages import Expected
 
 
 @dataclass(frozen=True)

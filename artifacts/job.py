@@ -90,10 +90,9 @@ class StageRequest:
     request_id: Text = ""
     attempt: Count = 1
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Any:
         """The request as JSON-safe data."""
-        data: dict[str, Any] = as_data(self)
-        return data
+        return as_data(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StageRequest:

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -40,6 +40,22 @@ class BadMessage(ValueError):
     """What came is none of the messages that are told."""
 
 
+class Expected(NamedTuple):
+    """What a job may be told of; None stands for anything.
+
+    Attributes:
+        build: its build path.
+        artifacts: the names of its artifacts.
+
+    """
+
+    build: str | None = None
+    artifacts: frozenset[str] | None = None
+
+
+ANYTHING = Expected()
+
+
 @dataclass(frozen=True)
 class _Cause:
     """An error as it is written."""
@@ -61,23 +77,27 @@ def message_of(kind: type[T], data: Any, what: str) -> T:
         raise BadMessage(f"{what} with {error}") from None
 
 
-def event_of(data: Any) -> Event:
+def event_of(data: Any, expected: Expected = ANYTHING) -> Event:
     """The event that a worker tells.
+
+    Raises:
+        BadMessage: it is none, or of what is not ``expected``.
+
+    """
+    return checked(message_of(Event, data, "an event"), expected)
+
+
+def checked(event: Event, expected: Expected) -> Event:
+    """An event of what is expected, with nothing in its texts that could pass for a line of the log.
 
     Raises:
         BadMessage
 
     """
-    return checked(message_of(Event, data, "an event"))
-
-
-def checked(event: Event) -> Event:
-    """An event with nothing in its texts that could pass for a line of the log.
-
-    Raises:
-        BadMessage: what it says is tried again for is no error.
-
-    """
+    if expected.build not in (None, event.build):
+        raise BadMessage("an event of another build")
+    if expected.artifacts is not None and event.artifact not in expected.artifacts:
+        raise BadMessage("an event of an artifact that its job does not have")
     if event.retry and event.retry not in error_classes():
         raise BadMessage("an event with a wrong retry")
     return event if event.note.isprintable() else replace(event, note=in_one_line(event.note))

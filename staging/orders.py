@@ -66,11 +66,7 @@ class OrderRecord:
         order = read(cls, path, "an order", _FORMAT)
         if order and (fault_of_build_path(order.build_path) or any(map(fault_of_artifact, order.artifacts))):
             raise RecordMalformed("an order", "it names what nothing is called")
-        return order and replace(order, unknown=_without_format(order.unknown))
-
-
-def _without_format(unknown: Any) -> Any:
-    return {name: value for name, value in (unknown or {}).items() if name != "format"} or None
+        return order
 
 
 class WrittenOrder:
@@ -207,4 +203,4 @@ def _remove_if_empty(directory: Path) -> None:
 
 
 def _write(path: Path, record: OrderRecord) -> None:
-    write(path, {"format": _FORMAT, **as_data(record)}, indent=None)
+    write(path, {**as_data(record), "format": _FORMAT}, indent=None)

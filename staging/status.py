@@ -67,10 +67,9 @@ class Event:
     bytes_from_peers: Count = 0
     retry: Text = ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Any:
         """The event as JSON-safe data."""
-        data: dict[str, Any] = as_data(self)
-        return data
+        return as_data(self)
 
 
 Report = Callable[[Event], None]

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import redis
 
-from staging.cluster.messages import data_of, event_of
+from staging.cluster.messages import data_of
 from staging.cluster.news import Bulletin
 from staging.cluster.transport import checked_message
 from staging.errors import ObjectNotFound
-from staging.messages import BadMessage, cause_of
+from staging.messages import BadMessage, Expected, cause_of, event_of
 from staging.status import BuildStatus, Event, State
 from tests.builds import Build, make_build
 from tests.fake_archive import FakeArchive
@@ -140,9 +140,10 @@ def test_celery_is_given_nothing_but_jobs(text: bytes) -> None:
 
 def test_what_is_told_of_a_job_is_of_that_job() -> None:
     event = Event(GOOD.path, "stateful", State.FAILED, 1, 2, cause=ObjectNotFound("gs://a/b"))
-    assert str(event_of(event.to_json(), {"stateful"}).cause) == str(event.cause)
-    with pytest.raises(BadMessage):
-        event_of(event.to_json(), {"other"})
+    assert str(event_of(event.to_json(), Expected(GOOD.path, frozenset({"stateful"}))).cause) == str(event.cause)
+    for expected in (Expected(None, frozenset({"other"})), Expected("other/build")):
+        with pytest.raises(BadMessage):
+            event_of(event.to_json(), expected)
     with pytest.raises(BadMessage):
         cause_of({"kind": "DiskFull", "args": []})
 

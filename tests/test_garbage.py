@@ -37,14 +37,14 @@ from staging.errors import (
 )
 from staging.executors.confinement import Confinement
 from staging.executors.reach import _read as read_credentials
-from staging.executors.status_queue import ANYTHING, parsed
+from staging.executors.status_queue import parsed
 from staging.executors.worker import WorkOrder
 from staging.executors.worker_log import _is_object_of_a_worker
 from staging.file_lists import FileRecord, list_of, read_list, write_list
 from staging.holds import BuildHolds, Term, holds_of
 from staging.locks import FileLock
 from staging.manifest import ArtifactRecord, Manifest
-from staging.messages import BadMessage, event_of
+from staging.messages import ANYTHING, BadMessage, Expected, event_of
 from staging.orders import OrderBook, OrderRecord
 from staging.promises import promises
 from staging.publishing import _read_ready, update_manifest
@@ -164,7 +164,7 @@ def of_messages() -> dict[str, Reader]:
         "what a worker tells": Reader(told, lambda text: _told(as_text(text)).attempt),
         "event from the broker": Reader(
             encoded(EVENT.to_json()),
-            lambda text: messages.event_of(messages.data_of(as_text(text)), {ARTIFACT}),
+            lambda text: event_of(messages.data_of(as_text(text)), Expected(artifacts=frozenset({ARTIFACT}))),
             BadMessage,
         ),
         "bulletin": Reader(
@@ -408,6 +408,16 @@ def test_what_an_artifact_brings_along_and_a_file_are_requests_of_jobs() -> None
         assert StageRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
 
 
+def test_what_is_told_of_a_job_by_the_broker_is_of_its_build_and_artifacts() -> None:
+    expected = messages.expected_of(REQUEST.to_json())
+    assert event_of(EVENT.to_json(), expected)
+    for other in ({"build": "target/R2-1.0.0"}, {"build": "../../x"}, {"artifact": "autotest"}):
+        with pytest.raises(BadMessage):
+            event_of({**EVENT.to_json(), **other}, expected)
+    on_disk = replace(REQUEST, archive_url=f"file:///srv/{BUILD}", options=StagingOptions(Path("/x"), (Path("/srv"),)))
+    assert messages.expected_of(on_disk.to_json()) == expected
+
+
 def test_an_id_of_a_request_that_came_by_the_broker_is_one() -> None:
     data = {**REQUEST.to_json(), "request_id": "x\n[28/Nov/2026:12:00:00] DEVSERVER all is well"}
     assert StageRequest.from_json(data).request_id == "x__28/Nov/2026:12:00:00__DEVSERVER_all_is_well"
@@ -419,7 +429,7 @@ def test_a_text_that_came_by_the_broker_stays_in_its_line() -> None:
     status = BuildStatus(f"gs://bucket/{BUILD}", BUILD, {ARTIFACT: True})
     status.apply([told])
     bulletin = Bulletin.from_text(Bulletin.of(status, "0" * 32, "1" * 32).to_text())
-    for event in (messages.event_of(told.to_json(), {ARTIFACT}), *bulletin.events):
+    for event in (event_of(told.to_json()), *bulletin.events):
         assert event.note.isprintable()
         assert str(event.cause).isprintable()
 
@@ -429,7 +439,7 @@ def test_a_text_that_came_by_the_broker_stays_in_its_line() -> None:
 )
 def test_a_cause_that_no_job_has_is_none_by_the_broker_either(cause: DevServerError) -> None:
     with pytest.raises(BadMessage, match="an event with a wrong cause"):
-        messages.event_of({**EVENT.to_json(), "cause": cause.to_json()}, {ARTIFACT})
+        event_of({**EVENT.to_json(), "cause": cause.to_json()})
 
 
 # TOML, and what a client of this project is answered

@@ -29,9 +29,10 @@ from staging.errors import BadTarball, Cancelled, DevServerError, WorkerDied
 from staging.executors import landlock, reach, system_calls
 from staging.executors.confinement import Confinement, what_holds
 from staging.executors.process import Bounds, ProcessExecutor
-from staging.executors.status_queue import LARGEST, Expected
+from staging.executors.status_queue import LARGEST
 from staging.layout import BuildPlaces
 from staging.locks import FileLock
+from staging.messages import Expected
 from staging.status import Event
 from staging.usage import LastUse, hold_as_read, is_being_read
 from tests import hostile_worker

@@ -20,7 +20,6 @@ import requests
 from artifacts.job import StageRequest
 from staging.archives import ArchiveObject
 from staging.build_removal import remove_build
-from staging.cluster.messages import event_of
 from staging.cluster.news import Bulletin
 from staging.cluster.runs import Told, _told
 from staging.file_lists import list_of, read_list
@@ -28,6 +27,7 @@ from staging.holds import holds_of
 from staging.inspection import ByContent, inspect
 from staging.layout import BuildPlaces
 from staging.manifest import Manifest
+from staging.messages import event_of
 from staging.orders import OrderRecord
 from staging.records.text import encoded
 from staging.transfer import _Mark
@@ -140,6 +140,6 @@ def test_messages_of_the_version_before_are_read_and_written_as_it_wrote_them() 
     del written["request"]["artifacts"][0]["objects"][0]["unknown"]
     assert json.loads(encoded(request.to_json())) == written["request"]
     told = _told(json.dumps(written["told"]))
-    event = event_of(told.content, {"autotest"})
+    event = event_of(told.content)
     assert list(Told(told.attempt, told.kind, event.to_json())) == written["told"]
     assert json.loads(Bulletin.from_text(json.dumps(written["bulletin"])).to_text()) == written["bulletin"]

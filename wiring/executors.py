@@ -111,7 +111,7 @@ class Jobs:
         self._options = options
         self._allowed = allowed
 
-    def as_we_stage(self, request: dict[str, Any]) -> dict[str, Any]:
+    def as_we_stage(self, request: dict[str, Any]) -> Any:
         """The request with this worker's own options: nobody else chooses directories and limits here.
 
         Raises:

@@ -13,10 +13,10 @@ from celery import Celery
 from redis import Redis
 
 from staging.cluster.broker import TASK, UNREACHABLE
-from staging.cluster.messages import event_of, names_of_artifacts
+from staging.cluster.messages import expected_of
 from staging.cluster.runs import Run, Told, Workers
 from staging.errors import STOPPING, BrokerUnreachable, Cancelled, DevServerError, WorkerDied
-from staging.messages import BadMessage, cause_of
+from staging.messages import BadMessage, cause_of, event_of
 from staging.status import Report
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ class Errand:
         self._run = Run(client, self._id, terms.lifetime)
         self._workers = Workers(client)
         self._job, self._request, self._queue = what
-        self._artifacts = names_of_artifacts(self._request)
+        self._expected = expected_of(self._request)
         self._report = report
         self._cancelled, self._stopped = ends
         self._attempt = 0
@@ -140,7 +140,7 @@ class Errand:
     def _pass_on(self, told: Told) -> None:
         """Report an event, if it is one of this job."""
         try:
-            self._report(event_of(told.content, self._artifacts))
+            self._report(event_of(told.content, self._expected))
         except BadMessage as error:
             self._terms.tell(f"the broker holds an event that no worker told, which is left out: {error}")
 

@@ -6,18 +6,18 @@ What a later version says more is left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
-from staging import messages
 from staging.archives import ArchiveUrl
 from staging.errors import InvalidArchiveUrl
-from staging.messages import BadMessage
+from staging.messages import ANYTHING, BadMessage, Expected
 from staging.records import text as records_text
 from staging.records.decoding import Text
-from staging.status import Event
+from staging.records.names import understood
 
 LONGEST = 1024 * 1024  # characters of a message
 _MOST_ARTIFACTS = 1000
@@ -52,39 +52,15 @@ def check_build(build: str) -> None:
         raise BadMessage("a build path that is none")
 
 
-def event_of(data: Any, artifacts: Collection[str]) -> Event:
-    """An event of one of the ``artifacts``.
-
-    Raises:
-        BadMessage
-
-    """
-    event = messages.event_of(data)
-    check_build(event.build)
-    if event.artifact not in artifacts:
-        raise BadMessage("an event of another job")
-    return event
-
-
-def names_of_artifacts(request: Mapping[str, Any]) -> Collection[str]:
-    """The artifacts of a job, whose request is that of staging; everything where it is another job's."""
-    names = [one["entry"]["name"] for one in request.get("artifacts", ())]
-    return names or _Everything()
+def expected_of(request: Mapping[str, Any]) -> Expected:
+    """What a job may be told of, whose request is that of staging; anything where it is another job's."""
+    if "archive_url" not in request:
+        return ANYTHING
+    roots = tuple(Path(understood(root)) for root in request["options"]["archive_roots"])
+    build = ArchiveUrl.parse(request["archive_url"], roots, any_depth=True).build_path
+    return Expected(build, frozenset(one["entry"]["name"] for one in request["artifacts"]))
 
 
 def is_id(value: Any) -> bool:
     """Whether a field is the id of a run, a download or a devserver."""
     return isinstance(value, str) and bool(_ID.fullmatch(value))
-
-
-class _Everything(Collection[str]):
-    """What has every name."""
-
-    def __contains__(self, _: object) -> bool:
-        return True
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0

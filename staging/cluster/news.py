@@ -17,7 +17,7 @@ from redis import Redis
 
 from staging.cluster.broker import PREFIX
 from staging.cluster.messages import Flags, Id, check_build, data_of
-from staging.messages import BadMessage, checked, message_of
+from staging.messages import BadMessage, Expected, checked, message_of
 from staging.records.decoding import Text, as_data
 from staging.records.text import encoded
 from staging.status import BuildStatus, Event
@@ -72,10 +72,8 @@ class Bulletin:
         """
         found = message_of(cls, data_of(text), "a bulletin")
         check_build(found.build)
-        artifacts = [event.artifact for event in found.events if event.build == found.build]
-        if len(artifacts) != len(found.events) or not found.synchronous.keys() >= set(artifacts):
-            raise BadMessage("an event of another download")
-        return replace(found, events=list(map(checked, found.events)))
+        expected = Expected(found.build, frozenset(found.synchronous))
+        return replace(found, events=[checked(event, expected) for event in found.events])
 
 
 class Newsstand:

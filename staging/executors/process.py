@@ -20,11 +20,11 @@ from staging.errors import STOPPING, Cancelled, WorkerDied
 from staging.executors.base import Job
 from staging.executors.confinement import NONE, Confinement
 from staging.executors.forked import Forked, ForkServer
-from staging.executors.status_queue import ANYTHING, Expected, Message, StatusQueue
+from staging.executors.status_queue import Message, StatusQueue
 from staging.executors.worker import BEAT, WorkOrder, name_of
 from staging.executors.worker_log import WorkerLog
 from staging.locks import FileLock
-from staging.messages import BadMessage
+from staging.messages import ANYTHING, BadMessage, Expected
 from staging.records.decoding import as_data
 from staging.records.text import encoded
 from staging.status import Report

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from staging.errors import DevServerError
-from staging.messages import MOST_TEXTS, BadMessage, cause_of, event_of
+from staging.messages import ANYTHING, MOST_TEXTS, BadMessage, Expected, cause_of, event_of
 from staging.records.text import data_of, encoded
 from staging.status import Event
 from staging.writing import write_all
@@ -25,22 +25,6 @@ _PIECE = 64 * 1024
 _LENGTH = struct.Struct("!I")
 
 Json = dict[str, Any]
-
-
-class Expected(NamedTuple):
-    """What a job may be told of; None stands for anything.
-
-    Attributes:
-        build: its build path.
-        artifacts: the names of its artifacts.
-
-    """
-
-    build: str | None = None
-    artifacts: frozenset[str] | None = None
-
-
-ANYTHING = Expected()
 
 
 class Message(NamedTuple):
@@ -139,18 +123,10 @@ def parsed(text: bytes, expected: Expected) -> Message:
     if kind in ("alive", "done") and content is None:
         return Message(kind)
     if kind == "event":
-        return Message(kind, event=_expected(event_of(content), expected))
+        return Message(kind, event=event_of(content, expected))
     if kind == "failed":
         return Message(kind, cause=cause_of(content))
     raise BadMessage("a message of no known kind")
-
-
-def _expected(event: Event, expected: Expected) -> Event:
-    if expected.build not in (None, event.build):
-        raise BadMessage("an event of another build")
-    if expected.artifacts is not None and event.artifact not in expected.artifacts:
-        raise BadMessage("an event of an artifact that its job does not have")
-    return event
 
 
 def _shortened(value: Any) -> Any:
