@@ -8,7 +8,7 @@ who does not find his own in it publishes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from threading import Event as Flag
@@ -34,6 +34,12 @@ def areas_of(places: BuildPlaces, name: str) -> list[Path]:
 def another_area(places: BuildPlaces, name: str) -> Path:
     """Where to make the artifact ready while the usual place is somebody's."""
     return places.staging / f"{as_file_name(name)}{_OTHER}{token_hex(8)}"
+
+
+def take_away(path: Path) -> None:
+    """Rename an area: whoever works in it, or hangs there, publishes nothing from now on."""
+    with suppress(FileNotFoundError):
+        path.rename(path.with_name(f"{path.name.partition(_OTHER)[0]}{_OTHER}{token_hex(8)}"))
 
 
 def lock_area(places: BuildPlaces, path: Path, cancelled: Flag, patience: float) -> FileLock | None:

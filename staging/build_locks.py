@@ -119,13 +119,3 @@ class _Shared:
         self.inside = 0
         self.waiting_alone = 0
         self.interested = 0
-
-
-@contextmanager
-def publishing(places: BuildPlaces) -> Iterator[None]:
-    """The right to change what is published of the build, and its manifest."""
-    lock = FileLock.acquire(places.publishing_lock, Flag())
-    try:
-        yield
-    finally:
-        lock.release()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 
-from staging.build_locks import publishing
 from staging.errors import RecordError, RecordMalformed
 from staging.file_lists import all_lists, list_if_understood, published_files, set_list_aside
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
 from staging.presence import exists, names_in, remove_file, remove_if_empty, remove_tree
+from staging.publishing_lock import publishing
 from staging.records.files import discard, folder_of, read_bytes, set_aside
 from staging.removal import remove_empty_directories, remove_files
 

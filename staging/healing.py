@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from staging.build_locks import publishing
 from staging.build_removal import files_of_its_own
 from staging.errors import RecordError, RecordMalformed
 from staging.file_lists import list_of, set_list_aside
@@ -12,6 +11,7 @@ from staging.inspection import Check, Inspection, inspect
 from staging.layout import BuildPlaces
 from staging.manifest import Manifest
 from staging.presence import directories_in, exists
+from staging.publishing_lock import publishing
 from staging.records.files import set_aside
 from staging.removal import remove_files
 

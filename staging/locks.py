@@ -85,8 +85,20 @@ class FileLock:
         A file that cannot be removed is no lock that anybody holds: its next holder removes it.
         """
         with suppress(OSError):
-            self._path.unlink()
+            if _is_still(self._descriptor, self._path):  # and nobody put another in its place
+                self._path.unlink()
         let_go(self._descriptor)
+
+    def note(self, text: str) -> bool:
+        """Write a line into the file, for those who wait; False where another file took its place.
+
+        Raises:
+            OSError
+
+        """
+        if text or os.fstat(self._descriptor).st_size:  # to say nothing takes no room, as there may be none
+            os.pwrite(self._descriptor, os.fsencode(f"{text}\n"), 0)
+        return _is_still(self._descriptor, self._path)
 
     @property
     def descriptor(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from staging.archives import ArchiveObject
@@ -112,11 +113,13 @@ class Manifest:
         """
         return parsed(_Written, text, "the manifest", FORMAT).checked("the manifest")
 
-    def write(self, places: BuildPlaces) -> None:
-        """Replace the build's manifest, in one step that a crash cannot halve."""
+    def write(self, places: BuildPlaces, through: Path | None = None) -> None:
+        """Replace the build's manifest, in one step that a crash cannot halve; by way of the directory ``through``, and
+        only while that is there, where one is given.
+        """
         records = {name: record.to_json() for name, record in sorted(self.artifacts.items())}
         known = {"format": FORMAT, "archive_url": self.archive_url, "artifacts": records}
-        write(places.manifest, {**(self.unknown or {}), **known})
+        write(places.manifest, {**(self.unknown or {}), **known}, through=through)
 
     def with_records(self, records: Mapping[str, ArtifactRecord]) -> Manifest:
         """The same manifest with ``records`` added, or put in the place of older ones."""

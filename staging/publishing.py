@@ -21,8 +21,7 @@ from secrets import token_hex
 from threading import Event as Flag
 
 from staging.archives import ArchiveUrl
-from staging.areas import another_area, areas_of, is_another, is_signed, lock_area, sign
-from staging.build_locks import publishing
+from staging.areas import another_area, areas_of, is_another, is_signed, lock_area, nobodys, sign, take_away
 from staging.build_removal import files_of_its_own, manifest_to_change
 from staging.checksums import as_text
 from staging.errors import DISK_ERRORS, Cancelled, InvalidArchiveUrl, PathTaken, RecordMalformed
@@ -40,7 +39,8 @@ from staging.locks import FileLock
 from staging.manifest import ArtifactRecord, Manifest
 from staging.merging import in_the_way, merge
 from staging.paths import UNPRINTABLE, fault_of_artifact
-from staging.presence import exists, remove_tree
+from staging.presence import exists, is_directory, remove_tree
+from staging.publishing_lock import publishing
 from staging.records.decoding import read, write
 from staging.records.files import discard, write_bytes
 from staging.transfer import has_marks
@@ -87,8 +87,7 @@ class StagingArea:
         """
         lock = lock_area(self._places, self._path, cancelled, patience)
         if lock is None:
-            with publishing(self._places):
-                _rename_away(self._places, self._name)
+            _take_over(self._places, self._name)
             self._path = another_area(self._places, self._name)
             lock = FileLock.acquire(self._places.area_lock(self._path.name), cancelled)
         try:
@@ -143,23 +142,36 @@ class StagingArea:
             Cancelled: somebody else makes the artifact ready, who took this one for dead.
 
         """
-        self._check_owner()
-        files = describe_tree(self.tree, checksums)
-        record = replace(record, files=len(files), size=sum(file.size for file in files.values()))
-        write_list(self.tree / RESERVED_NAME / list_of(self._places, self._name).name, files)
+        with self._as_owner():
+            files = describe_tree(self.tree, checksums)
+            record = replace(record, files=len(files), size=sum(file.size for file in files.values()))
+            write_list(self.tree / RESERVED_NAME / list_of(self._places, self._name).name, files)
+            self._publish(archive_url, record)
+        self._leave()
+
+    def _publish(self, archive_url: str, record: ArtifactRecord) -> None:
         # One at a time: two artifacts may bring the same new directory, or get in each other's way.
-        with publishing(self._places):
+        with publishing(self._places, self._path):
             self._check_owner()
             self._refuse_to_replace(files_of_its_own(self._places, archive_url, record))
             ready = {"name": self._name, "archive_url": archive_url, "record": record.to_json()}
             write(self._path / _READY, {"format": _FORMAT, **ready})
             self._merge(archive_url, record)
-        self._leave()
 
     def _leave(self) -> None:
         """Remove the area of what is published, which no error makes unpublished: the next recovery tries again."""
         with suppress(*DISK_ERRORS):
             self.remove()
+
+    @contextmanager
+    def _as_owner(self) -> Iterator[None]:
+        """Find out at the end too whose the area is: it may be taken away at any moment."""
+        self._check_owner()
+        try:
+            yield
+        except FileNotFoundError:
+            self._check_owner()
+            raise
 
     def _check_owner(self) -> None:
         if not is_signed(self._path, self._token):
@@ -167,13 +179,13 @@ class StagingArea:
 
     def finish(self, archive_url: str, record: ArtifactRecord) -> None:
         """Do what is left of a publication that had become ready."""
-        with publishing(self._places):
+        with publishing(self._places, self._path):
             self._merge(archive_url, record)
         self._leave()
 
     def _merge(self, archive_url: str, record: ArtifactRecord) -> None:
         merge(self.tree, self._places.published)
-        _record(self._places, archive_url, {self._name: record})
+        _record(self._places, archive_url, {self._name: record}, through=self._path)
         discard(lost_list(list_of(self._places, self._name)))
 
     def remove(self) -> None:
@@ -197,14 +209,14 @@ class StagingArea:
         return exists(lost_list(index)) or (exists(index) and list_if_understood(index) is None)
 
 
-def _rename_away(places: BuildPlaces, name: str) -> None:
-    """Take the areas of an artifact from those who are taken for dead; what they hold open is theirs alone."""
+def _take_over(places: BuildPlaces, name: str) -> None:
+    """Take the areas of an artifact from those who are taken for dead, and finish what had become ready."""
     for path in areas_of(places, name):
-        gone = another_area(places, name)
-        with suppress(FileNotFoundError):
-            path.rename(gone)
-        with suppress(OSError):  # it is nobody's any more, and left to the next recovery
-            remove_tree(gone)
+        take_away(path)
+    for path in areas_of(places, name):
+        with suppress(*DISK_ERRORS), nobodys(places, path) as is_nobodys:  # else it is left to the next recovery
+            if is_nobodys:
+                finish_or_remove(places, path)
 
 
 def finish_or_remove(places: BuildPlaces, path: Path) -> None:
@@ -219,7 +231,7 @@ def finish_or_remove(places: BuildPlaces, path: Path) -> None:
         ready = _read_ready(places, path)
     except RecordMalformed:
         ready = None
-    if ready is not None:
+    if ready is not None and is_directory(path / "tree"):
         StagingArea(places, ready.name, path).finish(ready.archive_url, ready.record)
     elif is_another(path) or not has_marks(path):
         remove_tree(path)
@@ -258,9 +270,11 @@ def update_manifest(places: BuildPlaces, archive_url: str, records: Mapping[str,
         _record(places, archive_url, records)
 
 
-def _record(places: BuildPlaces, archive_url: str, records: Mapping[str, ArtifactRecord]) -> None:
+def _record(
+    places: BuildPlaces, archive_url: str, records: Mapping[str, ArtifactRecord], through: Path | None = None
+) -> None:
     manifest = manifest_to_change(places) or Manifest(archive_url)
-    manifest.with_records(records).write(places)
+    manifest.with_records(records).write(places, through)
 
 
 def make_build_directory(places: BuildPlaces) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from threading import Event as Flag
 
 from staging.areas import areas_of, nobodys
 from staging.build_removal import discard_half_written, finish_removal
@@ -17,7 +16,7 @@ from staging.layout import (
     places_in_use,
     promises_directory,
 )
-from staging.locks import FileLock, if_free
+from staging.locks import if_free
 from staging.presence import directories_in, exists, names_in, remove_file, remove_tree
 from staging.publishing import finish_or_remove
 
@@ -79,7 +78,8 @@ def _clear_up_build(places: BuildPlaces) -> None:
     with if_free(places.lock) as is_nobodys:
         if is_nobodys:
             recover(places)
-            FileLock.acquire(places.publishing_lock, Flag()).release()
+            with if_free(places.publishing_lock):  # by who died; a worker that hangs may hold it
+                pass
 
 
 def _sweep(static_dir: Path) -> None:

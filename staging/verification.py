@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
 
-from staging.build_locks import publishing
 from staging.clock import CLOCK, STEP
 from staging.errors import Cancelled
 from staging.healing import is_broken, take_out
@@ -16,6 +15,7 @@ from staging.layout import BuildPlaces, verifying_lock
 from staging.locks import FileLock
 from staging.overview import builds_below
 from staging.pace import Pace, step_back
+from staging.publishing_lock import publishing
 from staging.records.files import touch
 from staging.soundness import told
 

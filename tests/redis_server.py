@@ -41,9 +41,19 @@ class RedisServer:
         self.process.kill()
         self.process.wait()
 
-    def start_again(self) -> None:
-        """Start it anew, on the same port."""
-        self.process = self._started()
+    def start_again(self, *options: str) -> None:
+        """Start it anew, on the same port, with what it kept on the disk."""
+        self.process = self._started(*options)
+
+    def start_slowly(self, seconds: float) -> None:
+        """Start it anew: for so long, it reads what was kept and answers LOADING."""
+        with redis.Redis(port=self.port) as client:
+            for number in range(1000):
+                client.set(f"filling:{number}", "x" * 200)
+            client.save()
+        self.kill()
+        each = int(seconds * 1000)  # microseconds
+        self.start_again("--key-load-delay", str(each), "--loading-process-events-interval-bytes", "1024")
 
     def __enter__(self) -> RedisServer:  # noqa: PYI034 - nobody derives from it
         return self
@@ -51,8 +61,19 @@ class RedisServer:
     def __exit__(self, *_: object) -> None:
         self.kill()
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    def _started(self, *options: str) -> subprocess.Popen[bytes]:
+        command = [
+            "redis-server",
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            *options,
+        ]
         process = subprocess.Popen(
             command, executable=_PROGRAM, cwd=self._directory, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )

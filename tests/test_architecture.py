@@ -39,6 +39,7 @@ LAYERS = (
     ("staging.transfer", "staging.decompression"),
     ("staging.extraction",),
     ("staging.areas", "staging.merging"),
+    ("staging.publishing_lock",),
     ("staging.build_removal",),
     ("staging.publishing",),
     ("staging.recovery",),

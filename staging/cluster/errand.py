@@ -24,7 +24,7 @@ T = TypeVar("T")
 _LOOK = 0.5  # seconds between two looks at whether to stop
 _PAUSE = 0.2  # seconds before the broker is tried again
 _TIME_TO_END = 3.0  # seconds that a worker is given to tell that it stopped
-_SENT_AGAIN = 60.0  # seconds after which what nobody has begun with is put into the queue once more
+_SENT_AGAIN = 60.0  # seconds after which what nobody has begun with is put into a queue that is not empty once more
 _MOST_DEATHS = 2  # of workers at one job: it may be what they died of
 
 
@@ -77,6 +77,7 @@ class Errand:
         self._told_to_stop_at: float | None = None
         self._sent_at = monotonic()
         self._heard_at = monotonic()  # from the worker; or of any worker at all, until one has begun
+        self._taken_at: float | None = None  # when it was first seen that the job is in its queue no more
         self.has_begun = False
 
     def run(self) -> None:
@@ -100,7 +101,7 @@ class Errand:
         self._reaching(self._offer)
 
     def _offer(self) -> None:
-        self._sent_at = monotonic()
+        self._sent_at, self._taken_at = monotonic(), None
         self._run.offer(self._attempt)
         if not self.has_begun:
             arguments = [self._job, self._id, self._attempt, self._request]
@@ -170,8 +171,23 @@ class Errand:
             if not self._reaching(self._workers.are_any):
                 raise WorkerDied(f"could not start: there was none in the cluster for {self._terms.patience:g} s")
             self._heard_at = monotonic()  # they are busy
-        if not self.has_begun and monotonic() > self._sent_at + _SENT_AGAIN:
-            self._reaching(self._offer)  # what lay in the queue may be lost; and what is sent twice is begun once
+        if not self.has_begun:
+            self._send_again_if_lost()
+
+    def _send_again_if_lost(self) -> None:
+        """Send anew what a worker took off the queue, which then hung or died before it said that it had begun."""
+        if not self._reaching(lambda: self._run.is_taken(self._attempt, self._queue)):
+            self._taken_at = None
+            if monotonic() > self._sent_at + _SENT_AGAIN:
+                self._reaching(self._offer)  # others lie in the queue, maybe; and what is sent twice is begun once
+        elif self._taken_at is None:
+            self._taken_at = monotonic()
+        elif monotonic() > self._taken_at + self._terms.longest_silence:
+            seconds = f"{self._terms.longest_silence:g}"
+            self._terms.tell(f"a job was taken and not begun with for {seconds} s: it is given to another worker")
+            heard_at = self._heard_at
+            self._send()
+            self._heard_at = heard_at  # that it was sent says nothing of workers
 
     def _stop_if_told(self) -> None:
         """Have the worker stop, where that is wanted, and bear with it for a moment.

@@ -64,6 +64,16 @@ class Run:
         """Have the run remembered for longer; False where it was forgotten."""
         return bool(self._client.pexpire(self._key, self._milliseconds))
 
+    def is_taken(self, attempt: int, queue: str) -> bool:
+        """Whether the attempt's message is in the ``queue`` no more, as far as can be told: a worker has begun with the
+        attempt, or the queue is empty.
+        """
+        with self._client.pipeline() as pipeline:
+            pipeline.exists(self._attempt_key(attempt))
+            pipeline.llen(queue)
+            has_begun, length = pipeline.execute(raise_on_error=False)  # the queue's key may be anything's
+        return bool(has_begun == 1 or length == 0)
+
     def cancel(self) -> None:
         """Have the worker stop."""
         self._client.hset(self._key, "is_cancelled", "1")
@@ -77,13 +87,16 @@ class Run:
         """Say that nobody waits any more: who is still at work stops."""
         self._client.delete(self._key, self._told)
 
+    def _attempt_key(self, attempt: int) -> str:
+        return f"{self._key}:{attempt}"
+
     # The worker's side
 
     def begin(self, attempt: int, token: str) -> bool:
         """Whether the worker that has the ``token`` is the one to make that attempt; may be asked again."""
         if self.attempt_that_counts() != attempt:
             return False
-        key = f"{self._key}:{attempt}"
+        key = self._attempt_key(attempt)
         return bool(self._client.set(key, token, nx=True, ex=_BEGUN_FOR)) or self._client.get(key) == token
 
     def attempt_that_counts(self) -> int | None:

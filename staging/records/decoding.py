@@ -177,15 +177,16 @@ def _names_of(kind: Any) -> Sequence[str]:
     return [one.name for one in fields(kind) if one.name != _UNKNOWN]
 
 
-def write(path: Path, data: Any, indent: int | None = 1) -> None:
-    """Replace the record at ``path``. ``indent`` is for people; None is for what nobody reads.
+def write(path: Path, data: Any, indent: int | None = 1, through: Path | None = None) -> None:
+    """Replace the record at ``path``. ``indent`` is for people; None is for what nobody reads. ``through`` is as of
+    :func:`write_bytes`.
 
     Raises:
         OSError
 
     """
     text = encoded(data)
-    write_bytes(path, text if indent is None else msgspec.json.format(text, indent=indent))
+    write_bytes(path, text if indent is None else msgspec.json.format(text, indent=indent), through=through)
 
 
 def _check_format(raw: Any, what: str, newest: int | None) -> None:

@@ -73,13 +73,17 @@ def _unreadable(what: str, error: OSError) -> RecordUnreadable:
     return RecordUnreadable(what, error.strerror or type(error).__name__)
 
 
-def write_bytes(path: Path, content: bytes, most: int = MOST_BYTES) -> None:
+def write_bytes(path: Path, content: bytes, most: int = MOST_BYTES, through: Path | None = None) -> None:
     """Write ``content`` to the file ``path`` whole or not at all, through a crash of this process as well.
+
+    It is written to a temporary file beside ``path``, or in the directory ``through``: whoever renames that directory
+    keeps the record as it is.
 
     Nothing is flushed to the disk: the staged files are not either, and a flush waits for what others write, while a
     harness waits for this.
 
     Raises:
+        FileNotFoundError: ``through`` is not there any more.
         OSError: there is no room, or it is more than a reader takes.
         RecordUnreadable: its directory is a link.
 
@@ -89,16 +93,27 @@ def write_bytes(path: Path, content: bytes, most: int = MOST_BYTES) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Each thread's own: two downloads of one build may write the same record.
     temporary = f"{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp"
-    with folder_of(path) as folder:
+    with folder_of(path) as folder, _folder_of_temporary(folder, through) as other:
         try:
-            descriptor = os.open(temporary, _NEW, 0o644, dir_fd=folder)
+            descriptor = os.open(temporary, _NEW, 0o644, dir_fd=other)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
-            os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            # By its path: a descriptor stays good when the directory is renamed.
+            source = (temporary, other) if through is None else (through / temporary, None)
+            os.replace(source[0], path.name, src_dir_fd=source[1], dst_dir_fd=folder)
         except BaseException:  # the disk is full, for one
             with suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
+                os.unlink(temporary, dir_fd=other)
             raise
+
+
+@contextmanager
+def _folder_of_temporary(folder: int, through: Path | None) -> Iterator[int]:
+    if through is None:
+        yield folder
+        return
+    with folder_of(through / "x") as other:
+        yield other
 
 
 def touch(path: Path) -> None:
