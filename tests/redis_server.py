@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.servers import eventually
 
@@ -46,14 +48,15 @@ class RedisServer:
         self.process = self._started(*options)
 
     def start_slowly(self, seconds: float) -> None:
-        """Start it anew: for so long, it reads what was kept and answers LOADING."""
+        """Start it anew: for so long, it reads what it kept and answers LOADING. Returns when that begins."""
         with redis.Redis(port=self.port) as client:
             for number in range(1000):
                 client.set(f"filling:{number}", "x" * 200)
             client.save()
         self.kill()
         each = int(seconds * 1000)  # microseconds
-        self.start_again("--key-load-delay", str(each), "--loading-process-events-interval-bytes", "1024")
+        options = ("--key-load-delay", str(each), "--loading-process-events-interval-bytes", "1024")
+        self.process = self._started(*options, until=redis.BusyLoadingError)
 
     def __enter__(self) -> RedisServer:  # noqa: PYI034 - nobody derives from it
         return self
@@ -61,7 +64,7 @@ class RedisServer:
     def __exit__(self, *_: object) -> None:
         self.kill()
 
-    def _started(self, *options: str) -> subprocess.Popen[bytes]:
+    def _started(self, *options: str, until: type[Exception] | None = None) -> subprocess.Popen[bytes]:
         command = [
             "redis-server",
             "--port",
@@ -81,10 +84,10 @@ class RedisServer:
         def answers() -> bool:
             assert process.poll() is None, "Redis ended"
             try:
-                with redis.Redis(port=self.port) as client:
+                with redis.Redis(port=self.port, retry=Retry(NoBackoff(), 0)) as client:
                     return bool(client.ping())
-            except redis.ConnectionError:
-                return False
+            except redis.ConnectionError as error:
+                return until is not None and isinstance(error, until)
 
         eventually(answers)
         return process

@@ -40,7 +40,7 @@ class Cluster:
         self.directory = directory
         self.broker = broker
         self.workers: list[Worker] = []
-        self.silence = "3"  # seconds
+        self.silence = "5"  # seconds
         self._archive = archive
         self._start_server = start_server
 
@@ -105,7 +105,7 @@ def test_a_machine_that_hung_and_goes_on_does_no_harm(cluster: Cluster, archive:
         eventually(lambda: cluster.broker.count_keys("devserver:worker:*") == 2)
         hung.signal_all(signal.SIGSTOP)
     try:
-        check_success(server.wait_for_status(build.url, timeout="30"))
+        check_success(server.wait_for_status(build.url, timeout="50"))
     finally:
         hung.signal_all(signal.SIGCONT)
     eventually(lambda: not hung.jobs())
