@@ -23,6 +23,7 @@ from staging.errors import BadTarball, ChecksumMismatch, DevServerError, ObjectC
 from staging.extraction import Selection, unpack_stream, unpack_zip
 from staging.layout import BuildPlaces, as_file_name, kept_object
 from staging.manifest import ArtifactRecord
+from staging.programs import Output
 from staging.publishing import StagingArea
 from staging.retry import check, retrying
 from staging.status import Event, Report, State
@@ -32,6 +33,8 @@ from staging.tree import UnpackLimits
 TEST_IMAGE = "chromiumos_test_image.bin"
 _SECONDS_BETWEEN_REPORTS = 0.25
 _PACKAGER_TIMEOUT = 1800.0  # seconds
+_LOOK = 0.2  # seconds between two looks at whether to stop
+_LONGEST_LINE = 64 * 1024  # bytes that are kept of what a packager says last
 
 
 @dataclass(frozen=True)
@@ -301,15 +304,27 @@ class AutotestTarball(Tarball):
             raise PackagerFailed(self.name, f"it ended with status {process.returncode}; the log says more")
 
     def _watched(self, process: subprocess.Popen[bytes]) -> bytes:
-        """The process's output, once it has ended; it is killed when the work is cancelled or takes too long."""
+        """The end of the process's output, once it has ended; it is killed when the work is cancelled or takes too
+        long.
+        """
+        assert process.stdout  # noqa: S101 - a pipe, as asked for
         deadline = monotonic() + _PACKAGER_TIMEOUT
-        while True:
-            try:
-                return process.communicate(timeout=0.2)[0]
-            except subprocess.TimeoutExpired:
-                if self._site.cancelled.is_set() or monotonic() > deadline:
-                    _end(process)
-                check(self._site.cancelled)
+        said, piece = b"", b" "
+        with Output(process, process.stdout) as output:
+            while piece:
+                self._end_if_told(process, deadline)
+                if output.wait(_LOOK):
+                    piece = output.read(_LONGEST_LINE) or b""
+                    said = (said + piece)[-_LONGEST_LINE:]
+        while process.poll() is None:  # though it has closed its output
+            self._end_if_told(process, deadline)
+            self._site.cancelled.wait(_LOOK)
+        return said
+
+    def _end_if_told(self, process: subprocess.Popen[bytes], deadline: float) -> None:
+        if self._site.cancelled.is_set() or monotonic() > deadline:
+            _end(process)
+        check(self._site.cancelled)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

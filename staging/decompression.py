@@ -24,6 +24,7 @@ import zstandard
 from isal import igzip
 
 from staging.errors import BadTarball, DevServerError
+from staging.programs import Output
 from staging.units import in_bytes
 from staging.writing import write_all
 
@@ -187,19 +188,21 @@ def _piped(command: Sequence[str], packed: io.RawIOBase, name: str, max_memory: 
     )
     assert process.stdin  # noqa: S101 - pipes, as asked for
     assert process.stdout  # noqa: S101
+    assert process.stderr  # noqa: S101
     feeder = _Feeder(packed, process.stdin)
-    with process:  # which closes its pipes in the end, and waits for it
+    # The first closes its pipes in the end, and waits for it.
+    with process, Output(process, process.stdout) as plain, Output(process, process.stderr) as complaints:
         try:
             for pipe in (process.stdin, process.stdout):
                 with suppress(OSError):  # a user may have only so much of pipes
                     fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             feeder.start()
-            yield io.BufferedReader(cast("io.RawIOBase", process.stdout), _PIECE)
-            _check_end(process, name)
+            yield io.BufferedReader(plain, _PIECE)
+            _check_end(process, complaints, name)
         except Exception as error:
             _end(process)
             feeder.join()
-            raise (feeder.failure or _lack_of_memory(process, name) or error) from None
+            raise (feeder.failure or _lack_of_memory(complaints, name) or error) from None
         finally:
             _end(process)
             feeder.join()
@@ -222,16 +225,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.stdout.close()
 
 
-def _check_end(process: subprocess.Popen[bytes], name: str) -> None:
+def _check_end(process: subprocess.Popen[bytes], complaints: Output, name: str) -> None:
     """Raise what the program has to complain of, once it has said all."""
-    complaint = process.stderr.read() if process.stderr else b""
+    complaint = complaints.readall()
     if process.wait():
         raise BadTarball(name, _last_line(complaint) or f"its decompressor ended with status {process.returncode}")
 
 
-def _lack_of_memory(process: subprocess.Popen[bytes], name: str) -> BadTarball | None:
+def _lack_of_memory(complaints: Output, name: str) -> BadTarball | None:
     """What a program that ended too early had to say, if that is that it needs more memory."""
-    complaint = _last_line(process.stderr.read()) if process.stderr else ""
+    complaint = _last_line(complaints.readall())
     return BadTarball(name, complaint) if _is_lack_of_memory(complaint) else None
 
 

@@ -18,7 +18,7 @@ LAYERS = (
     ("staging.records.decoding",),
     ("staging.records",),
     ("staging.clock", "staging.layout", "staging.retry", "staging.tar_headers", "staging.writing", "staging.versions"),
-    ("staging.suite_map",),
+    ("staging.suite_map", "staging.programs"),
     ("staging.checksums", "staging.in_mind"),
     ("staging.units", "staging.eviction"),
     ("staging.archives.url", "staging.archives.base"),
