@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from commands.local import LOCAL, MACHINERY
-from commands.options import server_in_front
+from commands.options import check_environment, server_in_front
 from commands.printing import printable
 from commands.remote import REMOTE
 from devserver_settings import SETTINGS
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 _FAILED = 1
 _USAGE_ERROR = 2
+# Of commands that do not use every setting, those that they do use.
+_USED = {**{one.name: () for one in REMOTE}, "catalog": ("catalog",), "ledger": ("ledger",), "token": (), "demo": ()}
 
 
 def serve(options: dict[str, Any]) -> None:
@@ -82,6 +86,7 @@ def command_line(context: click.Context, /, server: Sequence[str], **options: An
     Every option can also be given in the environment variable that stands with it. The commands that ask a running
     devserver have options of their own.
     """  # noqa: D301 - click's own mark for lines that stay as they are
+    check_environment(context, None if context.invoked_subcommand is None else _USED.get(context.invoked_subcommand))
     if context.invoked_subcommand is None:
         if server:
             raise click.UsageError("--server goes with a command that asks a devserver: devserver builds --server URL")
@@ -186,7 +191,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationError as error:
         print(f"devserver: {printable(str(error))}", file=sys.stderr)
         return _USAGE_ERROR
+    except OSError as error:
+        if not _is_of_output(error):
+            raise
+        print(f"devserver: the standard output cannot be written: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is left of it
+        return _FAILED
     return 0
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether it was met in printing, which click does."""
+    return any(frame.f_code is click.echo.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -36,6 +36,7 @@ class Server(NamedTuple):
 
 
 _IN_FRONT = "devserver.server"  # where the context holds what --server in front of the command says
+_WRONG = "devserver.wrong"  # and what was wrong with values of the environment
 
 
 class Option(click.Option):
@@ -46,6 +47,32 @@ class Option(click.Option):
         hint = click.Parameter.get_error_hint(self, ctx)
         is_set_there = ctx is not None and ctx.get_parameter_source(self.name or "") is ParameterSource.ENVIRONMENT
         return f"{hint} (env var: '{self.envvar}')" if is_set_there else hint
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        """See click's own; a wrong value of the environment is told by :func:`check_environment`."""
+        try:
+            return super().handle_parse_result(ctx, opts, args)
+        except click.BadParameter as error:
+            is_set_there = ctx.get_parameter_source(self.name or "") is ParameterSource.ENVIRONMENT
+            if not (is_set_there and isinstance(ctx.command, click.Group)):
+                raise
+            ctx.meta.setdefault(_WRONG, {})[self.name] = error
+            ctx.params[self.name or ""] = None
+            return None, args
+
+
+def check_environment(context: click.Context, used: Collection[str] | None) -> None:
+    """Hold what the environment has for options to what they may be; only of those ``used``, where that is known.
+
+    Raises:
+        click.BadParameter
+
+    """
+    for name, error in context.meta.get(_WRONG, {}).items():
+        if used is None or name in used:
+            raise error
 
 
 class WholeNumber(click.IntRange):

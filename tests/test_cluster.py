@@ -25,6 +25,7 @@ from tests.servers import PROJECT, DevServer, cause_of, check_success, eventuall
 from tests.terminal import environment
 from tests.test_crashes import assert_tidy
 from wiring.executors import Jobs
+from wiring.signals import MEANINGLESS
 
 
 @pytest.fixture
@@ -129,6 +130,20 @@ def test_a_worker_that_is_told_to_end_gives_its_job_to_another(
         assert first.process.returncode == 0
     check_success(server.wait_for_status(build.url, timeout="55"))
     build.check_staged(server.static_dir)
+
+
+def test_a_signal_that_means_nothing_does_not_end_a_worker(
+    cluster: Cluster, archive: FakeArchive, build: Build
+) -> None:
+    worker, server = cluster.worker("worker"), cluster.devserver("devserver", "--retry-deadline", "20")
+    eventually(lambda: cluster.broker.count_keys("devserver:worker:*"))
+    with archive.holding("autotest.tar.bz2") as reached:
+        check_success(server.download(build.url))
+        assert reached.wait(10)
+        for number in MEANINGLESS:
+            worker.process.send_signal(number)
+    check_success(server.wait_for_status(build.url))
+    assert worker.process.poll() is None
 
 
 def test_a_hundred_callers_of_two_devservers_are_told_and_each_object_is_fetched_once(

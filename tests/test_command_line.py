@@ -245,3 +245,33 @@ def test_a_builds_own_packager_is_run_when_the_operator_says_so(
     check_success(answer)
     for path in ("autotest/packages/packages.checksum", "autotest/packages.checksum"):
         assert server.get(f"/static/{build.path}/{path}").content == b"made"
+
+
+@pytest.mark.parametrize("command", ["catalog", "catalog --json", "--help", "--version", "nginx-config"])
+def test_an_output_that_cannot_be_written_is_one_line_and_status_1(command: str, tmp_path: Path) -> None:
+    arguments = [sys.executable, str(PROJECT / "devserver.py"), "--static-dir", str(tmp_path), *command.split()]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert ended.returncode == 1
+    assert ended.stderr == "devserver: the standard output cannot be written: No space left on device\n"
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(arguments, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, "")  # nobody wants to know
+
+
+# Kubernetes sets this for a service of that name.
+SERVICE = {"DEVSERVER_PORT": "tcp://10.0.0.1:8080", "DEVSERVER_MAX_BYTES": "much"}
+
+
+def test_a_command_minds_only_what_it_uses_of_the_environment() -> None:
+    assert run("catalog", **SERVICE).returncode == 0
+    assert "cannot be reached" in run("builds", "--server", "http://127.0.0.1:1", **SERVICE).stderr
+    assert "DEVSERVER_CATALOG" in run("catalog", DEVSERVER_CATALOG="/").stderr
+    for command in ([], ["serve"], ["gc"], ["worker"], ["nginx-config"]):
+        ended = run(*command, **SERVICE)
+        assert ended.returncode == 2
+        assert ended.stderr.count("\n") == 1
+        assert "'DEVSERVER_PORT'" in ended.stderr

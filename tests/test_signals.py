@@ -23,6 +23,7 @@ from tests.fake_archive import FakeArchive
 from tests.servers import PROJECT, DevServer, check_success, eventually
 from tests.test_tls import make_certificate
 from tests.test_tokens import make_tokens
+from wiring.signals import MEANINGLESS
 
 ONE_ARTIFACT = '[[artifact]]\nname = "{0}"\npattern = "{0}.bin"\nsynchronous = true\n'
 
@@ -75,6 +76,14 @@ def test_sighup_reads_everything_anew_and_reopens_the_logs(lab: DevServer, tmp_p
     assert "read anew" in (tmp_path / "logs" / "devserver.log").read_text()
     assert (tmp_path / "logs" / "access.log.1").read_text().count("\n") == 1
     assert lab.process.poll() is None
+
+
+@pytest.mark.parametrize("number", MEANINGLESS)
+def test_a_signal_that_means_nothing_does_nothing(server: DevServer, number: signal.Signals) -> None:
+    assert server.get("/check_health").status_code == 200
+    server.process.send_signal(number)
+    assert reload(server, signal.SIGUSR1).endswith("read anew: the files of the logs")
+    assert server.process.poll() is None
 
 
 def break_catalogue(folder: Path) -> None:

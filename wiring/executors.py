@@ -24,6 +24,7 @@ from staging.records.decoding import as_data
 from staging.retry import Patience
 from staging.tree import UnpackLimits
 from wiring.checks import allowed_archives, peer_settings, usable_directory
+from wiring.signals import MEANINGLESS, leave_unanswered
 
 _WORKERS_IMPORT = ["artifacts.job", "staging.archives.gcs"]
 _SECRETS = ("tokens", "tls_key")
@@ -92,6 +93,7 @@ def work(options: dict[str, Any], at_once: int) -> int:
     """
     tighten_umask()
     adopt_orphans()
+    leave_unanswered(MEANINGLESS)
     broker = _checked_broker(options)
     from staging.cluster.worker import ClusterWorker
 

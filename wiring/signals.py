@@ -11,6 +11,8 @@ from types import FrameType
 
 END = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 READ_ANEW, REOPEN_LOGS = signal.SIGHUP, signal.SIGUSR1
+# Whatever sends these means another program; the kernel would end this one.
+MEANINGLESS = (signal.SIGUSR2, signal.SIGIO, signal.SIGPWR, signal.SIGVTALRM, signal.SIGPROF)
 
 _TIME_TO_END = 9  # seconds from the first signal to the end, in good order or not
 
@@ -27,6 +29,7 @@ class Signals:
         self._began_in_a_terminal = _is_terminal()
         for number in (*END, READ_ANEW, REOPEN_LOGS):
             signal.signal(number, self._take_note)
+        leave_unanswered(MEANINGLESS)
 
     @property
     def is_end_asked_for(self) -> bool:
@@ -57,6 +60,12 @@ class Signals:
     def _is_terminal_gone(self) -> bool:
         """Whether the terminal that this server was started in is closed, which SIGHUP tells as well."""
         return self._began_in_a_terminal and not _is_terminal()
+
+
+def leave_unanswered(signals: tuple[signal.Signals, ...]) -> None:
+    """Have the signals do nothing to this process; the programs that it starts have them as they were."""
+    for number in signals:
+        signal.signal(number, lambda *_: None)
 
 
 def _is_terminal() -> bool:
