@@ -16,7 +16,8 @@ import pytest
 from staging import publishing_lock
 from staging.layout import BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
-from staging.publishing import StagingArea, make_build_directory, recover
+from staging.publishing import StagingArea, make_build_directory
+from staging.recovery import recover
 from tests.hung_publisher import URL
 from tests.servers import PROJECT
 
