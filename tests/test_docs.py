@@ -89,6 +89,17 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
     assert [test for test in alone if test not in others and f"def {test}(" not in "".join(TESTS.values())] == []
 
 
+def test_every_attack_has_what_happens_what_happened_before_and_a_test() -> None:
+    section = (DOCS / "security.md").read_text().partition("## Attacks")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|") and not line.startswith("|---")]
+    assert len(rows) > 100
+    for row in rows:
+        cells = [cell.strip() for cell in re.sub(r"`[^`]*`", lambda code: code[0].replace("|", "/"), row).split("|")]
+        assert len(cells) == 6, row
+        assert all(cells[1:-1]), row
+        assert cells[4] == "test" or re.search(r"test_\w+|the same test|`make ", cells[4]), row
+
+
 # Examples
 
 
