@@ -112,6 +112,7 @@ class Downloader:
         What it was staging goes on by itself, if this devserver ``resumes``. Every build is looked at behind this.
         """
         problems: Problems = {}
+        self.list.begin()
         try:
             take_up(self._means.orders, self._board, self._again, resumes)
         except OSError as error:

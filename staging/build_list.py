@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from staging.status import State
 _FEW = 500
 _QUICK = 0.25  # seconds
 _SHORTEST = 5.0  # seconds between two reads of a directory of many builds
+_MOMENT = 1.0  # seconds that who needs not all waits for the first read
 _REST = 20.0  # times that a read took pass before the next one: reading takes a twentieth of a core at most
 
 View = Callable[[str], BuildView | None]
@@ -52,10 +53,11 @@ class Summary(NamedTuple):
 
 
 class Builds:
-    """All builds at one moment."""
+    """All builds at one moment; before the directory was read for the first time, not ``is_whole``: some of them."""
 
-    def __init__(self, by_path: Mapping[str, Summary]) -> None:
+    def __init__(self, by_path: Mapping[str, Summary], is_whole: bool = True) -> None:
         self._by_path = by_path
+        self.is_whole = is_whole
 
     def __len__(self) -> int:
         return len(self._by_path)
@@ -91,7 +93,7 @@ class BuildList:
     """The list of all builds that are staged, under way, or went wrong.
 
     A directory of many builds is read by one thread at a time, in the background, and seldom; what the board tells of
-    meanwhile is put in at once. Only the first read is waited for.
+    meanwhile is put in at once. Only the first read is waited for, by who needs all; it begins with the server.
     """
 
     def __init__(self, static_dir: Path, board: StatusBoard, view: View) -> None:
@@ -105,14 +107,37 @@ class BuildList:
         self._builds: Builds | None = None
         self._next_read = 0.0  # by the monotonic clock
         self._is_reading = False
+        self._beginning = Lock()
+        self._has_begun = False
+        self._was_read = Event()  # once, or could not be
+        self._so_far: dict[str, Summary] = {}  # of the first read
         self._telling = Lock()
         self._changed: set[str] = set()  # builds that something was told of since `_staged` has what is on the disk
         self._changed_while_reading: set[str] = set()
         board.subscribe(lambda status, _event, _change: self._note(status.build), of_others=True)
         board.subscribe_to_removals(self._note)
 
+    def begin(self) -> None:
+        """Read the directory for the first time, behind the caller."""
+        with self._beginning:
+            if not self._has_begun:
+                self._has_begun = True
+                try:
+                    Thread(target=self._read_first, name="list builds", daemon=True).start()
+                except RuntimeError:  # no thread can be had now: who asks reads
+                    self._was_read.set()
+
+    def soon(self) -> Builds:
+        """All builds, or those that are known after a moment, where the directory was not read yet."""
+        self.begin()
+        if self._was_read.wait(_MOMENT):
+            return self.now()
+        return Builds({**self._so_far.copy(), **self._of_the_board()}, is_whole=False)
+
     def now(self) -> Builds:
         """All builds, as far as is known now."""
+        self.begin()
+        self._was_read.wait()
         with self._lock:
             if monotonic() >= self._next_read:
                 self._read_again()
@@ -135,13 +160,25 @@ class BuildList:
             if self._is_reading:
                 self._changed_while_reading.add(build_path)
 
-    def _read_again(self) -> None:
-        """Read the directory: here, where that is the first time or takes no time, or else behind the caller."""
-        if self._is_reading:
-            return
+    def _read_first(self) -> None:
+        try:
+            self._note_what_changes()
+            with suppress(OSError):  # then who asks reads, and is told
+                self._take_what_is_read(self._lock)
+        finally:
+            self._was_read.set()
+            self._so_far = {}
+
+    def _note_what_changes(self) -> None:
         with self._telling:
             self._is_reading = True
             self._changed_while_reading.clear()
+
+    def _read_again(self) -> None:
+        """Read the directory: here, where that takes no time, or else behind the caller."""
+        if self._is_reading:
+            return
+        self._note_what_changes()
         if self._next_read == 0.0:
             self._take_what_is_read(nullcontext())
             return
@@ -163,7 +200,9 @@ class BuildList:
     def _read(self) -> tuple[dict[str, Summary], float]:
         """What the manifests say, and how long it took to read them."""
         began = monotonic()
-        staged = {}
+        staged: dict[str, Summary] = {}
+        if not self._was_read.is_set():
+            self._so_far = staged
         for places in builds_below(self._static_dir):
             with suppress(OSError, RecordError):
                 view = staged_view(places)
@@ -186,10 +225,13 @@ class BuildList:
             changed, self._changed = self._changed, set()
         for build_path in changed:
             self._look_at(build_path)
-        shown = {one.build_path: _summary(one) for one in self._views(iter(self._board.builds()))}
+        shown = self._of_the_board()
         if self._builds is None or changed or shown != self._shown:
             self._builds, self._shown = Builds({**self._staged, **shown}), shown
         return self._builds
+
+    def _of_the_board(self) -> dict[str, Summary]:
+        return {one.build_path: _summary(one) for one in self._views(iter(self._board.builds()))}
 
     def _look_at(self, build_path: str) -> None:
         """Have the list say of a build what its manifest says by now; where that cannot be read, what it said."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event as Flag
 from urllib.parse import urljoin
@@ -24,6 +25,7 @@ from tests.builds import Build
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.servers import DevServer, cause_of, check_success, eventually
+from web.site.build_pages import Place, page_of
 
 MANY = 3000
 NEWEST = 1_700_000_000.0  # when the newest was staged, in seconds since the epoch; each is a minute older than the next
@@ -52,7 +54,9 @@ def crowded(start_server: StartServer, tmp_path: Path) -> DevServer:
     """A devserver with thousands of builds."""
     for number in range(MANY):
         write_build(tmp_path / "static", number)
-    return start_server()
+    server = start_server()
+    assert server.get("/api/v1/builds", limit="1").status_code == 200  # which waits until all are read
+    return server
 
 
 def pages_from(server: DevServer, address: str, direction: str) -> Iterator[list[str]]:
@@ -177,3 +181,33 @@ def test_many_builds_are_read_behind_those_who_ask(tmp_path: Path, monkeypatch: 
     assert len(reads) == 1
     gate.set()
     eventually(lambda: len(builds.now()) == 1)
+
+
+def test_before_all_builds_are_read_pages_and_scrapes_do_not_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_list, "_MOMENT", 0.05)
+    for number in range(3):
+        write_build(tmp_path, number)
+    gate = Flag()
+
+    def slowly(static_dir: Path) -> Iterator[BuildPlaces]:
+        for number in range(3):
+            assert number < 2 or gate.wait(20)
+            yield BuildPlaces(static_dir, path_of(number))
+
+    monkeypatch.setattr(build_list, "builds_below", slowly)
+    board = StatusBoard()
+    builds = BuildList(tmp_path, board, lambda path: staged_view(BuildPlaces(tmp_path, path)))
+    builds.begin()
+    eventually(lambda: len(builds.soon()) == 2)
+    page = page_of(builds, Place())
+    assert (page.total, page.is_read, page.is_whole) == (2, False, False)
+    with ThreadPoolExecutor() as pool:
+        all_of_them = pool.submit(builds.now)
+        assert not all_of_them.done()
+        (tmp_path / path_of(0) / ".devserver" / "manifest.json").unlink()
+        board.removed(path_of(0))  # is not forgotten, though it was read before
+        gate.set()
+        assert len(all_of_them.result(20)) == 2
+    assert page_of(builds, Place()).is_read

@@ -100,7 +100,7 @@ def _sources(static_dir: Path, version: str, staging: Staging, waiting_room: Wai
     return Sources(
         version=version,
         static_dir=static_dir,
-        builds=downloader.list.now,
+        builds=downloader.list.soon,
         waiting=lambda: waiting_room.taken,
         busy_threads=server.clients_being_served,
         idle_threads=server.idle_threads,

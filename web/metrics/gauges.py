@@ -68,6 +68,8 @@ class Gauges(Collector):
 
     def _of_builds(self) -> Iterable[Metric]:
         builds = self._sources.builds()
+        if not builds.is_whole:
+            return  # no figure says more than a wrong one
         counts = {state.value: builds.states.get(state, 0) for state in State}
         yield _labelled("devserver_builds", "Builds on this server, by their state.", "state", counts)
         yield GaugeMetricFamily("devserver_builds_bytes", "Bytes of the files that are staged of builds.", builds.size)

@@ -55,6 +55,7 @@ class BuildPage:
         first, last: the numbers of its first and its last build in the order, from 1.
         found: how many builds there are on all pages.
         total: how many there are on this server.
+        is_read: whether all of those were read already; until then, these are some of them.
         words: as those of its place.
         previous, following: the links to the pages before and after it; empty where there is none.
 
@@ -65,6 +66,7 @@ class BuildPage:
     last: int
     found: int
     total: int
+    is_read: bool
     words: str
     previous: str
     following: str
@@ -72,7 +74,7 @@ class BuildPage:
     @property
     def is_whole(self) -> bool:
         """Whether every build on this server is on it."""
-        return not (self.words or self.previous or self.following)
+        return self.is_read and not (self.words or self.previous or self.following)
 
 
 class _Range(NamedTuple):
@@ -84,7 +86,7 @@ class _Range(NamedTuple):
 
 def page_of(builds: BuildList, place: Place) -> BuildPage:
     """The page at that place, as things are now. On the first one is what failed, too, however long ago."""
-    now = builds.now()
+    now = builds.soon()
     found = _found(now, place.words)
     start, end = _range(found, place)
     shown = list(found[start:end])
@@ -96,6 +98,7 @@ def page_of(builds: BuildList, place: Place) -> BuildPage:
         last=end,
         found=len(found),
         total=len(now),
+        is_read=now.is_whole,
         words=place.words,
         previous=_previous(found, start, place.words),
         following=_link(place.words, after=found[end - 1].age) if end < len(found) else "",
