@@ -12,6 +12,21 @@ _MANIFEST = (
     b' "objects": [{"name": "a.bin", "size": 3, "crc32c": "AAAAAA==", "generation": "1"}], "staged_at": 1.5,'
     b' "files": 1, "size": 3, "whole_files": {"a.bin": "a.bin"}}, "other": {"state": "absent"}}}'
 )
+_EVENT = (
+    b'["event", {"build": "target/version", "artifact": "a", "state": "failed", "bytes_done": 1, "note": "a note",'
+    b' "retry": "ArchiveUnavailable", "cause": {"kind": "BadTarball", "args": ["x", "y"]}}]'
+)
+_BULLETIN = (
+    b'{"download": "ab", "devserver": "cd", "archive_url": "gs://b/t/v", "build": "t/v", "request_id": "",'
+    b' "synchronous": {"a": true}, "has_begun": true,'
+    b' "events": [{"build": "t/v", "artifact": "a", "state": "staged"}]}'
+)
+_JOB = (
+    b'{"archive_url": "gs://b/t/v", "artifacts": [{"entry": {"name": "a", "pattern": "a.tar", "unpack": true,'
+    b' "brings": [], "includes": ["x"], "destination": "d"}, "objects": [{"name": "a.tar", "size": 1,'
+    b' "crc32c": "", "generation": "1"}]}], "attempt": 1,'
+    b' "options": {"static_dir": "/s", "peers": {"urls": [], "token_file": "/t"}}}'
+)
 TEXTS: dict[str, Sequence[bytes]] = {
     "manifest": [_MANIFEST, b"{}", b"[[[[]]]]"],
     "order": [
@@ -31,6 +46,14 @@ TEXTS: dict[str, Sequence[bytes]] = {
         b"[artifact]",
     ],
     "tokens": [f"lab stage,read {_LOCK}\n# more\nother admin {_LOCK}\r\n".encode()],
+    "status": [
+        _EVENT,
+        b'["failed", {"kind": "ArchiveUnavailable", "args": ["gs://b/x", "no", 1.5]}]',
+        b'["failed", {"kind": "NoRoom", "args": ["x", "y", ["z"]]}]',
+        b'["alive", null]',
+    ],
+    "bulletin": [_BULLETIN, b"{}"],
+    "job": [_JOB, b"{}"],
     "url": [b"\0gs://bucket/target/version", b"\1file:///srv/archive/a/b", b"\0gs://b/%2e%2e/a", b"\1gs://b/a%00"],
     "ranges": [b"\x10\0bytes=0-3,5-,-2", b"\0\0bytes=0-", b"\xff\xffbytes=1-1, 2-2"],
     "cookies": [b'a=b; c="d\\012e"; $Path=/; token=x', b"a[]=1; =; ;;"],

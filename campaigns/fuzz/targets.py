@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from campaigns.fuzz import reading, requests, unpacking
+from campaigns.fuzz import messages, reading, requests, unpacking
 
 
 class Target(NamedTuple):
@@ -36,6 +36,9 @@ TARGETS = {
     "holds": Target(reading.holds, 2048, 20_000),
     "catalogue": Target(reading.catalogue, 2048, 20_000),
     "tokens": Target(reading.tokens, 2048, _QUICK),
+    "status": Target(messages.status, 2048, _QUICK),
+    "bulletin": Target(messages.bulletin, 2048, 20_000),
+    "job": Target(messages.job, 4096, 20_000),
     "url": Target(requests.url, 512, _QUICK),
     "ranges": Target(requests.ranges, 512, _QUICK),
     "cookies": Target(requests.cookies, 1024, _QUICK),
