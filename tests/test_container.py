@@ -49,12 +49,24 @@ def server(container: Container) -> Container:
     return container
 
 
+def seen(process: psutil.Process) -> tuple[str, str]:
+    """Its name and its state, both empty where it has ended meanwhile."""
+    try:
+        return process.name(), process.status()
+    except psutil.NoSuchProcess:
+        return "", ""
+
+
+def below(server: Container) -> list[psutil.Process]:
+    return server.first.children(recursive=True)
+
+
 def zombies(server: Container) -> list[psutil.Process]:
-    return [child for child in server.first.children() if child.status() == psutil.STATUS_ZOMBIE]
+    return [one for one in below(server) if seen(one)[1] == psutil.STATUS_ZOMBIE]
 
 
-def programs(server: Container, name: str) -> list[psutil.Process]:
-    return [one for one in server.first.children(recursive=True) if one.name() == name]
+def programs(server: Container, *names: str) -> list[psutil.Process]:
+    return [one for one in below(server) if seen(one)[0] in names]
 
 
 def test_the_programs_of_a_killed_worker_neither_survive_it_nor_stay_as_zombies(
@@ -71,7 +83,7 @@ def test_the_programs_of_a_killed_worker_neither_survive_it_nor_stay_as_zombies(
         answer = server.wait_for_status(build.url)
     assert cause_of(answer).startswith("WorkerDied: worker killed by SIGKILL while staging ")
     assert not psutil.pid_exists(program.pid)
-    assert zombies(server) == []
+    eventually(lambda: zombies(server) == [])
 
 
 @pytest.mark.parametrize("artifact", ["test_suites", "autotest"])  # the server's own work, and a worker's
@@ -89,7 +101,7 @@ def test_a_decompressor_that_is_killed_is_a_cause_and_no_zombie(
     answer = asked.result(30)
     assert (answer.status_code, "BadTarball: " in cause_of(answer)) == (500, True), cause_of(answer)
     assert not psutil.pid_exists(program.pid)
-    assert [one for one in server.first.children(recursive=True) if one.status() == psutil.STATUS_ZOMBIE] == []
+    eventually(lambda: zombies(server) == [])
     check_success(server.get("/stage", archive_url=build.url, artifacts=artifact))
 
 
@@ -97,8 +109,8 @@ def test_orphans_of_others_are_reaped(server: Container) -> None:
     inside = ("nsenter", "--target", str(server.first.pid), *(("--user",) if _AS_ROOT else ()), "--pid")
     orphan = "setsid sh -c 'sleep 0.3' >/dev/null & exit 0"
     subprocess.run([*inside, "sh", "-c", orphan], check=True, timeout=10)
-    eventually(lambda: [one for one in server.first.children() if one.name() in ("sh", "sleep")])
-    eventually(lambda: [one for one in server.first.children() if one.name() in ("sh", "sleep")] == [])
+    eventually(lambda: programs(server, "sh", "sleep"))
+    eventually(lambda: programs(server, "sh", "sleep") == [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
