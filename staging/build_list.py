@@ -25,6 +25,7 @@ _FEW = 500
 _QUICK = 0.25  # seconds
 _SHORTEST = 5.0  # seconds between two reads of a directory of many builds
 _MOMENT = 1.0  # seconds that who needs not all waits for the first read
+_AFTER_A_FAILURE = 5.0  # seconds until a directory that could not be read is read again
 _REST = 20.0  # times that a read took pass before the next one: reading takes a twentieth of a core at most
 
 View = Callable[[str], BuildView | None]
@@ -134,8 +135,24 @@ class BuildList:
             return self.now()
         return Builds({**self._so_far.copy(), **self._of_the_board()}, is_whole=False)
 
+    def check(self) -> None:
+        """Find out whether the builds can be told.
+
+        Raises:
+            OSError: the directory was never read, and cannot be now.
+
+        """
+        with self._lock:
+            if self._was_read.is_set() and self._next_read == 0.0:
+                self._read_again()
+
     def now(self) -> Builds:
-        """All builds, as far as is known now."""
+        """All builds, as far as is known now.
+
+        Raises:
+            OSError: the directory was never read, and cannot be now.
+
+        """
         self.begin()
         self._was_read.wait()
         with self._lock:
@@ -193,6 +210,11 @@ class BuildList:
             staged, seconds = self._read()
             with lock:
                 self._take(staged, seconds)
+        except OSError:
+            if self._builds is None:
+                raise
+            with lock:  # the list stays what it was
+                self._next_read = monotonic() + _AFTER_A_FAILURE
         finally:
             with self._telling:
                 self._is_reading = False

@@ -261,7 +261,7 @@ class OutOfResources(StagingError):
         self.what, self.resource = what, resource
 
     def __str__(self) -> str:
-        return f"the devserver has no {self.resource} left to stage {self.what} with; try again later"
+        return f"the devserver has no {self.resource} left for {self.what}; try again later"
 
 
 class DiskFailure(StagingError):

@@ -8,11 +8,14 @@ import re
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from threading import Event as Flag
 
 import pytest
+import requests
 
+from campaigns.faults.interposer import Fault, Interposer, Mode, compiled
 from staging.errors import DiskFailure, as_devserver_error
 from staging.eviction import Limits
 from staging.inventory import Stocktaker, nobody
@@ -23,7 +26,9 @@ from staging.presence import exists, names_in, remove_if_empty, remove_tree
 from staging.recovery import clear_up
 from staging.room import Room
 from staging.usage import LastUse
-from tests.servers import PROJECT
+from tests.builds import Build
+from tests.conftest import StartServer
+from tests.servers import PROJECT, DevServer, eventually
 
 NO_LIMITS = Limits()
 
@@ -145,3 +150,32 @@ def test_a_disk_that_fails_is_told_as_such() -> None:
     cause = as_devserver_error(OSError(errno.EIO, os.strerror(errno.EIO), "/srv/secret"), "target/version")
     assert isinstance(cause, DiskFailure)
     assert str(cause) == "the devserver's disk failed at target/version: Input/output error"
+
+
+def test_a_server_whose_disk_fails_says_so_and_goes_on_when_it_works_again(
+    start_server: StartServer, build: Build, tmp_path: Path
+) -> None:
+    interposer = Interposer(tmp_path / "control", tmp_path / "static", compiled(tmp_path))
+    server = start_server(**interposer.environment)
+    assert server.port
+    for fault in (Fault(1, "EIO", Mode.FROM_THEN_ON), Fault(1, "EMFILE", Mode.ONCE), Fault(700, "EIO", Mode.ONCE)):
+        with interposer.on(fault):
+            for address in ("/", "/metrics", "/api/v1/builds", "/latestbuild?target=x", f"/static/{build.path}/"):
+                check_cause(server.get(address))
+            check_cause(server.download(build.url))
+            check_cause(server.wait_for_status(build.url))
+        server.stage(build.url)
+        build.check_staged(server.static_dir)
+        assert eventually(partial(is_removed, server, build), 10)
+    assert "Traceback" not in server.log
+
+
+def is_removed(server: DevServer, build: Build) -> bool:
+    return requests.delete(f"{server.url}/api/v1/builds/{build.path}", timeout=30).status_code == 204
+
+
+def check_cause(answer: requests.Response) -> None:
+    """An answer that tells of an error tells of the disk, or of what is not there."""
+    if answer.status_code >= 500:
+        assert re.search("DiskFailure|OutOfResources|RecordUnreadable|NotStaged|NoDownload", answer.text), answer.text
+        assert "/static/.devserver" not in answer.text

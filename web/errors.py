@@ -16,6 +16,7 @@ from staging.errors import (
     BuildHeld,
     CallerGone,
     DevServerError,
+    InternalFailure,
     NoRoom,
     NotUnderWay,
     OtherSite,
@@ -24,7 +25,9 @@ from staging.errors import (
     ScopeMissing,
     TokenNeeded,
     WaitTimedOut,
+    as_devserver_error,
 )
+from staging.threads import in_a_line
 from web import rendering
 from web.access.grants import challenge
 from web.error_pages import RETRY_AFTER, error_answer
@@ -86,10 +89,20 @@ def _raise_as_http_error(handler: Callable[..., Any], *args: Any, **parameters: 
         check_count(cherrypy.serving.request.params)
         return handler(*args, **parameters)
     except DevServerError as error:
-        cherrypy.serving.request.devserver_error = error
-        raise cherrypy.HTTPError(int(status_of(error)), error.kind) from error
+        raise _http_error(error) from error
+    except OSError as error:
+        cause = as_devserver_error(error, cherrypy.serving.request.path_info)
+        if isinstance(cause, InternalFailure):
+            raise
+        cherrypy.log(in_a_line(cause), "DEVSERVER")
+        raise _http_error(cause) from error
     except TooManyWaiting:
         raise cherrypy.HTTPError(503, "as many clients are waiting as may; try again in a few seconds") from None
+
+
+def _http_error(error: DevServerError) -> cherrypy.HTTPError:
+    cherrypy.serving.request.devserver_error = error
+    return cherrypy.HTTPError(int(status_of(error)), error.kind)
 
 
 def _last_resort(_details: bytes | str | None = None) -> tuple[bytes, list[tuple[bytes, bytes]], list[bytes]]:

@@ -16,9 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import cherrypy
+
+from staging.errors import DevServerError, InternalFailure, OutOfResources, as_devserver_error
+from staging.threads import in_a_line
 from web import rendering
 from web.answers import Observer, Read, Served
-from web.error_pages import error_answer, prefers_json
+from web.error_pages import RETRY_AFTER, error_answer, prefers_json
 from web.files import listing, paths
 from web.files.objects import StagedFile, staged_file
 from web.files.ranges import NotSatisfiable, parse_ranges
@@ -105,6 +109,18 @@ class StaticFiles:
             observer.ends(served, sent)
 
     def _answered(self, environ: Environment) -> _Answer:
+        try:
+            return self._answered_from_disk(environ)
+        except OSError as error:
+            cause = as_devserver_error(error, f"{environ['SCRIPT_NAME']}{paths.text_of(environ['PATH_INFO'])}")
+            if isinstance(cause, InternalFailure):
+                raise
+        cherrypy.log(in_a_line(cause), "STATIC")
+        if isinstance(cause, OutOfResources):
+            return _error(environ, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": str(RETRY_AFTER)}, cause)
+        return _error(environ, HTTPStatus.INTERNAL_SERVER_ERROR, cause=cause)
+
+    def _answered_from_disk(self, environ: Environment) -> _Answer:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _error(environ, HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET, HEAD"})
         url_path = paths.text_of(environ["PATH_INFO"])
@@ -236,7 +252,13 @@ def _multipart(ranges: list[FileRange], size: int, content_type: str, boundary: 
     return parts
 
 
-def _error(environ: Environment, status: HTTPStatus, headers: Mapping[str, str] | None = None) -> _Answer:
-    content_type, body = error_answer(status, environ.get("HTTP_ACCEPT", ""))
+def _error(
+    environ: Environment,
+    status: HTTPStatus,
+    headers: Mapping[str, str] | None = None,
+    cause: DevServerError | None = None,
+) -> _Answer:
+    told = (cause.kind, str(cause)) if cause is not None else ()
+    content_type, body = error_answer(status, environ.get("HTTP_ACCEPT", ""), *told)
     more = {**rendering.HEADERS, "Content-Type": content_type, "Content-Length": str(len(body))}
     return _Answer(status, {**(headers or {}), **more}, (body,), len(body))

@@ -63,6 +63,7 @@ class Pages:
             return iter((show("welcome.html"),))
         place = Place.parse(after, before, words)
         disk = psutil.disk_usage(self._static_dir)
+        self._downloader.list.check()  # where it cannot be told, no page has begun
         cherrypy.response.headers.update(_HEADERS)
         return rendering.pieces(
             "front.html",
