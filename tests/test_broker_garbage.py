@@ -249,3 +249,31 @@ def test_a_broker_that_says_no_for_a_while_ends_nothing(
             check_success(server.wait_for_status(build.url, timeout="50"))
     assert worker.process.poll() is None
     assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_a_broker_that_says_no_when_a_job_is_taken_or_finished_does_not_end_the_worker(
+    cluster: Cluster,  # noqa: F811
+    broker: RedisServer,  # noqa: F811
+    archive: FakeArchive,
+    build: Build,
+    is_begun: bool,
+) -> None:
+    worker, server = cluster.worker("worker"), cluster.devserver("devserver", "--retry-deadline", "40")
+    with redis.Redis(port=broker.port) as client:
+        eventually(lambda: broker.count_keys("devserver:worker:*"))
+        with archive.holding("autotest.tar.bz2") as reached:
+            if is_begun:
+                check_success(server.download(build.url))
+                assert reached.wait(20)
+                client.replicaof("127.0.0.1", "1")
+        if not is_begun:
+            client.acl_setuser("default", enabled=True, commands=["-zadd"])
+            check_success(server.download(build.url))
+        eventually(lambda: "the broker says no to a note of a job" in worker.log_file.read_text())
+        if is_begun:
+            client.replicaof("NO", "ONE")
+        else:
+            client.acl_setuser("default", enabled=True, commands=["+zadd"])
+    check_success(server.wait_for_status(build.url, timeout="50"))
+    assert worker.process.poll() is None

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from queue import Empty
 from typing import Annotated, Any, Literal
 
@@ -88,6 +90,36 @@ def _checked_body(body: str) -> str:
 
 
 class _QoS(kombu_redis.QoS):  # type: ignore[misc]
+    """What was taken and not finished. A broker that says no to a note of that must not end the worker: what is not
+    noted as taken, the devserver sends again, and what is not noted as finished comes again, and is found to be begun.
+    """
+
+    def append(self, message: Any, delivery_tag: Any) -> None:
+        """Note that a message was taken."""
+        with _noted():
+            super().append(message, delivery_tag)
+            return
+        super(kombu_redis.QoS, self).append(message, delivery_tag)
+
+    def ack(self, delivery_tag: Any) -> None:
+        """Note that it is finished."""
+        with _noted():
+            super().ack(delivery_tag)
+            return
+        super(kombu_redis.QoS, self).ack(delivery_tag)
+
+    def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
+        """Note that it is not wanted here."""
+        with _noted():
+            super().reject(delivery_tag, requeue)
+            return
+        super(kombu_redis.QoS, self).ack(delivery_tag)
+
+    def restore_unacked(self, client: Any = None) -> None:
+        """Put back, at the end, what was taken and not finished."""
+        with _noted():
+            super().restore_unacked(client)
+
     def restore_visible(self, *arguments: Any, **options: Any) -> None:
         """Put back what a worker took and did not finish, unless what lies in the place of that is something else."""
         try:
@@ -141,6 +173,14 @@ class _Channel(kombu_redis.Channel):  # type: ignore[misc]
             return int(super()._size(queue))
         except redis.ResponseError:
             return 0
+
+
+@contextmanager
+def _noted() -> Iterator[None]:
+    try:
+        yield
+    except redis.ResponseError as error:
+        _log.warning("the broker says no to a note of a job, which is left out: %s", error)
 
 
 class Transport(kombu_redis.Transport):  # type: ignore[misc]
