@@ -19,7 +19,7 @@ from campaigns.faults.runner import Ran, Runner
 from campaigns.faults.scenarios import SCENARIOS, Scenario, archive_of
 
 _DIRECTORY = "FAULTS_DIRECTORY"
-_MOST_TOLD = 40
+_MOST_TOLD = 6  # of a run
 _USUAL = ("EIO", "ENOSPC", "EMFILE")
 _KINDS = ("LOST", "ORPHAN", "WRONG", "OPEN", "AGAIN", "TOLD")
 
@@ -32,7 +32,7 @@ class Campaign:
         self._first = first
         self._step = step
         self.calls = self.runs = 0
-        self.violations: dict[str, list[str]] = {}
+        self.violations: list[str] = []
         self.counts: Counter[str] = Counter()
 
     @property
@@ -59,7 +59,9 @@ class Campaign:
         for violation in ran.violations:
             self.counts[violation.partition(":")[0]] += 1
         if ran.violations:
-            self.violations[f"{what}, in {ran.met.call}; told: {ran.told or 'nothing'}"] = list(ran.violations)
+            told = f"{what}, in {ran.met.call}; told: {ran.told or 'nothing'}"
+            self.violations.append(told)
+            click.echo("\n    ".join([told, *ran.violations[:_MOST_TOLD]]), err=True)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -118,10 +120,6 @@ def _tell(campaign: Campaign, seconds: float) -> None:
     click.echo("\n| what | count |\n|---|---|")
     for name, value in rows:
         click.echo(f"| {name} | {value} |")
-    for what, violations in [*campaign.violations.items()][:_MOST_TOLD]:
-        click.echo(f"{what}", err=True)
-        for violation in violations[:6]:
-            click.echo(f"    {violation}", err=True)
     sys.exit(bool(campaign.violations))
 
 
