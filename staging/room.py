@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
-from time import monotonic
+from time import monotonic, sleep
 from typing import NamedTuple
 
 from staging.build_removal import remove_build
@@ -30,6 +30,7 @@ from staging.usage import LastUse, keeping_readers_away
 _TRIES = 10  # where what should go turns out to be held, and others have to
 _MOST_HOLDERS = 5  # that are named
 _CLEARED_UP_EVERY = 60.0  # seconds
+_A_MOMENT = 0.1  # seconds
 
 OnEviction = Callable[[str, Reason, int], None]
 
@@ -177,6 +178,13 @@ class Room:
             NoRoom
 
         """
+        try:
+            return self._needed_now(places, coming)
+        except NoRoom:
+            sleep(_A_MOMENT)  # who only looked whether a build's lock is free had it, and the build counted as held
+            return self._needed_now(places, coming)
+
+    def _needed_now(self, places: BuildPlaces, coming: Sequence[Coming]) -> tuple[Sequence[Victim], dict[str, int]]:
         inventory = self._stocktaker.take()
         sizes = _sizes(coming, inventory.growth)
         wanted = sum(sizes.values())
