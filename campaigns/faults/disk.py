@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
+from time import monotonic, sleep
 
 from campaigns.checks import leftovers
 from campaigns.faults.world import FOREIGN
@@ -13,6 +14,7 @@ from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.manifest import Manifest
 from tests.builds import Build
 
+_LAST_LOOK = 1.0  # seconds that a thread may take for its last look at a build
 _ALIVE = "alive"  # the lock of a devserver that lives
 
 OF_ARTIFACT = {
@@ -94,8 +96,15 @@ def untidy(static_dir: Path) -> Iterator[str]:
     yield from (f"ORPHAN: {name}" for name in left)
 
 
-def open_files(static_dir: Path) -> Iterator[str]:
-    """What of the static directory this process still has open: a lock that holds, or a leak."""
+def open_files(static_dir: Path) -> list[str]:
+    """What of the static directory this process has open for good: a lock that holds, or a leak."""
+    deadline = monotonic() + _LAST_LOOK
+    while (found := list(_open_now(static_dir))) and monotonic() < deadline:
+        sleep(0.01)
+    return found
+
+
+def _open_now(static_dir: Path) -> Iterator[str]:
     gc.collect()  # a walk that an error ended may wait for it
     for descriptor in os.listdir("/proc/self/fd"):  # noqa: PTH208
         try:
