@@ -156,9 +156,16 @@ def test_a_devservers_worker_is_confined(server: DevServer, archive: FakeArchive
         assert worker.rlimit(resource.RLIMIT_DATA)[1] == 4 * 1024**3
         assert worker.rlimit(resource.RLIMIT_FSIZE)[1] == 256 * 1024**3
         assert worker.nice() >= 10
+        assert [niceness_of_session(pid) for pid in (worker.pid, server.process.pid)] in (["10", "0"], ["", ""])
         assert os.getpgid(worker.pid) == worker.pid
     check_success(server.wait_for_status(build.url))
     build.check_staged(server.static_dir)
+
+
+def niceness_of_session(process: int) -> str:
+    """By which the kernel shares the processors out among sessions; empty where it does not."""
+    path = Path(f"/proc/{process}/autogroup")
+    return path.read_text().split()[-1] if path.exists() else ""
 
 
 def test_nothing_that_is_staged_can_be_written_to_by_others(

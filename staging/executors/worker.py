@@ -6,7 +6,9 @@ import importlib
 import os
 import signal
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
@@ -41,7 +43,7 @@ def work(text: bytes, descriptor: int) -> int:
     cancelled = Flag()
     signal.signal(signal.SIGTERM, lambda *_: cancelled.set())
     try:
-        os.nice(_NICENESS)
+        _step_back()
         order = converted(WorkOrder, data_of(text), "the order of a worker")
         job = named_job(order.job)
         order.confinement.apply()  # of this thread, and so of those that it starts
@@ -53,6 +55,17 @@ def work(text: bytes, descriptor: int) -> int:
     runner.start()
     runner.join()
     return 0
+
+
+def _step_back() -> None:
+    """Let those come first who are waited for.
+
+    Linux shares the processors out among sessions before it looks at niceness (sched(7), "The autogroup feature"), and
+    the workers of a devserver have a session of their own: that has to step back, too.
+    """
+    os.nice(_NICENESS)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(f"{_NICENESS}")
 
 
 def name_of(job: Job) -> str:
