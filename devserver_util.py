@@ -240,7 +240,7 @@ def _is_below(path: str, static_dir: Path) -> bool:
 
 
 def has_something(places: BuildPlaces) -> bool:
-    """Whether a directory is a build that has anything staged, or one that somebody else put there."""
+    """Whether the directory is a build of which something is staged, or was made by somebody else than a devserver."""
     manifest = Manifest.if_readable(places)
     if manifest is None:
         return names_in(places.published) != [RESERVED_NAME]

@@ -135,7 +135,7 @@ class Download:
             self._written.change(resumed=0)
 
     def run(self) -> None:
-        """Stage what is missing. The outcome, whatever it is, is told through the status."""
+        """Stage what is missing. The status reports the outcome, success or failure."""
         try:
             # What is there now is not what is asked for, where all is to be staged anew.
             while_waiting = _nothing if self._order.clean else self._tell_what_is_staged

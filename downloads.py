@@ -175,7 +175,7 @@ class Downloads:
         """The downloads to wait for: those that are under way, and one that is started for what is left."""
         try:
             return self._ordered(order)
-        except DevServerError:
+        except (DevServerError, OSError):
             self._let_go_of_what_does_not_come(order.url.build_path)
             raise
 

@@ -85,7 +85,7 @@ class DownloadableArtifact:
         return self._area.claimed(self._site.cancelled, self._site.patience_with_others)
 
     def is_staged(self) -> bool:
-        """Whether another has staged it meanwhile, who had that right before."""
+        """Whether the artifact was staged by somebody else while this process waited for that right."""
         return self._area.is_staged(str(self._site.url))
 
     def tell_that_it_is_staged(self) -> None:
@@ -345,7 +345,7 @@ def make_artifact(entry: CatalogueEntry, objects: Sequence[ArchiveObject], site:
 
 
 class _Progress:
-    """Counts an artifact's bytes, and has it report them a few times a second; what is told never shrinks."""
+    """Counts an artifact's bytes and reports them a few times a second; the number never goes down."""
 
     def __init__(self, artifact: DownloadableArtifact) -> None:
         self._artifact = artifact

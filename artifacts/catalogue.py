@@ -1,4 +1,4 @@
-"""The catalogue: which artifacts a build has, read from a TOML file; and those that are files somebody named."""
+"""The catalogue: which artifacts a build has, read from a TOML file; and files that requests name."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class CatalogueEntry:
 
     @property
     def is_file(self) -> bool:
-        """Whether this is no artifact of the catalogue, but a file that somebody named."""
+        """Whether this is a file that a request names, and no artifact of the catalogue."""
         return self.name.startswith(FILE)
 
     @property
@@ -121,7 +121,7 @@ class Catalogue:
         return list(found.values())
 
     def pattern_of(self, name: str) -> str:
-        """What the objects of the artifact ``name`` are called, or those of a file that somebody named."""
+        """The pattern of the names of the objects of the artifact ``name``, or of a file that a request names."""
         entry = self._by_name.get(name)
         return entry.pattern if entry is not None else name.removeprefix(FILE)
 

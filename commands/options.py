@@ -51,7 +51,7 @@ class Option(click.Option):
     def handle_parse_result(
         self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
     ) -> tuple[Any, list[str]]:
-        """See click's own; a wrong value of the environment is told by :func:`check_environment`."""
+        """As click's own, but a wrong environment variable is left to :func:`check_environment`."""
         try:
             return super().handle_parse_result(ctx, opts, args)
         except click.BadParameter as error:

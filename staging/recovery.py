@@ -78,8 +78,6 @@ def _clear_up_build(places: BuildPlaces) -> None:
     with if_free(places.lock) as is_nobodys:
         if is_nobodys:
             recover(places)
-            with if_free(places.publishing_lock):  # by who died; a worker that hangs may hold it
-                pass
 
 
 def _sweep(static_dir: Path) -> None:

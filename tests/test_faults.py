@@ -26,9 +26,10 @@ from staging.presence import exists, names_in, remove_if_empty, remove_tree
 from staging.recovery import clear_up
 from staging.room import Room
 from staging.usage import LastUse
-from tests.builds import Build
+from tests.builds import Build, make_build
 from tests.conftest import StartServer
-from tests.servers import PROJECT, DevServer, eventually
+from tests.fake_archive import FakeArchive
+from tests.servers import PROJECT, DevServer, cause_of, eventually
 
 NO_LIMITS = Limits()
 
@@ -170,6 +171,10 @@ def test_a_server_whose_disk_fails_says_so_and_goes_on_when_it_works_again(
     assert "Traceback" not in server.log
 
 
+def is_absent(path: Path) -> bool:
+    return not path.exists()
+
+
 def is_removed(server: DevServer, build: Build) -> bool:
     return requests.delete(f"{server.url}/api/v1/builds/{build.path}", timeout=30).status_code == 204
 
@@ -179,3 +184,21 @@ def check_cause(answer: requests.Response) -> None:
     if answer.status_code >= 500:
         assert re.search("DiskFailure|OutOfResources|RecordUnreadable|NotStaged|NoDownload", answer.text), answer.text
         assert "/static/.devserver" not in answer.text
+
+
+def test_a_lease_goes_with_the_request_that_the_disk_failed(
+    start_server: StartServer, archive: FakeArchive, tmp_path: Path
+) -> None:
+    interposer = Interposer(tmp_path / "control", tmp_path / "static", compiled(tmp_path))
+    server = start_server(**interposer.environment)
+    assert server.port
+    failed = 0
+    for at in range(1, 60, 3):
+        build = make_build(version=f"R17-{at}.0.0")  # which the archive does not have: nothing of it ever comes
+        with interposer.on(Fault(at, "EIO", Mode.ONCE)):
+            answer = server.get("/download", archive_url=build.url, lease="600")
+        if not cause_of(answer).startswith("ObjectNotFound"):  # else it met the end of the download, or nothing
+            failed += 1
+            assert eventually(partial(is_absent, BuildPlaces(server.static_dir, build.path).holds), 5)
+    assert failed
+    assert archive.fetches == []

@@ -136,7 +136,9 @@ def test_a_thread_that_fails_ends_when_it_is_told_to() -> None:
         stopped.set()
         raise RuntimeError
 
-    threads.start("announcer", work, stopped, lambda _: None).join(5)
+    thread = threads.start("announcer", work, stopped, lambda _: None)
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 def test_what_is_called_now_and_then_survives_and_pauses() -> None:

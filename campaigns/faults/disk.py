@@ -27,8 +27,8 @@ OF_ARTIFACT = {
 
 
 def wrong_now(static_dir: Path, builds: Iterable[Build], damaged: Container[str] = ()) -> Iterator[str]:
-    """What is visible and not right, or vouched for by a manifest and not there, but for the ``damaged`` paths; also
-    what somebody else put there and is no more.
+    """Files that are visible and wrong, and files that a manifest says are staged and that are missing, but for the
+    ``damaged`` paths; and other people's files that are gone.
     """
     for build in builds:
         directory = static_dir / build.path
@@ -61,7 +61,7 @@ def _lost_of_others(directory: Path) -> Iterator[str]:
 
 
 def put_foreign(directory: Path) -> None:
-    """Put what is somebody else's beside a build's files."""
+    """Put other people's files beside those of a build."""
     for path, content in FOREIGN.items():
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_bytes(content)

@@ -33,7 +33,7 @@ def status(data: bytes) -> None:
 
 
 def bulletin(data: bytes) -> None:
-    """What a devserver tells of a download."""
+    """Messages by which a devserver tells the others of its downloads."""
     try:
         found = Bulletin.from_text(data.decode(errors="replace"))
     except BadMessage:
