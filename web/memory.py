@@ -5,8 +5,12 @@ from __future__ import annotations
 import ctypes
 from contextlib import suppress
 
+from cherrypy.process.plugins import Monitor
+from cherrypy.process.wspbus import Bus
+
 _M_ARENA_MAX = -8  # of glibc's malloc.h
 _ARENAS = 2
+_SECONDS_BETWEEN_RETURNS = 60.0
 
 
 def keep_together() -> None:
@@ -17,3 +21,21 @@ def keep_together() -> None:
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def give_back() -> None:
+    """Have glibc give the kernel the pages that nothing lies on, wherever they are; other C libraries are left
+    as they are.
+
+    By itself it gives back what is at the end of its memory. Between what lives long, free pages pile up: after ten
+    minutes of a lab's load, half of what it held. It takes a millisecond or two.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+class MemoryPlugin(Monitor):  # type: ignore[misc]
+    """Does so once a minute."""
+
+    def __init__(self, bus: Bus) -> None:
+        super().__init__(bus, give_back, _SECONDS_BETWEEN_RETURNS, name="memory")

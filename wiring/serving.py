@@ -72,6 +72,7 @@ def _subscribe_plugins(
     DownloadsPlugin(bus, staging.downloader, staging.executor, options["resume"]).subscribe()
     keep_in_touch(bus, options, static_dir, staging.board, staging.downloader.take_over)
     EvictorPlugin(bus, staging.room).subscribe()
+    memory.MemoryPlugin(bus).subscribe()
     if options["verify_every"]:
 
         def on_verified(_build_path: str, count: int, size: int, wrong: int) -> None:
