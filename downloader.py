@@ -39,6 +39,7 @@ from staging.errors import (
 from staging.executors.base import Executor
 from staging.holds import Term, checked_holder, holds_of, lease_for, not_held
 from staging.layout import BuildPlaces
+from staging.left_out import LeftOut, left_out_of
 from staging.locks import FileLock
 from staging.orders import OrderBook, WrittenOrder
 from staging.overview import BuildView, overview
@@ -422,6 +423,10 @@ class Downloader:
     def files_of(self, build_path: str, artifact: str) -> list[str]:
         """The paths in the build of the files that an artifact published."""
         return staged_files(BuildPlaces(self._options.static_dir, build_path), [artifact])
+
+    def left_out(self, build_path: str, artifact: str) -> LeftOut:
+        """What was left out of an artifact's tarball, for it may not be."""
+        return left_out_of(BuildPlaces(self._options.static_dir, build_path), artifact)
 
     def stop(self, timeout: float) -> None:
         """End every download, telling those who wait; returns when they have ended, or after ``timeout`` seconds."""

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,9 +20,11 @@ from staging.archives import ArchiveObject, ArchiveUrl
 from staging.archives.peers import NO_PEERS
 from staging.clock import CLOCK
 from staging.errors import BadTarball, ChecksumMismatch, DevServerError, ObjectChanged, PackagerFailed
-from staging.extraction import Selection, unpack_stream, unpack_zip
+from staging.extraction import Selection, Unpacked, unpack_stream, unpack_zip
 from staging.layout import BuildPlaces, as_file_name, kept_object
+from staging.left_out import LeftOut
 from staging.manifest import ArtifactRecord
+from staging.member_names import plain
 from staging.programs import Output
 from staging.publishing import StagingArea
 from staging.retry import check, retrying
@@ -34,6 +36,7 @@ TEST_IMAGE = "chromiumos_test_image.bin"
 _SECONDS_BETWEEN_REPORTS = 0.25
 _PACKAGER_TIMEOUT = 1800.0  # seconds
 _LOOK = 0.2  # seconds between two looks at whether to stop
+_MOST_NAMES_IN_LOG = 10
 _LONGEST_LINE = 64 * 1024  # bytes that are kept of what a packager says last
 
 
@@ -79,6 +82,8 @@ class DownloadableArtifact:
         self._peers = site.transfer.peers
         self._transfer = replace(site.transfer, on_retry=self._tell_of_retry)
         self._checksums: dict[str, str] = {}  # of the files in the tree, by their paths there
+        self._holes = 0  # bytes of them that take no room on the disk
+        self._left_out = LeftOut()
 
     def claimed(self) -> AbstractContextManager[None]:
         """The right to make the artifact ready, as long as the context lasts; raises ``Cancelled``."""
@@ -118,7 +123,7 @@ class DownloadableArtifact:
         self._make_ready()
         check(self._site.cancelled)
         record = ArtifactRecord("staged", self.objects, staged_at=CLOCK.now(), whole_files=self._whole_files())
-        self._area.publish(str(self._site.url), record, self._checksums)
+        self._area.publish(str(self._site.url), record, self._checksums, self._holes, self._left_out)
         self.tell(State.STAGED)
 
     def discard(self) -> None:
@@ -159,6 +164,7 @@ class DownloadableArtifact:
     def _bring_all(self) -> None:
         self._progress.start_over()
         self._checksums.clear()
+        self._holes, self._left_out = 0, LeftOut()
         self.objects = tuple(replace(item, crc32c=self._bring(item)) for item in self.objects)
 
     def _bring(self, item: ArchiveObject) -> str:
@@ -213,8 +219,8 @@ class Tarball(DownloadableArtifact):
 
     def _bring(self, item: ArchiveObject) -> str:
         destination = self._area.tree / self._entry.destination_of(self._site.url, item.name)
-        selection = Selection(self._entry.includes, self._entry.excludes)
-        settings = (selection, self._site.unpack_limits, self._site.cancelled)
+        selection = Selection.of(self._entry.includes, self._entry.excludes)
+        settings = (selection, self._site.unpack_limits, self._site.cancelled, self._entry.unsafe == "skip")
         packed = self._area.objects / as_file_name(item.name)
         if item.name.endswith(".zip"):  # whose directory is at its end
             crc32c = self._transfer.fetch(item, packed, self._progress.add, self._progress.skip)
@@ -224,7 +230,9 @@ class Tarball(DownloadableArtifact):
             return crc32c
         with self._copy(packed) as copy, self._transfer.reader(item, self._progress.add, copy_to=copy) as reader:
             try:
-                self._note(destination, unpack_stream(reader, item.name, destination, *settings))
+                again = partial(self._transfer.reader, item, self._progress.fetch_again)
+                unpacked = unpack_stream(reader, item.name, destination, *settings, again=again)
+                self._note(destination, unpacked)
             except (BadTarball, OSError) as error:
                 # Where the bytes are wrong, that is the cause; of a peer's bytes, whatever they led to.
                 if isinstance(error, BadTarball) or self._peers.bytes_of([item]):
@@ -238,6 +246,13 @@ class Tarball(DownloadableArtifact):
         """The file ``packed``, to be written, where tarballs are to be kept as they came."""
         return packed.open("wb", buffering=0) if self._site.keep_objects else nullcontext()
 
+    def _bring_all(self) -> None:
+        self._found: set[str] = set()
+        super()._bring_all()
+        missing = [path for path in self._entry.includes if plain(path) not in self._found]
+        if missing:
+            raise BadTarball(self.objects[0].name, f"it holds no {' and no '.join(missing)}")
+
     def _make_ready(self) -> None:
         crc32c = {item.name: item.crc32c for item in self.objects}
         for published, name in self._whole_files().items():
@@ -245,12 +260,20 @@ class Tarball(DownloadableArtifact):
             kept.parent.mkdir(parents=True, exist_ok=True)
             (self._area.objects / as_file_name(name)).replace(kept)
             self._checksums[published] = crc32c[name]
+        if self._left_out.count:
+            names = ", ".join(map(repr, self._left_out.names[:_MOST_NAMES_IN_LOG]))
+            others = self._left_out.count - _MOST_NAMES_IN_LOG
+            more = f" and {others} more" if others > 0 else ""
+            self.tell(State.STAGING, f"left out what may not be: {names}{more}")
 
-    def _note(self, destination: Path, checksums: Mapping[str, str]) -> None:
-        """Remember the checksums of files that were unpacked into ``destination``."""
+    def _note(self, destination: Path, unpacked: Unpacked) -> None:
+        """Remember what became of an object that was unpacked into ``destination``."""
         before = destination.relative_to(self._area.tree).as_posix()
         below = "" if before == "." else f"{before}/"
-        self._checksums.update({f"{below}{path}": crc32c for path, crc32c in checksums.items()})
+        self._checksums.update({f"{below}{path}": crc32c for path, crc32c in unpacked.checksums.items()})
+        self._holes += unpacked.holes
+        self._left_out.extend([unpacked.left_out])
+        self._found |= unpacked.found
 
 
 class AutotestTarball(Tarball):
@@ -362,6 +385,10 @@ class _Progress:
         """Count so many more bytes that came from the archive."""
         self.bytes_fetched += count
         self.skip(count)
+
+    def fetch_again(self, count: int) -> None:
+        """Count so many bytes that came from the archive once more."""
+        self.bytes_fetched += count
 
     def skip(self, count: int) -> None:
         """Count so many more bytes that were there already."""

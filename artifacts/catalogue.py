@@ -22,6 +22,7 @@ else:
     import tomli as tomllib
 
 DEFAULT_CATALOGUE = Path(__file__).with_name("default_catalogue.toml")
+REFUSE, SKIP = "refuse", "skip"  # what becomes of an object that holds what may not be, or of that alone
 BEHAVIOURS = ("", "au_test_payload", "autotest")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -48,6 +49,7 @@ class CatalogueEntry:
     unpack: bool = False
     includes: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
+    unsafe: str = REFUSE
     destination: str = ""
     behaviour: str = ""
 
@@ -220,6 +222,8 @@ def _fault_of_values(entry: CatalogueEntry) -> str:
         (entry.behaviour in BEHAVIOURS, f"behaviour should be one of {', '.join(BEHAVIOURS[1:])}"),
         (entry.unpack or not entry.excludes, "excludes says what not to unpack, and goes with unpack = true"),
         (entry.unpack or not entry.includes, "includes says what alone to unpack, and goes with unpack = true"),
+        (entry.unsafe in (REFUSE, SKIP), f"unsafe should be {REFUSE!r} or {SKIP!r}"),
+        (entry.unpack or entry.unsafe == REFUSE, "unsafe says what becomes of members, and goes with unpack = true"),
         (entry.required or not entry.on_request, "on_request goes without required = false: who asks for it wants it"),
         (entry.unpack or entry.behaviour != "autotest", "behaviour autotest goes with unpack = true"),
         (not (entry.destination and entry.behaviour == "autotest"), "behaviour autotest unpacks into the build itself"),

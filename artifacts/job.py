@@ -11,7 +11,7 @@ from threading import Thread
 from typing import Any
 
 from artifacts.artifact import DownloadableArtifact, Site, make_artifact
-from artifacts.catalogue import CatalogueEntry, fault_of_entry
+from artifacts.catalogue import REFUSE, CatalogueEntry, fault_of_entry
 from staging import request_ids
 from staging.archives import ArchiveObject, ArchiveUrl, open_archive
 from staging.archives.peers import Peers, PeerSettings
@@ -91,8 +91,14 @@ class StageRequest:
     attempt: Count = 1
 
     def to_json(self) -> Any:
-        """The request as JSON-safe data."""
-        return as_data(self)
+        """The request as JSON-safe data. Workers of versions before know no ``unsafe``, and need not where it says what
+        they do.
+        """
+        data = as_data(self)
+        for item in data["artifacts"]:
+            if item["entry"].get("unsafe") == REFUSE:
+                del item["entry"]["unsafe"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StageRequest:

@@ -8,11 +8,12 @@ import os
 from staging.errors import RecordError, RecordMalformed
 from staging.file_lists import all_lists, list_if_understood, published_files, set_list_aside
 from staging.layout import RESERVED_NAME, BuildPlaces
+from staging.left_out import all_left_out
 from staging.manifest import ArtifactRecord, Manifest
 from staging.presence import exists, names_in, remove_file, remove_if_empty, remove_tree
 from staging.publishing_lock import publishing
 from staging.records.files import discard, folder_of, read_bytes, set_aside
-from staging.removal import remove_empty_directories, remove_files
+from staging.removal import hollow_directories, remove_empty_directories, remove_files
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +56,10 @@ def _remove(places: BuildPlaces) -> None:
     kept = [files_of_its_own(places, manifest.archive_url, record) for record in manifest.artifacts.values()]
     files = published_files(places).difference(*kept)
     remove_files(places.published, files)
-    for folder in {path.partition("/")[0] for path in files if "/" in path} - {RESERVED_NAME}:
+    folders = {path.partition("/")[0] for path in files if "/" in path}
+    if places.build_path:  # in the place of a whole bucket lie all others, too
+        folders.update(hollow_directories(places.published))
+    for folder in folders - {RESERVED_NAME}:
         remove_empty_directories(places.published, folder)
     discard(places.kept_objects)
     for index in all_lists(places):
@@ -63,7 +67,7 @@ def _remove(places: BuildPlaces) -> None:
         if list_if_understood(index) is None:
             set_list_aside(index)
         discard(index)
-    for record in (places.last_use, places.verified, places.broken_manifest):
+    for record in (places.last_use, places.verified, places.broken_manifest, *all_left_out(places)):
         discard(record)
     discard_half_written(places)
     for directory in (places.records, places.published):

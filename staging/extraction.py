@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import lzma
 import struct
 import tarfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event as Flag
-from typing import IO, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import zstandard
 from isal import igzip_lib
 
 from staging.decompression import decompressed, memory_exceeded
 from staging.errors import BadTarball
+from staging.left_out import LeftOut
+from staging.member_names import UnsafeMember, checked, plain
 from staging.reading import ObjectReader
 from staging.retry import check
-from staging.tar_headers import Member, next_member, padding
+from staging.tar_headers import Member
+from staging.tar_stream import TarStream
 from staging.tree import TreeWriter, UnpackLimits
 
 _PIECE = 256 * 1024
@@ -51,80 +56,253 @@ class Selection(NamedTuple):
     includes: Sequence[str] = ()
     excludes: Sequence[str] = ()
 
-    def takes(self, path: str) -> bool:
-        """Whether the member at ``path`` is unpacked."""
-        plain = path.removeprefix("./").rstrip("/")
-        if self.includes and not _is_below(plain, self.includes):
+    @classmethod
+    def of(cls, includes: Sequence[str], excludes: Sequence[str]) -> Selection:
+        """The selection of these paths, in whatever spelling: slashes at their ends make no difference."""
+        return cls(tuple(map(plain, includes)), tuple(map(plain, excludes)))
+
+    def takes(self, name: str) -> bool:
+        """Whether the member of that plain name is unpacked."""
+        if self.includes and self.included(name) is None:
             return False
-        return not _is_below(plain, self.excludes)
+        return not any(_is_at_or_below(name, path) for path in self.excludes)
+
+    def included(self, name: str) -> str | None:
+        """The path that has the member of that plain name included; None where none has."""
+        return next((path for path in self.includes if _is_at_or_below(name, path)), None)
 
 
 EVERYTHING = Selection()
 
+Again = Callable[[], AbstractContextManager[ObjectReader]]
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """What became of a tarball.
+
+    Attributes:
+        checksums: the crc32c of every file that was written, by its path below the directory.
+        holes: bytes of the files that take no room on the disk.
+        left_out: what may not be.
+        found: the paths that were to be included, and of which there was something.
+
+    """
+
+    checksums: Mapping[str, str]
+    holes: int
+    left_out: LeftOut
+    found: frozenset[str] = frozenset()
+
 
 def unpack_stream(
-    reader: ObjectReader, name: str, target: Path, selection: Selection, limits: UnpackLimits, cancelled: Flag
-) -> dict[str, str]:
+    reader: ObjectReader,
+    name: str,
+    target: Path,
+    selection: Selection,
+    limits: UnpackLimits,
+    cancelled: Flag,
+    leaves_out_unsafe: bool = False,
+    again: Again | None = None,
+) -> Unpacked:
     """Unpack what ``selection`` takes of the tarball that ``reader`` reads into the directory ``target``.
 
-    ``name`` is what errors call it. Returns the crc32c of every file that was written, by its path below ``target``.
+    ``name`` is what errors call it. A link that is taken may lead to a file that is not: then the tarball is read
+    ``again``, for that file. With ``leaves_out_unsafe``, what may not be is left out, and is no reason to refuse all.
 
     Raises:
         BadTarball: it is broken, or holds what must not be, or too much.
         ArchiveError, Cancelled, OSError
 
     """
-    writer = _writer(target, name, limits)
+    writer = _writer(target, name, limits, leaves_out_unsafe)
+    unpacking = _Unpacking(writer, name, selection)
+    _pass_over(reader, name, writer, limits, cancelled, unpacking.take_all)
+    if unpacking.lacks() and again is not None:
+        with again() as second:
+            _pass_over(second, name, writer, limits, cancelled, unpacking.take_what_lacks)
+            second.finish()
+        unpacking.lacks()  # where a link led to a link
+    unpacking.finish()
+    return Unpacked(writer.checksums, writer.holes, writer.left_out, frozenset(unpacking.found))
 
-    def watched(pieces: Iterable[bytes]) -> Iterator[bytes]:
+
+def _pass_over(
+    reader: ObjectReader,
+    name: str,
+    writer: TreeWriter,
+    limits: UnpackLimits,
+    cancelled: Flag,
+    take: Callable[[TarStream], None],
+) -> None:
+    """Have all that ``reader`` reads taken from a stream of members."""
+
+    def watch(count: int) -> None:
         check(cancelled)
-        for piece in pieces:
-            check(cancelled)
-            writer.unpacked(len(piece), reader.offset)
-            yield piece
+        writer.unpacked(count, reader.offset)
 
+    check(cancelled)
+    with _told_as_bad(name), decompressed(reader, name, limits.max_memory) as content:
+        take(TarStream(content.read, watch))
+
+
+@contextmanager
+def _told_as_bad(name: str) -> Iterator[None]:
+    """Say in one way that a tarball is broken, whichever part of the work finds it out."""
     try:
-        with decompressed(reader, name, limits.max_memory) as plain:
-            _write_members(plain, writer, selection, watched)
+        yield
     except _BROKEN as error:
         raise BadTarball(name, str(error) or "it ends too early") from error
     except OSError as error:
         # The decompressors say "Invalid data stream" with an OSError that has no errno; the disk's own have one.
+        if error.errno == errno.ENAMETOOLONG:
+            raise BadTarball(name, "it holds a name that is too long for this devserver's directory") from error
         if error.errno is not None:
             raise
         raise BadTarball(name, str(error)) from error
-    _check_found(target, name, selection)
-    writer.finish()
-    return writer.checksums
+
+
+class _Unpacking:
+    """The members of one tarball on their way into a tree, in one pass, or in two where links ask for it."""
+
+    def __init__(self, writer: TreeWriter, name: str, selection: Selection) -> None:
+        self._writer = writer
+        self._name = name
+        self._selection = selection
+        self._selects = bool(selection.includes or selection.excludes)
+        # What is still to come, by its plain name, and the links that want it.
+        self._wanted: dict[str, list[str]] = {}
+        self._aliases: dict[str, str] = {}  # hard links that were not taken, and what they lead to
+        self._leads: dict[str, str] = {}  # symbolic links that were not taken, which lead to what was to be included
+        self.found: set[str] = set()
+
+    def take_all(self, stream: TarStream) -> None:
+        """Write the members that are to be unpacked."""
+        while (member := stream.next_member()) is not None:
+            if not self._selects:
+                self._write(member, stream)
+                continue
+            name = plain(member.name)
+            if self._selection.takes(name):
+                self._note_found(name)
+                self._write(member, stream)
+            else:
+                self._note_left(name, member)
+
+    def lacks(self) -> bool:
+        """Whether something that is to be unpacked leads to what was not, and may still come."""
+        for include in self._selection.includes:
+            target = self._writer.dangling_at(include)
+            if target is not None:
+                self._wanted.setdefault(self._resolved(target), [])
+        for name, links in list(self._wanted.items()):
+            self._wanted[name] = [link for link in links if not self._writer.has(link)]
+            if links and not self._wanted[name]:  # something else came in the place of each
+                del self._wanted[name]
+        return bool(self._wanted)
+
+    def take_what_lacks(self, stream: TarStream) -> None:
+        """Write the files that are still to come, each under the names of the links that want it."""
+        while (member := stream.next_member()) is not None:
+            name = plain(member.name)
+            if name in self._wanted and (member.is_file or member.is_symbolic_link):
+                first, *others = self._wanted.pop(name) or [name]
+                self._write(replace(member, name=first), stream)
+                for other in others:
+                    self._write(replace(member, name=other, kind=tarfile.LNKTYPE, link=first), stream)
+
+    def finish(self) -> None:
+        """Find out what never came, and finish the tree."""
+        for name, links in self._wanted.items():
+            if not links:
+                raise BadTarball(self._name, f"it holds a link to {name!r}, which is to be unpacked, and not that")
+            for link in links:
+                self._writer.leave_out(link, UnsafeMember(f"the link {link!r} to {name!r}, which is no file in it"))
+        if self._selection.includes and not self.found:
+            raise BadTarball(self._name, f"it holds no {' and no '.join(self._selection.includes)}{self._lead()}")
+        with _told_as_bad(self._name):
+            self._writer.finish()
+
+    def _write(self, member: Member, stream: TarStream) -> None:
+        try:
+            if member.is_hard_link and self._is_to_come(member):
+                self._wanted.setdefault(self._resolved(plain(member.link)), []).append(member.name)
+            else:
+                _write(self._writer, member, stream.content())
+        except UnsafeMember as reason:
+            self._writer.leave_out(member.name, reason)
+
+    def _is_to_come(self, member: Member) -> bool:
+        """Whether a hard link leads to a member that was not taken."""
+        if not self._selects or self._writer.has(member.link):
+            return False
+        checked(member.name)
+        return not self._selection.takes(plain(checked(member.link)))
+
+    def _resolved(self, name: str) -> str:
+        for _ in range(len(self._aliases)):
+            if name not in self._aliases:
+                break
+            name = self._aliases[name]
+        return name
+
+    def _note_found(self, name: str) -> None:
+        include = self._selection.included(name)
+        if include is not None:
+            self.found.add(include)
+
+    def _note_left(self, name: str, member: Member) -> None:
+        self._writer.skip(member.file_size if member.is_file else 0)
+        if member.is_hard_link:
+            self._aliases[name] = plain(member.link)
+        elif member.is_symbolic_link:
+            below = [path for path in self._selection.includes if path.startswith(f"{name}/")]
+            self._leads.update((path, f"{name!r} is a link to {member.link!r}") for path in below)
+
+    def _lead(self) -> str:
+        """What may explain that something is not found."""
+        return "".join(f"; {lead}" for lead in self._leads.values())
 
 
 def unpack_zip(
-    archive: Path, name: str, target: Path, selection: Selection, limits: UnpackLimits, cancelled: Flag
-) -> dict[str, str]:
+    archive: Path,
+    name: str,
+    target: Path,
+    selection: Selection,
+    limits: UnpackLimits,
+    cancelled: Flag,
+    leaves_out_unsafe: bool = False,
+) -> Unpacked:
     """Unpack the zip file ``archive``, like :func:`unpack_stream`; its directory is at its end, so it needs a file."""
-    writer = _writer(target, name, limits)
+    writer = _writer(target, name, limits, leaves_out_unsafe)
+    found: set[str] = set()
     try:
         with zipfile.ZipFile(archive) as source:
             for member in source.infolist():
                 check(cancelled)
-                if selection.takes(member.filename):
+                path = plain(member.filename)
+                if selection.takes(path):
+                    found.add(selection.included(path) or "")
                     if _dictionary_of(archive, member) > limits.max_memory:
                         raise memory_exceeded(name, limits.max_memory)
-                    _write_zipped(writer, source, member, archive.stat().st_size, cancelled)
+                    try:
+                        _write_zipped(writer, source, member, archive.stat().st_size, cancelled)
+                    except UnsafeMember as reason:
+                        writer.leave_out(member.filename, reason)
     except _BROKEN_ZIP as error:
         raise BadTarball(name, str(error) or type(error).__name__) from error
     _check_found(target, name, selection)
     writer.finish()
-    return writer.checksums
+    return Unpacked(writer.checksums, writer.holes, writer.left_out, frozenset(found))
 
 
-def _writer(target: Path, name: str, limits: UnpackLimits) -> TreeWriter:
+def _writer(target: Path, name: str, limits: UnpackLimits, leaves_out_unsafe: bool = False) -> TreeWriter:
     target.mkdir(parents=True, exist_ok=True)
-    return TreeWriter(target, name, limits)
+    return TreeWriter(target, name, limits, leaves_out_unsafe)
 
 
-def _is_below(path: str, folders: Sequence[str]) -> bool:
-    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+def _is_at_or_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
 
 
 def _check_found(target: Path, name: str, selection: Selection) -> None:
@@ -134,7 +312,7 @@ def _check_found(target: Path, name: str, selection: Selection) -> None:
 
 def _write(writer: TreeWriter, member: Member, content: Iterator[bytes]) -> None:
     if member.is_file:
-        writer.file(member.name, member.size, member.mode, member.mtime, content)
+        writer.file(member.name, member.file_size, member.mode, member.mtime, content, member.sparse)
     elif member.is_directory:
         writer.directory(member.name, member.mtime)
     elif member.is_symbolic_link:
@@ -142,36 +320,7 @@ def _write(writer: TreeWriter, member: Member, content: Iterator[bytes]) -> None
     elif member.is_hard_link:
         writer.hard_link(member.name, member.link)
     else:
-        writer.refuse(member.name, "neither a file nor a directory nor a link")
-
-
-def _write_members(
-    plain: IO[bytes], writer: TreeWriter, selection: Selection, watched: Callable[[Iterable[bytes]], Iterator[bytes]]
-) -> None:
-    """Write the members of a tar stream that are wanted, every piece of it ``watched``."""
-    while (member := next_member(plain.read)) is not None:
-        content = watched(_content(plain, member.size if member.is_file else 0))
-        if selection.takes(member.name):
-            _write(writer, member, content)
-        else:
-            writer.skip(member.size)
-        for _ in content:
-            pass
-    # What lies behind the last member is part of the stream: a decompressor checks it at its end.
-    for _ in watched(iter(partial(plain.read, _PIECE), b"")):
-        pass
-
-
-def _content(plain: IO[bytes], size: int) -> Iterator[bytes]:
-    """The next ``size`` bytes, in pieces, and past the padding behind them."""
-    left = size
-    while left:
-        piece = plain.read(min(left, _PIECE))
-        if not piece:
-            raise EOFError("it ends too early")
-        left -= len(piece)
-        yield piece
-    plain.read(padding(size))
+        raise UnsafeMember(f"{member.name!r}, which is neither a file nor a directory nor a link")
 
 
 def _dictionary_of(archive: Path, member: zipfile.ZipInfo) -> int:
@@ -212,7 +361,7 @@ def _write_zipped(
     if member.is_dir():
         writer.directory(member.filename, mtime)
     elif mode & 0o170000 not in (0, 0o100000):
-        writer.refuse(member.filename, "neither a file nor a directory")
+        writer.leave_out(member.filename, UnsafeMember(f"{member.filename!r}, which is neither a file nor a directory"))
     else:
         with source.open(member) as content:
             writer.file(

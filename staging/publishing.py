@@ -35,6 +35,7 @@ from staging.file_lists import (
     write_list,
 )
 from staging.layout import RESERVED_NAME, BuildPlaces, as_file_name
+from staging.left_out import LeftOut, left_out_record, write_left_out
 from staging.locks import FileLock
 from staging.manifest import ArtifactRecord, Manifest
 from staging.merging import in_the_way, merge
@@ -132,10 +133,18 @@ class StagingArea:
             if is_signed(self._path, self._token) and not exists(self._path / _READY):
                 self.remove()
 
-    def publish(self, archive_url: str, record: ArtifactRecord, checksums: Mapping[str, str]) -> None:
+    def publish(
+        self,
+        archive_url: str,
+        record: ArtifactRecord,
+        checksums: Mapping[str, str],
+        holes: int = 0,
+        left_out: LeftOut | None = None,
+    ) -> None:
         """Move the tree into the build's directory, and put the record, with its files counted, into the manifest.
 
-        ``checksums`` are those of its files that are known, by their paths in the tree.
+        ``checksums`` are those of its files that are known, by their paths in the tree; ``holes`` are bytes of them
+        that take no room on the disk.
 
         Raises:
             PathTaken: a file lies in the way that no artifact of this build published. Nothing was moved.
@@ -144,8 +153,11 @@ class StagingArea:
         """
         with self._as_owner():
             files = describe_tree(self.tree, checksums)
-            record = replace(record, files=len(files), size=sum(file.size for file in files.values()))
+            size = max(0, sum(file.size for file in files.values()) - holes)
+            record = replace(record, files=len(files), size=size)
             write_list(self.tree / RESERVED_NAME / list_of(self._places, self._name).name, files)
+            if left_out is not None and left_out.count:
+                write_left_out(left_out_record(self.tree / RESERVED_NAME, self._name), left_out)
             self._publish(archive_url, record)
         self._leave()
 
@@ -184,6 +196,8 @@ class StagingArea:
         self._leave()
 
     def _merge(self, archive_url: str, record: ArtifactRecord) -> None:
+        if not exists(left_out_record(self.tree / RESERVED_NAME, self._name)):
+            discard(left_out_record(self._places.records, self._name))  # of what was published before
         merge(self.tree, self._places.published)
         _record(self._places, archive_url, {self._name: record}, through=self._path)
         discard(lost_list(list_of(self._places, self._name)))

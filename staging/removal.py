@@ -45,6 +45,28 @@ def remove_empty_directories(root: Path, name: str) -> None:
         os.rmdir(name, dir_fd=top)
 
 
+def hollow_directories(root: Path) -> list[str]:
+    """The names of the directories in ``root`` that hold nothing but directories: those of a tarball's that were empty.
+
+    Raises:
+        OSError
+
+    """
+    try:
+        with os.scandir(root) as entries:
+            return sorted(entry.name for entry in entries if _is_hollow(entry))
+    except FileNotFoundError:
+        return []
+
+
+def _is_hollow(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_dir(follow_symlinks=False):
+        return False
+    with _absent_or_full(), os.scandir(entry.path) as entries:
+        return all(map(_is_hollow, entries))
+    return False
+
+
 @contextmanager
 def _absent_or_full() -> Iterator[None]:
     """Bear with a directory that is not there, is a link, or holds something."""

@@ -23,6 +23,7 @@ from staging.extraction import EVERYTHING
 from staging.locks import FileLock
 from staging.status import Report
 from staging.tar_headers import Member
+from staging.tar_stream import TarStream
 from staging.tree import TreeWriter, UnpackLimits
 from tests.builds import Build, tarball
 from tests.conftest import StartServer
@@ -46,7 +47,7 @@ def through_a_link(inside: Path, target: Path) -> None:
 
 def by_a_lying_writer(inside: Path, target: Path) -> None:
     class Lying(TreeWriter):
-        def _place_for(self, path: str) -> str:
+        def _place_for(self, path: str, makes: bool = True) -> str:
             return path
 
     Lying(inside, "lie.tar", UnpackLimits()).file(str(target), 4, 0o644, 0.0, [b"evil"])
@@ -185,10 +186,10 @@ def test_nothing_that_is_staged_can_be_written_to_by_others(
 def test_a_tar_reader_that_lies_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     lie = Member(name=name, size=0, mode=0o644, mtime=0.0, kind=b"0", link="")
     members = iter([lie])
-    monkeypatch.setattr(extraction, "next_member", lambda _: next(members, None))
-    target = tmp_path / "deep" / "down"
+    monkeypatch.setattr(TarStream, "next_member", lambda _: next(members, None))
+    writer = TreeWriter(tmp_path / "deep" / "down", "x", UnpackLimits())
     with pytest.raises(BadTarball):
-        extraction._write_members(io.BytesIO(), extraction._writer(target, "x", UnpackLimits()), EVERYTHING, iter)
+        extraction._Unpacking(writer, "x", EVERYTHING).take_all(TarStream(io.BytesIO().read, lambda _: None))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

@@ -114,6 +114,9 @@ class Pages:
             answered_at=_answered_at(groups["synchronous"]) if self._has_all_of_it_first(build) else 0.0,
             causes=_shared_causes(build.artifacts),
             files={artifact.name: self._files_of(build, artifact) for artifact in build.artifacts},
+            left_out={
+                artifact.name: self._downloader.left_out(build_path, artifact.name) for artifact in build.artifacts
+            },
             can_retry=not build.is_under_way and not build.state.is_good,
             readers=self._readers(build.build_path),
             server=cherrypy.request.base,
