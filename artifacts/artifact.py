@@ -20,7 +20,7 @@ from staging.archives import ArchiveObject, ArchiveUrl
 from staging.archives.peers import NO_PEERS
 from staging.clock import CLOCK
 from staging.errors import BadTarball, ChecksumMismatch, DevServerError, ObjectChanged, PackagerFailed
-from staging.extraction import Selection, Unpacked, unpack_stream, unpack_zip
+from staging.extraction import unpack_stream
 from staging.layout import BuildPlaces, as_file_name, kept_object
 from staging.left_out import LeftOut
 from staging.manifest import ArtifactRecord
@@ -28,9 +28,11 @@ from staging.member_names import plain
 from staging.programs import Output
 from staging.publishing import StagingArea
 from staging.retry import check, retrying
+from staging.selection import Selection, Unpacked
 from staging.status import Event, Report, State
 from staging.transfer import Transfer
 from staging.tree import UnpackLimits
+from staging.zip_files import unpack_zip
 
 TEST_IMAGE = "chromiumos_test_image.bin"
 _SECONDS_BETWEEN_REPORTS = 0.25

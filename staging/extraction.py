@@ -1,39 +1,33 @@
-"""Tarballs and zip files become trees, as their bytes arrive."""
+"""Tarballs become trees, as their bytes arrive."""
 
 from __future__ import annotations
 
 import errno
 import lzma
-import struct
 import tarfile
-import time
-import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
-from typing import NamedTuple, cast
+from typing import cast
 
 import zstandard
 from isal import igzip_lib
 
-from staging.decompression import decompressed, memory_exceeded
+from staging.decompression import decompressed
 from staging.errors import BadTarball
-from staging.left_out import LeftOut
 from staging.member_names import UnsafeMember, checked, plain
 from staging.reading import ObjectReader
 from staging.retry import check
+from staging.selection import Selection, Unpacked
 from staging.tar_headers import Member
 from staging.tar_stream import TarStream
 from staging.tree import TreeWriter, UnpackLimits
 
-_PIECE = 256 * 1024
-_LENGTHS = 26  # bytes of a zip file's local header before the lengths of the name and of the extra field
 _BROKEN: tuple[type[Exception], ...] = (
     tarfile.TarError,
-    zipfile.BadZipFile,
     EOFError,
     zlib.error,
     lzma.LZMAError,
@@ -41,58 +35,7 @@ _BROKEN: tuple[type[Exception], ...] = (
     cast("type[Exception]", igzip_lib.IsalError),  # which its stubs take for an instance
 )
 
-_BROKEN_ZIP: tuple[type[Exception], ...] = (*_BROKEN, struct.error, NotImplementedError, RuntimeError, ValueError)
-
-
-class Selection(NamedTuple):
-    """Which members of a tarball are unpacked. A path stands for itself and for all that lies below it.
-
-    Attributes:
-        includes: paths that alone are; empty for all.
-        excludes: paths that are not.
-
-    """
-
-    includes: Sequence[str] = ()
-    excludes: Sequence[str] = ()
-
-    @classmethod
-    def of(cls, includes: Sequence[str], excludes: Sequence[str]) -> Selection:
-        """The selection of these paths, in whatever spelling: slashes at their ends make no difference."""
-        return cls(tuple(map(plain, includes)), tuple(map(plain, excludes)))
-
-    def takes(self, name: str) -> bool:
-        """Whether the member of that plain name is unpacked."""
-        if self.includes and self.included(name) is None:
-            return False
-        return not any(_is_at_or_below(name, path) for path in self.excludes)
-
-    def included(self, name: str) -> str | None:
-        """The path that has the member of that plain name included; None where none has."""
-        return next((path for path in self.includes if _is_at_or_below(name, path)), None)
-
-
-EVERYTHING = Selection()
-
 Again = Callable[[], AbstractContextManager[ObjectReader]]
-
-
-@dataclass(frozen=True)
-class Unpacked:
-    """What became of a tarball.
-
-    Attributes:
-        checksums: the crc32c of every file that was written, by its path below the directory.
-        holes: bytes of the files that take no room on the disk.
-        left_out: what may not be.
-        found: the paths that were to be included, and of which there was something.
-
-    """
-
-    checksums: Mapping[str, str]
-    holes: int
-    left_out: LeftOut
-    found: frozenset[str] = frozenset()
 
 
 def unpack_stream(
@@ -264,50 +207,9 @@ class _Unpacking:
         return "".join(f"; {lead}" for lead in self._leads.values())
 
 
-def unpack_zip(
-    archive: Path,
-    name: str,
-    target: Path,
-    selection: Selection,
-    limits: UnpackLimits,
-    cancelled: Flag,
-    leaves_out_unsafe: bool = False,
-) -> Unpacked:
-    """Unpack the zip file ``archive``, like :func:`unpack_stream`; its directory is at its end, so it needs a file."""
-    writer = _writer(target, name, limits, leaves_out_unsafe)
-    found: set[str] = set()
-    try:
-        with zipfile.ZipFile(archive) as source:
-            for member in source.infolist():
-                check(cancelled)
-                path = plain(member.filename)
-                if selection.takes(path):
-                    found.add(selection.included(path) or "")
-                    if _dictionary_of(archive, member) > limits.max_memory:
-                        raise memory_exceeded(name, limits.max_memory)
-                    try:
-                        _write_zipped(writer, source, member, archive.stat().st_size, cancelled)
-                    except UnsafeMember as reason:
-                        writer.leave_out(member.filename, reason)
-    except _BROKEN_ZIP as error:
-        raise BadTarball(name, str(error) or type(error).__name__) from error
-    _check_found(target, name, selection)
-    writer.finish()
-    return Unpacked(writer.checksums, writer.holes, writer.left_out, frozenset(found))
-
-
 def _writer(target: Path, name: str, limits: UnpackLimits, leaves_out_unsafe: bool = False) -> TreeWriter:
     target.mkdir(parents=True, exist_ok=True)
     return TreeWriter(target, name, limits, leaves_out_unsafe)
-
-
-def _is_at_or_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(f"{folder}/")
-
-
-def _check_found(target: Path, name: str, selection: Selection) -> None:
-    if selection.includes and not any(target.iterdir()):
-        raise BadTarball(name, f"it holds no {' and no '.join(selection.includes)}")
 
 
 def _write(writer: TreeWriter, member: Member, content: Iterator[bytes]) -> None:
@@ -321,49 +223,3 @@ def _write(writer: TreeWriter, member: Member, content: Iterator[bytes]) -> None
         writer.hard_link(member.name, member.link)
     else:
         raise UnsafeMember(f"{member.name!r}, which is neither a file nor a directory nor a link")
-
-
-def _dictionary_of(archive: Path, member: zipfile.ZipInfo) -> int:
-    """Bytes of memory that decompressing a member takes beyond the usual: a dictionary of LZMA's may be gigabytes."""
-    if member.compress_type != zipfile.ZIP_LZMA:
-        return 0
-    with archive.open("rb") as source:
-        source.seek(member.header_offset + _LENGTHS)
-        name, extra = struct.unpack("<HH", source.read(4))
-        source.seek(member.header_offset + _LENGTHS + 4 + name + extra)
-        head = source.read(9)  # a version, the size of what follows, and LZMA's properties
-    return int.from_bytes(head[5:9], "little") if len(head) == 9 else 0
-
-
-def _check_described(member: zipfile.ZipInfo, packed: int) -> None:
-    """Refuse what zipfile fails at: it takes a name for granted, and asks the file system for any place."""
-    if not member.filename:
-        raise zipfile.BadZipFile("a member has no name")
-    if not 0 <= member.header_offset < packed:
-        raise zipfile.BadZipFile("a member begins outside of the file")
-
-
-def _write_zipped(
-    writer: TreeWriter, source: zipfile.ZipFile, member: zipfile.ZipInfo, packed: int, cancelled: Flag
-) -> None:
-    def watched(pieces: Iterable[bytes]) -> Iterator[bytes]:
-        for piece in pieces:
-            check(cancelled)
-            writer.unpacked(len(piece), packed)
-            yield piece
-
-    _check_described(member, packed)
-    mode = member.external_attr >> 16
-    try:
-        mtime = time.mktime((*member.date_time, 0, 0, -1))
-    except (ValueError, OverflowError):
-        mtime = 0.0
-    if member.is_dir():
-        writer.directory(member.filename, mtime)
-    elif mode & 0o170000 not in (0, 0o100000):
-        writer.leave_out(member.filename, UnsafeMember(f"{member.filename!r}, which is neither a file nor a directory"))
-    else:
-        with source.open(member) as content:
-            writer.file(
-                member.filename, member.file_size, mode, mtime, watched(iter(lambda: content.read(_PIECE), b""))
-            )

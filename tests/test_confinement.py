@@ -19,8 +19,8 @@ from staging.errors import BadTarball, DevServerError, DiskFailure, InternalFail
 from staging.executors import reach
 from staging.executors.confinement import Confinement, has_landlock
 from staging.executors.process import Bounds, ProcessExecutor
-from staging.extraction import EVERYTHING
 from staging.locks import FileLock
+from staging.selection import EVERYTHING
 from staging.status import Report
 from staging.tar_headers import Member
 from staging.tar_stream import TarStream

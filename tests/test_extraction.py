@@ -24,10 +24,12 @@ import zstandard
 
 from staging.archives import ArchiveUrl, open_archive
 from staging.errors import BadTarball
-from staging.extraction import EVERYTHING, Selection, unpack_stream, unpack_zip
+from staging.extraction import unpack_stream
 from staging.retry import Patience
+from staging.selection import EVERYTHING, Selection
 from staging.transfer import Transfer
 from staging.tree import UnpackLimits
+from staging.zip_files import unpack_zip
 from tests.builds import make_build, noise, tarball
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive

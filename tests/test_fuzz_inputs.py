@@ -11,8 +11,9 @@ import pytest
 from campaigns.fuzz import seeds
 from campaigns.fuzz.targets import TARGETS
 from staging.errors import BadTarball
-from staging.extraction import EVERYTHING, unpack_zip
+from staging.selection import EVERYTHING
 from staging.tree import UnpackLimits
+from staging.zip_files import unpack_zip
 
 FOUND = Path(__file__).with_name("fuzz_inputs")
 VARIANTS = 5  # of each seed

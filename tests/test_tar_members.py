@@ -16,8 +16,9 @@ import requests
 from staging.archives import ArchiveUrl, open_archive
 from staging.checksums import as_text
 from staging.errors import BadTarball
-from staging.extraction import Selection, Unpacked, unpack_stream
+from staging.extraction import unpack_stream
 from staging.retry import Patience
+from staging.selection import Selection, Unpacked
 from staging.transfer import Transfer
 from staging.tree import UnpackLimits
 from tests.builds import tarball

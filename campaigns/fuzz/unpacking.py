@@ -12,9 +12,11 @@ from threading import Event
 from typing import Any, cast
 
 from staging.errors import BadTarball
-from staging.extraction import EVERYTHING, unpack_stream, unpack_zip
+from staging.extraction import unpack_stream
 from staging.reading import ObjectReader
+from staging.selection import EVERYTHING
 from staging.tree import UnpackLimits
+from staging.zip_files import unpack_zip
 
 _BLOCK = 512  # bytes
 _MAGIC = slice(257, 262)
