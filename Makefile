@@ -12,7 +12,7 @@ FUZZ_PACKAGES := libarchive-tools p7zip-full zip zstd
 GSUTIL := .venv-gsutil
 PROMTOOL := $(BIN)/promtool
 
-.PHONY: help demo cluster-demo test test-fronts coverage fuzz hostile chaos faults soak bench simulation paint evictionbench clusterbench screenshots dashboard check audit lock wheel format clean
+.PHONY: help demo cluster-demo test test-fronts coverage fuzz hostile chaos faults soak bench simulation paint evictionbench clusterbench imagebench screenshots dashboard check audit lock wheel format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -124,6 +124,9 @@ evictionbench: $(VENV)/ready ## measure how long it takes to decide which of ten
 clusterbench: $(VENV)/ready ## measure how much sooner two workers of a cluster stage builds than one
 	./debian-packages redis-tools
 	$(BIN)/python -m bench.cluster
+
+imagebench: $(VENV)/ready ## measure how an image with holes is staged, beside GNU tar
+	$(BIN)/python -m bench.sparse_image
 
 check: $(VENV)/ready ## lint, types, format, lock files, known vulnerabilities
 	$(BIN)/ruff check .

@@ -550,6 +550,12 @@ unpack = true
 synchronous = true
 includes = ["usr", "etc"]
 unsafe = "skip"
+
+[[artifact]]
+name = "image"
+pattern = "image.tar.xz"
+on_request = true
+unpack = true
 """
 
 
@@ -607,3 +613,21 @@ def test_empty_directories_of_a_tarball_go_with_the_build(server: tuple[DevServe
     assert (devserver.static_dir / "t/empty/etc/empty/deeper").is_dir()
     assert requests.delete(f"{devserver.url}/api/v1/builds/t/empty", timeout=20).ok
     assert not (devserver.static_dir / "t/empty").exists()
+
+
+def test_an_image_with_holes_is_served_whole_and_counts_what_it_takes(
+    server: tuple[DevServer, FakeArchive], unpacker: Unpacker
+) -> None:
+    devserver, archive = server
+    packed = unpacker.made_by("tar", "--sparse", "-cJf", "x.tar", "image.bin", prepare=MAKE_SPARSE)
+    archive.put("b", "t/image/image.tar.xz", packed.read_bytes())
+    assert devserver.get("/stage", archive_url="gs://b/t/image", artifacts="image").status_code == 200
+    content = (unpacker.work / "image.bin").read_bytes()
+    url = f"{devserver.url}/static/t/image/image.bin"
+    assert requests.get(url, timeout=20).content == content
+    for start, end in ((0, 10), (1000, 5000), (819_000, 830_000), (30_000_000, 30_100_000), (41_943_000, 41_943_039)):
+        part = requests.get(url, headers={"Range": f"bytes={start}-{end}"}, timeout=20)
+        assert (part.status_code, part.content) == (206, content[start : end + 1])
+    size = devserver.get("/api/v1/builds/t/image").json()["size"]
+    assert 160_000 < size < 1_000_000
+    assert (devserver.static_dir / "t/image/image.bin").stat().st_blocks * 512 < 1_000_000
