@@ -15,6 +15,7 @@ from artifacts.catalogue import CatalogueEntry
 from artifacts.job import GatheredArtifact
 from artifacts.patterns import literal_start
 from staging.archives import Archive, ArchiveObject, ArchiveUrl
+from staging.build_names import fault_of_name
 from staging.errors import (
     AmbiguousArtifact,
     BuildConflict,
@@ -72,7 +73,7 @@ def staged_manifest(places: BuildPlaces, url: ArchiveUrl) -> Manifest:
     """What of the build is staged, from ``url``.
 
     Raises:
-        BuildConflict: the build's directory holds the build of another archive URL.
+        BuildConflict: the build's directory holds the build of another archive URL by now.
         RecordUnreadable, NewerFormat
 
     """
@@ -210,29 +211,53 @@ def build_directory(static_dir: Path, name: str, build: str) -> Path:
     return directory
 
 
-def latest_build(static_dir: Path, target: str, milestone: int | None) -> str:
-    """The newest version of the builds of ``target`` that are here, or of those of one milestone.
+def latest_build(static_dir: Path, target: str, milestone: int | None, bucket: str = "") -> str:
+    """The newest version of the builds of ``target`` that are here, or of those of one milestone, or of one bucket.
 
     Raises:
-        InvalidParameter: the target leads out of the static directory.
+        InvalidParameter: the target leads out of the static directory, or the bucket is none.
         NotStaged: there is none.
 
     """
     directory = build_directory(static_dir, "target", target)
     if directory == static_dir:
         raise InvalidParameter("target", f"{target!r} names none; write for example target=x86-mario-release")
-    try:
-        names = [entry.name for entry in os.scandir(directory) if entry.is_dir() and _is_below(entry.path, static_dir)]
-    except OSError as error:
-        if not is_absence(error):
-            raise
-        names = []
-    if milestone is not None:
-        names = [name for name in names if milestone_of(name) == milestone]
-    here = [name for name in names if has_something(BuildPlaces(static_dir, f"{target.strip('/')}/{name}"))]
+    path = target.strip("/")
+    builds = _builds_of_bucket(static_dir, path, bucket) if bucket else _builds_at(BuildPlaces(static_dir, path))
+    here = [
+        version
+        for version, places in builds
+        if (milestone is None or milestone_of(version) == milestone) and has_something(places)
+    ]
     if not here:
         raise NotStaged(f"Could not determine build for {target}")
     return max(here, key=version_key)
+
+
+def _builds_at(target: BuildPlaces) -> list[tuple[str, BuildPlaces]]:
+    """The versions below a target's directory, and where each lies."""
+    try:
+        entries = [entry for entry in os.scandir(target.published) if entry.is_dir()]
+    except OSError as error:
+        if not is_absence(error):
+            raise
+        return []
+    names = [entry.name for entry in entries if _is_below(entry.path, target.static_dir)]
+    return [(name, BuildPlaces(target.static_dir, f"{target.build_path}/{name}")) for name in names]
+
+
+def _builds_of_bucket(static_dir: Path, path: str, bucket: str) -> list[tuple[str, BuildPlaces]]:
+    """The same of one bucket, in whichever place each lies."""
+    own = BuildPlaces(static_dir, f"gs://{bucket}/{path}")
+    fault = fault_of_name(own.build_path)
+    if fault:
+        raise InvalidParameter("gs_bucket", fault)
+    found = []
+    for version, places in (*_builds_at(BuildPlaces(static_dir, path)), *_builds_at(own)):
+        manifest = Manifest.if_readable(places)
+        if manifest is not None and manifest.archive_url == f"gs://{bucket}/{path}/{version}":
+            found.append((version, places))
+    return found
 
 
 def _is_below(path: str, static_dir: Path) -> bool:

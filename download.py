@@ -25,6 +25,7 @@ from staging.layout import BuildPlaces, synchronous_lock
 from staging.locks import FileLock
 from staging.manifest import ArtifactRecord
 from staging.orders import OrderBook, OrderRecord, WrittenOrder
+from staging.placing import Claim, Placing
 from staging.priority import synchronous_work
 from staging.promises import Promise
 from staging.publishing import update_manifest
@@ -42,6 +43,7 @@ class Order:
 
     Attributes:
         url: the build.
+        places: where it lies.
         artifacts: what of it to stage.
         clean: whether all that is staged of the build is removed first.
         is_whole: whether it is a whole build, whose background artifacts nobody wants without the synchronous ones.
@@ -52,6 +54,7 @@ class Order:
     """
 
     url: ArchiveUrl
+    places: BuildPlaces
     artifacts: Sequence[CatalogueEntry]
     clean: bool = False
     is_whole: bool = False
@@ -71,6 +74,7 @@ class Means:
         locks: of the builds.
         room: on the disk.
         orders: on the disk, of what is under way.
+        placing: says where builds lie.
         synchronous, background: places for downloads; apart, so that no harness waits for another build's background.
         moved: how much each build has had of them.
 
@@ -82,6 +86,7 @@ class Means:
     locks: BuildLocks
     room: Room
     orders: OrderBook
+    placing: Placing
     synchronous: Slots
     background: Slots
     moved: BytesMoved
@@ -90,18 +95,21 @@ class Means:
 class Download:
     """One download; its artifacts are no other's until it has told their outcome."""
 
-    def __init__(self, order: Order, means: Means) -> None:
+    def __init__(self, order: Order, means: Means, claim: Claim) -> None:
+        """``claim`` keeps the build's place for it, and is let go of with :meth:`let_go`."""
         self.url = order.url
+        self.build = order.places.build_path
         self.client = order.client
         self._order = order
         self._means = means
-        self._places = BuildPlaces(means.options.static_dir, order.url.build_path)
+        self.places = self._places = order.places
+        self._claim = claim
         self._cancelled = Flag()
         self._promise: Promise | None = None
         self._written: WrittenOrder | None = None
         self._is_cut_off = False
         wanted = {entry.name: entry.synchronous for entry in order.artifacts}
-        self.status = BuildStatus(str(order.url), order.url.build_path, wanted, request_ids.current())
+        self.status = BuildStatus(str(order.url), self.build, wanted, request_ids.current())
         means.board.show(self.status)
 
     def write_order(self) -> None:
@@ -116,7 +124,7 @@ class Download:
             self._written = self._means.orders.write(record)
         except OSError as error:
             self._means.board.note(
-                self.url.build_path,
+                self.build,
                 f"there is no room to write the order down: it would not outlive a crash ({error.strerror})",
             )
 
@@ -134,6 +142,10 @@ class Download:
         if self._written is not None:
             self._written.change(resumed=0)
 
+    def let_go(self) -> None:
+        """Give up the claim to the build's place: the download has cleared up."""
+        self._claim.release()
+
     def run(self) -> None:
         """Stage what is missing. The status reports the outcome, success or failure."""
         try:
@@ -144,7 +156,7 @@ class Download:
                     with not_held(self._places, self._order.holder):
                         remove_build(self._places)
                     self._order_is_clean()
-                    self._means.board.forget_failures(self.url.build_path)
+                    self._means.board.forget_failures(self.build)
                 self._clear_up()
                 try:
                     self._stage_with(lock)
@@ -152,7 +164,7 @@ class Download:
                     self._clear_up()
                     self._give_up_room()
         except BaseException as error:
-            self.fail(as_devserver_error(error, self.url.build_path or str(self.url)))
+            self.fail(as_devserver_error(error, self.build or str(self.url)))
 
     def cancel(self) -> None:
         """Have the download stop; it tells so once it has."""
@@ -175,7 +187,7 @@ class Download:
             # What had not begun when another artifact failed did not fail itself.
             is_stopped = isinstance(cause, Cancelled) or (has_failed and event.state is State.PENDING)
             state = State.CANCELLED if is_stopped else State.FAILED
-            events.append(Event(self.url.build_path, name, state, cause=cause))
+            events.append(Event(self.build, name, state, cause=cause))
         self._report(*events)
 
     def _fail_for_missing(self, errors: Mapping[str, DevServerError]) -> None:
@@ -188,7 +200,7 @@ class Download:
         if not errors:
             return
         cause = next(iter(errors.values()))
-        build_path = self.url.build_path
+        build_path = self.build
         given_up = [name for name in self._open() if name not in errors] if self._order.is_whole else []
         self._report(
             *(Event(build_path, name, State.CANCELLED, cause=cause) for name in given_up),
@@ -212,7 +224,7 @@ class Download:
         return [name for name, event in self.status.artifacts.items() if not event.state.is_final]
 
     def _stage_with(self, lock: FileLock) -> None:
-        self._means.board.note(self.url.build_path, f"download from {self.url} begins")
+        self._means.board.note(self.build, f"download from {self.url} begins")
         missing = [entry for entry in self._order.artifacts if not self._state_of(entry.name).is_good]
         if not missing:
             self.status.begin()
@@ -247,9 +259,9 @@ class Download:
             if told is None or ahead > told or ahead <= told / 2:  # a long queue moves on time and again
                 told = ahead
                 note = f"queued: as many downloads as may run at once do, and {ahead} more are ahead"
-                self._means.board.note(self.url.build_path, note)
+                self._means.board.note(self.build, note)
 
-        return slots.taken(self._cancelled, on_wait, partial(self._means.moved.of, self.url.build_path))
+        return slots.taken(self._cancelled, on_wait, partial(self._means.moved.of, self.build))
 
     def _coming(self, artifacts: Sequence[GatheredArtifact]) -> list[Coming]:
         return coming(artifacts, self._means.options.keeps_objects_of(self.url))
@@ -265,9 +277,7 @@ class Download:
             gather,
             self._means.options.patience.retry_deadline,
             self._cancelled,
-            lambda error: self._means.board.note(
-                self.url.build_path, f"listing the build failed: {error}", retry=error.kind
-            ),
+            lambda error: self._means.board.note(self.build, f"listing the build failed: {error}", retry=error.kind),
         )
         self._fail_for_missing(gathered.errors)
         return gathered
@@ -296,7 +306,7 @@ class Download:
     def _tell_sizes(self, artifacts: Sequence[GatheredArtifact]) -> None:
         """Say how large everything is before it begins: how long all of it takes can be told from then on."""
         sizes = {artifact.entry.name: sum(item.size for item in artifact.objects) for artifact in artifacts}
-        path = self.url.build_path
+        path = self.build
         self._report(*(Event(path, name, State.PENDING, bytes_total=size) for name, size in sizes.items()))
 
     def _stage_urgently(self, artifacts: Sequence[GatheredArtifact], lock: FileLock) -> None:
@@ -337,10 +347,13 @@ class Download:
 
     def _end_of(self, name: str, cause: DevServerError) -> Event:
         state = State.CANCELLED if isinstance(cause, Cancelled) else State.FAILED
-        return Event(self.url.build_path, name, state, cause=cause)
+        return Event(self.build, name, state, cause=cause)
 
     def _request(self, artifacts: Sequence[GatheredArtifact]) -> StageRequest:
-        return StageRequest(str(self.url), artifacts, self._means.options, self.status.request_id)
+        is_of_its_own = self._places.build_path != self.url.build_path
+        return StageRequest(
+            str(self.url), artifacts, self._means.options, self.status.request_id, is_of_its_own=is_of_its_own
+        )
 
     def _state_of(self, name: str) -> State:
         return self.status.artifacts[name].state
@@ -354,7 +367,7 @@ class Download:
                 self._tell(entry.name, State(record.state), sum(item.size for item in record.objects))
 
     def _tell(self, name: str, state: State, size: int = 0) -> None:
-        self._report(Event(self.url.build_path, name, state, size, size))
+        self._report(Event(self.build, name, state, size, size))
 
     def _report_synchronous(self, event: Event) -> None:
         """Report an event of a synchronous artifact; if it failed, no background artifact will begin.

@@ -17,7 +17,7 @@ from artifacts.job import StagingOptions
 from comeback import take_up
 from devserver_util import acquire_lock, delete_source, release_lock, staged_files, staged_manifest
 from download import Means, Order
-from downloads import Downloads, Share
+from downloads import Build, Downloads, Share
 from staging import request_ids, threads
 from staging.admission import Admission
 from staging.archives import EVERY_ARCHIVE, AllowedArchives, ArchiveUrl
@@ -43,6 +43,7 @@ from staging.left_out import LeftOut, left_out_of
 from staging.locks import FileLock
 from staging.orders import OrderBook, WrittenOrder
 from staging.overview import BuildView, overview
+from staging.placing import Placing
 from staging.presence import exists
 from staging.recovery import Problems, clear_up
 from staging.room import Room
@@ -101,7 +102,8 @@ class Downloader:
         moved = BytesMoved()
         board.subscribe(moved.listen)
         locks, orders = BuildLocks(acquire_lock, release_lock), OrderBook(options.static_dir)
-        self._means = Means(options, executor, board, locks, room, orders, *slots, moved)
+        self._placing = Placing(options.static_dir)
+        self._means = Means(options, executor, board, locks, room, orders, self._placing, *slots, moved)
         self._soundness = Soundness(options.static_dir, board.note)
         self._end = Flag()
         self.list = BuildList(options.static_dir, board, self._view)
@@ -121,6 +123,10 @@ class Downloader:
         finally:
             self.downloads.come_back()
         problems |= clear_up(self._options.static_dir)
+        try:
+            self._placing.sweep()
+        except (OSError, RecordError) as error:
+            problems["(claims)"] = error
         sweep = partial(self._soundness.sweep, self._end)
         threads.start("look at builds", sweep, self._end, partial(self._board.note, "(all builds)"))
         return problems
@@ -151,9 +157,11 @@ class Downloader:
             CallerGone: the download goes on.
 
         """
-        order = Order(self._to_stage(archive_url), self._catalogue.of_a_download, is_whole=True, client=client)
-        self._use(order.url, lease)
-        shares = self._ordered(order, lease)
+        url = self._to_stage(archive_url)
+        with self._placing.claimed(url) as places:
+            order = Order(url, places, self._catalogue.of_a_download, is_whole=True, client=client)
+            self._use(Build(url, places), lease)
+            shares = self._ordered(order, lease)
         self.downloads.wait(order, shares, gone, for_synchronous=background)
 
     def get_status_of_background_downloads(
@@ -169,7 +177,7 @@ class Downloader:
 
         """
         url = self._parsed(archive_url)
-        self._use(url)
+        self._use(self._found(url))
         deadline = None if timeout is None else monotonic() + timeout
         for share in self.downloads.known(url, _GRACE):
             try:
@@ -210,24 +218,26 @@ class Downloader:
         """
         url = self._to_stage(archive_url, any_depth=True)
         entries = self._wished(wish)
-        order = Order(url, [*entries, *self._catalogue.brought_by(entries)], clean, client=client, holder=holder)
-        self._check_removable(order)
-        self._use(url, lease, clean)
-        shares = self._ordered(order, lease)
+        all_of_it = [*entries, *self._catalogue.brought_by(entries)]
+        with self._placing.claimed(url) as places:
+            order = Order(url, places, all_of_it, clean, client=client, holder=holder)
+            self._check_removable(order)
+            self._use(Build(url, places), lease, clean)
+            shares = self._ordered(order, lease)
 
         def wait() -> None:
             self.downloads.wait(order, shares, gone)
             if deletes_source:
-                delete_source(BuildPlaces(self._options.static_dir, url.build_path), url, entries)
+                delete_source(places, url, entries)
 
         if not in_background:
             wait()
         elif deletes_source:
-            arguments = (url, wait, request_ids.current())
+            arguments = (places, wait, request_ids.current())
             Thread(target=self._noted, args=arguments, name=f"delete {url}", daemon=True).start()
 
     def start_staging(self, archive_url: str, wish: Wish, clean: bool = False, client: str = "") -> str:
-        """Have what is wished for of a build staged, or all that a download stages, and return the build's path."""
+        """Have what is wished for of a build staged, or all that a download stages, and return the build's name."""
         has_wish = any(wish)
         url = self._to_stage(archive_url, any_depth=has_wish)
         entries: Sequence[CatalogueEntry] = self._catalogue.of_a_download
@@ -238,11 +248,12 @@ class Downloader:
             raise InvalidArchiveUrl(
                 archive_url, "it should name a build in the bucket, as in gs://bucket/target/version"
             )
-        order = Order(url, entries, clean, is_whole=not has_wish, client=client)
-        self._check_removable(order)
-        self._use(url)
-        self.downloads.ordered(order)
-        return url.build_path
+        with self._placing.claimed(url) as places:
+            order = Order(url, places, entries, clean, is_whole=not has_wish, client=client)
+            self._check_removable(order)
+            self._use(Build(url, places))
+            self.downloads.ordered(order)
+        return places.build_path
 
     def is_staged(self, archive_url: str, wish: Wish) -> bool:
         """Whether all that is wished for is staged.
@@ -252,25 +263,32 @@ class Downloader:
             DevServerError: why the last attempt to stage a part of it failed.
 
         """
-        url = self._parsed(archive_url, any_depth=True)
+        build = self._found(self._parsed(archive_url, any_depth=True))
         entries = self._wished(wish)
-        self._use(url)
-        return self.downloads.are_staged(url, entries)
+        self._use(build)
+        return self.downloads.are_staged(build, entries)
 
     def staged_files(self, archive_url: str, artifacts: Sequence[str] = ()) -> tuple[BuildPlaces, list[str]]:
         """Where a build lies, and the paths of the files that are staged of it, or of some artifacts of it.
 
         Raises:
             RequestError, UnknownArtifact
-            BuildConflict: what is here is of another archive URL.
 
         """
-        url = self._parsed(archive_url, any_depth=True)
+        build = self._found(self._parsed(archive_url, any_depth=True))
         self._catalogue.named(artifacts)
-        self._use(url)
-        places = BuildPlaces(self._options.static_dir, url.build_path)
-        staged_manifest(places, url)
-        return places, staged_files(places, artifacts or None)
+        self._use(build)
+        staged_manifest(build.places, build.url)
+        return build.places, staged_files(build.places, artifacts or None)
+
+    def name_of(self, archive_url: str) -> str:
+        """What the build of an archive URL is called here: its build path, or where another has that place, its URL.
+
+        Raises:
+            InvalidArchiveUrl
+
+        """
+        return self._found(self._parsed(archive_url, any_depth=True)).name
 
     def is_under_way(self, build_path: str) -> bool:
         """Whether something of the build is being staged."""
@@ -359,14 +377,16 @@ class Downloader:
         names = [one.name for one in view.artifacts if not one.state.is_good and artifact in ("", one.name)]
         usual = {entry.name: entry for entry in self._catalogue.of_a_download}
         entries = [self._entry(name, usual) for name in names]
-        self.downloads.ordered(Order(self._to_stage(view.archive_url, any_depth=True), entries, client=client))
+        url = self._to_stage(view.archive_url, any_depth=True)
+        with self._placing.claimed(url) as places:
+            self.downloads.ordered(Order(url, places, entries, client=client))
 
     def complete(self, build_path: str, client: str = "") -> None:
         """Have all of a build staged of which only a part is here; returns at once.
 
         Raises:
             NotStaged: nothing is known of it.
-            RequestError, BuildConflict: it cannot be asked for any more.
+            RequestError: it cannot be asked for any more.
 
         """
         self.start_staging(self.build(build_path).archive_url, Wish(), client=client)
@@ -391,9 +411,12 @@ class Downloader:
         """
         usual = {entry.name: entry for entry in self._catalogue.of_a_download}
         entry = replace(self._entry(artifact, usual), required=True)
-        order = Order(self._parsed(archive_url, any_depth=True), [entry])
+        url = self._parsed(archive_url, any_depth=True)
         try:
-            self.downloads.wait(order, self.downloads.ordered(order), None)
+            with self._placing.claimed(url) as places:
+                order = Order(url, places, [entry])
+                shares = self.downloads.ordered(order)
+            self.downloads.wait(order, shares, None)
         except KeyboardInterrupt:
             with suppress(NotUnderWay):
                 self.cancel(build_path)
@@ -403,7 +426,7 @@ class Downloader:
         """Order once more what an earlier devserver was at work on, where a request could ask for the same.
 
         Raises:
-            RequestError, UnknownArtifact, BuildConflict: it cannot be asked for any more.
+            RequestError, UnknownArtifact: it cannot be asked for any more.
 
         """
         record = written.record
@@ -417,8 +440,9 @@ class Downloader:
             self._entry(name, usual) if record.is_whole else replace(self._entry(name, usual), required=required)
             for name, required in record.artifacts.items()
         ]
-        order = Order(url, entries, record.clean, record.is_whole, holder=record.holder, written=written)
-        self.downloads.ordered(order)
+        with self._placing.claimed(url) as places:
+            order = Order(url, places, entries, record.clean, record.is_whole, holder=record.holder, written=written)
+            self.downloads.ordered(order)
 
     def files_of(self, build_path: str, artifact: str) -> list[str]:
         """The paths in the build of the files that an artifact published."""
@@ -438,25 +462,28 @@ class Downloader:
         """Take note that somebody used a build, which need not be there."""
         self._last_use.note(build_path)
 
-    def _use(self, url: ArchiveUrl, lease: Term | None = None, clean: bool = False) -> None:
+    def _use(self, build: Build, lease: Term | None = None, clean: bool = False) -> None:
         """Take note that a build is used, before anybody looks at it, and keep it for the caller.
 
         Raises:
-            BuildConflict: what is here is of another archive URL, and is not to be removed.
+            RecordUnreadable, NewerFormat: nobody can tell what of it is here, and it is not to be removed.
 
         """
         if lease is not None:
-            places = BuildPlaces(self._options.static_dir, url.build_path)
             if not clean:
-                staged_manifest(places, url)
-            lease_for(places, lease)
-        self._last_use.note(url.build_path)
+                staged_manifest(build.places, build.url)
+            lease_for(build.places, lease)
+        self._last_use.note(build.name)
+
+    def _found(self, url: ArchiveUrl) -> Build:
+        """The build of a URL, and where it lies, or would."""
+        return Build(url, self._placing.of(url))
 
     def _ordered(self, order: Order, lease: Term | None) -> list[Share]:
         """What an order waits for, once more with its lease: an earlier download that failed may have dropped it."""
         shares = self.downloads.ordered(order)
         if lease is not None and shares:
-            lease_for(BuildPlaces(self._options.static_dir, order.url.build_path), lease)
+            lease_for(order.places, lease)
         return shares
 
     def _check_removable(self, order: Order) -> None:
@@ -466,7 +493,7 @@ class Downloader:
             BuildHeld
 
         """
-        places = BuildPlaces(self._options.static_dir, order.url.build_path)
+        places = order.places
         reasons = holds_of(places).described(order.holder) if order.clean else []
         if reasons:
             raise BuildHeld(places.build_path, reasons)
@@ -492,13 +519,13 @@ class Downloader:
         named = self._catalogue.named(wish.artifacts)
         return [*named, *(file_artifact(pattern) for pattern in dict.fromkeys(wish.files))]
 
-    def _noted(self, url: ArchiveUrl, work: Callable[[], None], request_id: str) -> None:
+    def _noted(self, places: BuildPlaces, work: Callable[[], None], request_id: str) -> None:
         with request_ids.held(request_id):
             try:
                 work()
             except Exception as error:
-                cause = as_devserver_error(error, url.build_path)
-                self._board.note(url.build_path, f"the source is kept: {cause}")
+                cause = as_devserver_error(error, places.build_path)
+                self._board.note(places.build_path, f"the source is kept: {cause}")
 
 
 def _check_number(name: str, wished: Sequence[str]) -> None:

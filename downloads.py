@@ -28,6 +28,7 @@ from staging.errors import (
 )
 from staging.holds import drop_leases
 from staging.layout import BuildPlaces
+from staging.placing import Claim
 from staging.soundness import Soundness
 from staging.status import BuildStatus, State
 
@@ -35,6 +36,18 @@ from staging.status import BuildStatus, State
 _LONG_QUEUE = 4
 _LONG_WAIT = 60.0  # seconds
 _TRIES_AFTER_OTHERS = 3  # where what others wanted beside it made a download fail
+
+
+class Build(NamedTuple):
+    """A build, and where it lies."""
+
+    url: ArchiveUrl
+    places: BuildPlaces
+
+    @property
+    def name(self) -> str:
+        """What it is called on this devserver."""
+        return self.places.build_path
 
 
 class Share(NamedTuple):
@@ -136,17 +149,17 @@ class Downloads:
         with self._changed:
             return self._changed.wait_for(lambda: not self._running, timeout)
 
-    def are_staged(self, url: ArchiveUrl, entries: Sequence[CatalogueEntry]) -> bool:
+    def are_staged(self, build: Build, entries: Sequence[CatalogueEntry]) -> bool:
         """Whether the artifacts are staged.
 
         Raises:
             DevServerError: why the last attempt to stage one of them failed.
 
         """
-        self._soundness.make_sure(url.build_path)
+        self._soundness.make_sure(build.name)
         with self._changed:
-            downloads = self.shown(url)
-            missing = self.missing(url, entries)
+            downloads = self.shown(build)
+            missing = self.missing(build, entries)
             newest = [next((one for one in downloads if entry.name in one.shown), None) for entry in entries]
             if any(
                 one is not None and one.is_under_way(entry.name) for one, entry in zip(newest, entries, strict=True)
@@ -158,33 +171,31 @@ class Downloads:
                 raise event.cause.copy()
         return not missing
 
-    def missing(self, url: ArchiveUrl, entries: Iterable[CatalogueEntry]) -> list[CatalogueEntry]:
+    def missing(self, build: Build, entries: Iterable[CatalogueEntry]) -> list[CatalogueEntry]:
         """Which of the artifacts the manifest does not have."""
-        manifest = staged_manifest(BuildPlaces(self._means.options.static_dir, url.build_path), url)
+        manifest = staged_manifest(build.places, build.url)
         return [entry for entry in entries if not manifest.satisfies(entry.name, entry.required)]
 
-    def shown(self, url: ArchiveUrl) -> list[BuildStatus]:
-        """The downloads from that URL that are shown, the newest first."""
-        downloads = self._means.board.downloads(url.build_path)
-        for status in downloads:
-            if status.archive_url != str(url) and not status.is_over:
-                raise BuildConflict(url.build_path, status.archive_url, str(url))
-        return [status for status in downloads if status.archive_url == str(url)]
+    def shown(self, build: Build) -> list[BuildStatus]:
+        """The downloads of the build that are shown, the newest first; not those of one that had its place before."""
+        downloads = self._means.board.downloads(build.name)
+        return [status for status in downloads if status.archive_url == str(build.url)]
 
     def ordered(self, order: Order) -> list[Share]:
         """The downloads to wait for: those that are under way, and one that is started for what is left."""
         try:
             return self._ordered(order)
         except (DevServerError, OSError):
-            self._let_go_of_what_does_not_come(order.url.build_path)
+            self._let_go_of_what_does_not_come(order.places)
             raise
 
     def _ordered(self, order: Order) -> list[Share]:
-        self._soundness.make_sure(order.url.build_path)
+        build = Build(order.url, order.places)
+        self._soundness.make_sure(build.name)
         with self._changed:
-            downloads = self.shown(order.url)
+            downloads = self.shown(build)
             required = {entry.name for entry in order.artifacts if entry.required}
-            entries = list(order.artifacts) if order.clean else self.missing(order.url, order.artifacts)
+            entries = list(order.artifacts) if order.clean else self.missing(build, order.artifacts)
             names = {entry.name for entry in entries}
             shares = []
             for status in [] if order.clean else downloads:
@@ -194,9 +205,7 @@ class Downloads:
                     names -= mine
             download = self._new_download(order, [entry for entry in entries if entry.name in names])
         for share in shares:
-            self._means.board.note(
-                order.url.build_path, f"joined the download of request {share.status.request_id or '-'}"
-            )
+            self._means.board.note(build.name, f"joined the download of request {share.status.request_id or '-'}")
         if download is None:
             return shares
         download.write_order()
@@ -209,12 +218,25 @@ class Downloads:
             return None
         if self._stopped:
             raise Cancelled(STOPPING)
-        check_build_directory(BuildPlaces(self._means.options.static_dir, order.url.build_path))
+        check_build_directory(order.places)
         self._admit(order.client)
-        download = Download(replace(order, artifacts=left), self._means)
+        download = Download(replace(order, artifacts=left), self._means, self._claim(order))
         self._running.add(download)
         self._changed.notify_all()
         return download
+
+    def _claim(self, order: Order) -> Claim:
+        """The claim to the place that the order is for.
+
+        Raises:
+            BuildConflict: another build has it, since a moment ago.
+
+        """
+        claim = self._means.placing.claim(order.url)
+        if claim.places != order.places:
+            claim.release()
+            raise BuildConflict(order.places.build_path, "another archive URL", str(order.url))
+        return claim
 
     def _admit(self, client: str) -> None:
         """Go on where ``client`` may start another download; where nobody asks, one always may.
@@ -250,12 +272,14 @@ class Downloads:
     def known(self, url: ArchiveUrl, grace: float) -> list[Share]:
         """The downloads that stage what the build lacks, waiting ``grace`` seconds for them to begin."""
         entries = self._catalogue.of_a_download
-        self._soundness.make_sure(url.build_path)
+        placing = self._means.placing
+        self._soundness.make_sure(placing.of(url).build_path)
 
         def shares() -> list[Share] | None:
-            names = {entry.name for entry in self.missing(url, entries)}
+            build = Build(url, placing.of(url))  # where it lies is decided when it is asked for
+            names = {entry.name for entry in self.missing(build, entries)}
             found = []
-            for status in self.shown(url):
+            for status in self.shown(build):
                 mine = frozenset(names & status.shown.keys())
                 found += [Share(status, mine)] if mine else []
                 names -= mine
@@ -270,7 +294,7 @@ class Downloads:
         return found
 
     def _start(self, download: Download) -> None:
-        build_path = download.url.build_path
+        build_path = download.build
         try:
             Thread(target=self._run, args=(download,), name=f"download {build_path}", daemon=True).start()
         except RuntimeError as error:  # the machine has no thread left
@@ -291,16 +315,16 @@ class Downloads:
             with self._changed:
                 self._running.discard(download)
                 self._changed.notify_all()
-        self._let_go_of_what_does_not_come(download.url.build_path)
+        self._let_go_of_what_does_not_come(download.places)
+        download.let_go()
 
-    def _let_go_of_what_does_not_come(self, build_path: str) -> None:
+    def _let_go_of_what_does_not_come(self, places: BuildPlaces) -> None:
         """Drop the leases of a build of which nothing is here, where nobody stages it any more."""
-        places = BuildPlaces(self._means.options.static_dir, build_path)
 
         def is_awaited() -> bool:
             with self._changed:
                 # What a devserver leaves as it stops, the next one goes on with.
-                if self._stopped or self._of(build_path):
+                if self._stopped or self._of(places.build_path):
                     return True
             return places.published.exists() and has_something(places)
 
@@ -309,4 +333,4 @@ class Downloads:
                 drop_leases(places, is_awaited)
 
     def _of(self, build_path: str) -> list[Download]:
-        return [download for download in self._running if download.url.build_path == build_path]
+        return [download for download in self._running if download.build == build_path]

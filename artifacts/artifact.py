@@ -98,7 +98,7 @@ class DownloadableArtifact:
     def tell_that_it_is_staged(self) -> None:
         """Report that there was nothing to do."""
         size = sum(item.size for item in self.objects)
-        self._site.report(Event(self._site.url.build_path, self.name, State.STAGED, size, size))
+        self._site.report(Event(self._site.places.build_path, self.name, State.STAGED, size, size))
 
     def download(self) -> None:
         """Bring the objects into the staging area, and verify them.
@@ -143,7 +143,7 @@ class DownloadableArtifact:
         total = sum(item.size for item in self.objects)
         from_peers = min(self._peers.bytes_of(self.objects), self._progress.bytes_fetched)
         return Event(
-            self._site.url.build_path,
+            self._site.places.build_path,
             self.name,
             state,
             bytes_total=total,

@@ -33,8 +33,7 @@ class JobBounds:
         """The bounds of the worker that is given ``request``, a :class:`StageRequest` as JSON."""
         wanted = StageRequest.from_json(request)
         options = wanted.options
-        url = ArchiveUrl.parse(wanted.archive_url, options.archive_roots, any_depth=True)
-        places = BuildPlaces(options.static_dir, url.build_path)
+        url, places = wanted.url, wanted.places
         synchronous = synchronous_lock(options.static_dir)
         _make(places, synchronous)
         confinement = replace(
@@ -46,7 +45,7 @@ class JobBounds:
             ports=_ports(wanted, url),
             runs_what_it_writes=options.run_packager,
         )
-        return Bounds(confinement, Expected(url.build_path, frozenset(item.entry.name for item in wanted.artifacts)))
+        return Bounds(confinement, Expected(places.build_path, frozenset(item.entry.name for item in wanted.artifacts)))
 
     def _areas(self, places: BuildPlaces) -> Iterator[Path]:
         """The build's own directories; none that a link in the static directory leads out of it."""

@@ -15,6 +15,7 @@ from artifacts.catalogue import REFUSE, CatalogueEntry, fault_of_entry
 from staging import request_ids
 from staging.archives import ArchiveObject, ArchiveUrl, open_archive
 from staging.archives.peers import Peers, PeerSettings
+from staging.build_names import in_request, of_request
 from staging.errors import Cancelled, RecordMalformed, as_devserver_error
 from staging.layout import BuildPlaces, synchronous_lock
 from staging.log_lines import TEXT, log_to_stderr
@@ -81,7 +82,8 @@ class GatheredArtifact:
 class StageRequest:
     """Which artifacts of a build to stage, and how; JSON-safe by :meth:`to_json`.
 
-    ``attempt`` is more than 1 where a worker was given the job before, and is taken for dead.
+    ``attempt`` is more than 1 where a worker was given the job before, and is taken for dead. ``is_of_its_own`` says
+    that another build has the build's path, and it lies in a place of its own.
     """
 
     archive_url: Text
@@ -89,12 +91,30 @@ class StageRequest:
     options: StagingOptions
     request_id: Text = ""
     attempt: Count = 1
+    is_of_its_own: bool = False
+
+    @property
+    def url(self) -> ArchiveUrl:
+        """The build.
+
+        Raises:
+            InvalidArchiveUrl
+
+        """
+        return ArchiveUrl.parse(self.archive_url, self.options.archive_roots, any_depth=True)
+
+    @property
+    def places(self) -> BuildPlaces:
+        """Where it lies; raises the same."""
+        url = self.url
+        return BuildPlaces(self.options.static_dir, str(url) if self.is_of_its_own else url.build_path)
 
     def to_json(self) -> Any:
         """The request as JSON-safe data. Workers of versions before know no ``unsafe``, and need not where it says what
         they do.
         """
-        data = as_data(self)
+        data = as_data(replace(self, archive_url=in_request(self.archive_url, self.is_of_its_own)))
+        del data["is_of_its_own"]  # the URL says so
         for item in data["artifacts"]:
             if item["entry"].get("unsafe") == REFUSE:
                 del item["entry"]["unsafe"]
@@ -113,7 +133,14 @@ class StageRequest:
         if not all(item["entry"].keys() <= known for item in data["artifacts"]):
             raise RecordMalformed(_WHAT, "it has an artifact as only a later version stages it")
         artifacts = [item.checked() for item in wanted.artifacts]
-        return replace(wanted, artifacts=artifacts, request_id=request_ids.cleaned(wanted.request_id))
+        archive_url, is_of_its_own = of_request(wanted.archive_url)
+        return replace(
+            wanted,
+            archive_url=archive_url,
+            artifacts=artifacts,
+            request_id=request_ids.cleaned(wanted.request_id),
+            is_of_its_own=is_of_its_own,
+        )
 
 
 def run_stage_request(request: dict[str, Any], report: Report, cancelled: Flag) -> None:
@@ -125,13 +152,13 @@ def run_stage_request(request: dict[str, Any], report: Report, cancelled: Flag) 
 
 def stage_artifacts(request: StageRequest, report: Report, cancelled: Flag) -> None:
     """Stage every artifact of ``request``, some at once; each outcome is an event, and a failure stops no other."""
-    url = ArchiveUrl.parse(request.archive_url, request.options.archive_roots, any_depth=True)
+    url = request.url
     patience = request.options.patience
     is_urgent = all(item.entry.synchronous for item in request.artifacts)
     give_way = None if is_urgent else GiveWay(synchronous_lock(request.options.static_dir), cancelled)
     site = Site(
         url=url,
-        places=BuildPlaces(request.options.static_dir, url.build_path),
+        places=request.places,
         transfer=Transfer(
             open_archive(url, patience.stall_timeout),
             patience,

@@ -16,6 +16,7 @@ from commands.failures import CommandFailed, Interrupted
 from commands.printing import print_json, say
 from downloader import Downloader
 from staging.archives import ArchiveUrl
+from staging.build_names import fault_of_name
 from staging.errors import DevServerError, InvalidArchiveUrl, NewerFormat, RecordError
 from staging.healing import set_broken_manifest_aside, take_out
 from staging.inspection import ByContent, Inspection
@@ -23,7 +24,7 @@ from staging.layout import BuildPlaces
 from staging.manifest import Manifest
 from staging.overview import builds_below
 from staging.pace import Pace, step_back
-from staging.paths import fault_of_build_path
+from staging.placing import Placing
 from staging.units import in_bytes
 from staging.verification import verify
 
@@ -114,13 +115,12 @@ def _named(static_dir: Path, roots: Sequence[Path], name: str) -> BuildPlaces:
             url = ArchiveUrl.parse(name, roots, any_depth=True)
         except InvalidArchiveUrl as error:
             raise click.UsageError(str(error)) from None
-    path = url.build_path if url else "/".join(part for part in name.split("/") if part)
-    places = BuildPlaces(static_dir, path)
-    manifest = None if fault_of_build_path(path) else _manifest_of(places)
-    if manifest is None and not places.manifest.is_file():
+    path = "/".join(part for part in name.split("/") if part)
+    places = Placing(static_dir).of(url) if url else BuildPlaces(static_dir, path)
+    manifest = None if fault_of_name(places.build_path) else _manifest_of(places)
+    is_another = url and manifest and manifest.archive_url != str(url)
+    if is_another or (manifest is None and not places.manifest.is_file()):
         raise click.UsageError(f"{name} is not staged in this static directory")
-    if url and manifest and manifest.archive_url != str(url):
-        raise click.UsageError(f"{path} is the build of {manifest.archive_url} here")
     return places
 
 

@@ -14,6 +14,7 @@ from staging.presence import exists, names_in, remove_file, remove_if_empty, rem
 from staging.publishing_lock import publishing
 from staging.records.files import discard, folder_of, read_bytes, set_aside
 from staging.removal import hollow_directories, remove_empty_directories, remove_files
+from staging.shared_files import SharedFiles
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def _remove(places: BuildPlaces) -> None:
     manifest = _removed_manifest(places)
     kept = [files_of_its_own(places, manifest.archive_url, record) for record in manifest.artifacts.values()]
     files = published_files(places).difference(*kept)
+    files -= SharedFiles(places, manifest.archive_url).among(files)
     remove_files(places.published, files)
     folders = {path.partition("/")[0] for path in files if "/" in path}
     if places.build_path:  # in the place of a whole bucket lie all others, too

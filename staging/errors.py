@@ -15,6 +15,7 @@
     │   ├── AmbiguousArtifact
     │   ├── BuildConflict
     │   ├── PathTaken
+    │   ├── SharedFileDiffers
     │   ├── ChecksumMismatch
     │   ├── BadTarball
     │   ├── DiskFull
@@ -199,14 +200,14 @@ class AmbiguousArtifact(StagingError):
 
 
 class BuildConflict(StagingError):
-    """The build path is taken by the build of another archive URL."""
+    """The place in which a build was to be staged became that of another archive URL's meanwhile."""
 
     def __init__(self, build: str, staged_from: str, asked_for: str) -> None:
         super().__init__(build, staged_from, asked_for)
         self.build, self.staged_from, self.asked_for = build, staged_from, asked_for
 
     def __str__(self) -> str:
-        return f"{self.build} holds the build of {self.staged_from}, and cannot hold that of {self.asked_for} as well"
+        return f"{self.build} holds the build of {self.staged_from}, and not that of {self.asked_for}; ask for it again"
 
 
 class PathTaken(StagingError):
@@ -218,6 +219,20 @@ class PathTaken(StagingError):
 
     def __str__(self) -> str:
         return f"{self.name} would replace {self.path}, which this devserver did not stage; move it away first"
+
+
+class SharedFileDiffers(StagingError):
+    """A file of the artifact ``name`` is that of another build of the same bucket too, in another state."""
+
+    def __init__(self, name: str, path: str) -> None:
+        super().__init__(name, path)
+        self.name, self.path = name, path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} cannot be published: {self.path} is also a file of a build that lies above or below, which "
+            "has it as it was before; remove that build, or stage it anew with clean"
+        )
 
 
 class ChecksumMismatch(StagingError):

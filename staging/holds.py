@@ -15,11 +15,11 @@ from secrets import token_hex
 from threading import Event as Flag
 from typing import Any, NamedTuple
 
+from staging.build_names import fault_of_name
 from staging.clock import CLOCK, boot_id, steady
 from staging.errors import BuildHeld, InvalidParameter, NoSuchLease, RecordError, RecordMalformed
 from staging.layout import BuildPlaces, holds_directory
 from staging.locks import FileLock
-from staging.paths import fault_of_build_path
 from staging.presence import exists, names_in, remove_file
 from staging.records.decoding import Moment, as_data, read, write
 from staging.records.files import set_aside
@@ -234,7 +234,7 @@ def tidy(static_dir: Path) -> None:
     for path in (directory / name for name in names_in(directory) if name.endswith(".json")):
         with suppress(OSError, RecordError):
             written = read(_Written, path, "", _FORMAT)
-            if written is None or fault_of_build_path(written.build):
+            if written is None or fault_of_name(written.build):
                 continue
             places = BuildPlaces(static_dir, written.build)
             if places.holds == path and holds_of(places) == Holds():

@@ -5,6 +5,9 @@
     <static>/<build path>/.devserver/<artifact>.files.json   the files that an artifact published
     <static>/<build path>/.devserver/objects/<object>        a tarball as it came, where those are kept for peers
     <static>/<build path>/.devserver/last-use        changed when the build was last used
+    <static>/.devserver/buckets/<bucket>/<build path>/...    the same of a build whose address is another's
+    <static>/.devserver/buckets/file:/<path>/...             and of one that comes from a directory
+    <static>/.devserver/claims/<key>.json            whose a build's place is while it is being staged
     <static>/.devserver/staging/<key>/<artifact>/    where an artifact is made ready; <artifact>+<token> is another one
     <static>/<build path>/.devserver/verified        changed when the build was last read and verified
     <static>/.devserver/verifying                    held by the devserver that does so
@@ -16,11 +19,13 @@
     <static>/.devserver/locks/<key>+holds            who is changing its pin and its leases, or relies on them
     <static>/.devserver/locks/+area-<digest>         who is at work in a staging area
     <static>/.devserver/locks/+room                  who is making room
+    <static>/.devserver/locks/+places                who decides where a build lies
     <static>/.devserver/holds/<key>.json             the build's pin and its leases
     <static>/.devserver/on-its-way/<key>/            what is promised to those who stage it, and not there yet
     <static>/.devserver/removing/<key>.json          what was the manifest of a build that is being removed
 
-Staging areas lie inside the static directory, so that publishing is a rename within one file system. The name
+A build's key is its name (see :mod:`staging.build_names`) as a file name. Staging areas lie inside the static
+directory, so that publishing is a rename within one file system. The name
 ``.devserver`` is reserved everywhere: no build, object or tarball may use it, and nothing below it is
 served but objects that are kept for peers, to who asks for one.
 """
@@ -36,6 +41,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from staging import paths
+from staging.build_names import directory_of, fault_of_name
 from staging.errors import RecordError
 from staging.presence import names_in
 from staging.records.files import read_bytes
@@ -57,6 +63,16 @@ def synchronous_lock(static_dir: Path) -> Path:
 def room_lock(static_dir: Path) -> Path:
     """The lock file of those who make room; the name is no build's."""
     return locks_directory(static_dir) / "+room"
+
+
+def places_lock(static_dir: Path) -> Path:
+    """The lock file of those who decide where a build lies; the name is no build's."""
+    return locks_directory(static_dir) / "+places"
+
+
+def claims_directory(static_dir: Path) -> Path:
+    """The directory of what says whose places are of which nothing is published yet."""
+    return static_dir / RESERVED_NAME / "claims"
 
 
 def clock_file(static_dir: Path) -> Path:
@@ -101,7 +117,10 @@ def orders_directory(static_dir: Path) -> Path:
 
 @dataclass(frozen=True)
 class BuildPlaces:
-    """The places of one build: ``build_path`` below the directory ``static_dir``."""
+    """The places of one build below the directory ``static_dir``.
+
+    ``build_path`` is the build's name: its build path, or where it lies in a place of its own, its archive URL.
+    """
 
     static_dir: Path
     build_path: str
@@ -109,17 +128,17 @@ class BuildPlaces:
     @property
     def published(self) -> Path:
         """The build's directory, as /static serves it."""
-        return self.static_dir / self.build_path
+        return self.static_dir / directory_of(self.build_path)
 
     @property
     def records(self) -> Path:
         """The directory of the manifest and the lists of files."""
-        return self.static_dir.joinpath(self.build_path, RESERVED_NAME)
+        return self.static_dir.joinpath(directory_of(self.build_path), RESERVED_NAME)
 
     @property
     def manifest(self) -> Path:
         """The manifest."""
-        return self.static_dir.joinpath(self.build_path, RESERVED_NAME, "manifest.json")
+        return self.static_dir.joinpath(directory_of(self.build_path), RESERVED_NAME, "manifest.json")
 
     @property
     def broken_manifest(self) -> Path:
@@ -129,7 +148,7 @@ class BuildPlaces:
     @property
     def last_use(self) -> Path:
         """The empty file whose time of change is when the build was last used."""
-        return self.static_dir.joinpath(self.build_path, RESERVED_NAME, "last-use")
+        return self.static_dir.joinpath(directory_of(self.build_path), RESERVED_NAME, "last-use")
 
     @property
     def verified(self) -> Path:
@@ -160,6 +179,11 @@ class BuildPlaces:
     def lock(self) -> Path:
         """The lock file of the build's download."""
         return locks_directory(self.static_dir) / self.key
+
+    @property
+    def claim(self) -> Path:
+        """The record of whose the places are, as long as no manifest says so."""
+        return claims_directory(self.static_dir) / f"{self.key}.json"
 
     def area_lock(self, area: str) -> Path:
         """The lock file of who works in the staging area of that file name; the lock's name is no build's."""
@@ -195,12 +219,12 @@ class BuildPlaces:
 
     @property
     def key(self) -> str:
-        """The build path as a file name: what the build's own places are called by."""
+        """The build's name as a file name: what the build's own places are called by."""
         return key_of(self.build_path)
 
 
 def key_of(build_path: str) -> str:
-    """The build path as a file name."""
+    """A build's name as a file name."""
     return as_file_name(build_path) if build_path else _BUCKET_KEY
 
 
@@ -242,7 +266,7 @@ def _noted(own: Path) -> Iterator[str]:
 
 def _is_a_builds(build_path: str, keys: set[str]) -> bool:
     """Whether a build may be called so, and one of the ``keys`` is its own: it has but one spelling."""
-    return not paths.fault_of_build_path(build_path) and key_of(build_path) in keys
+    return not fault_of_name(build_path) and key_of(build_path) in keys
 
 
 def holds_lock_of(record: str) -> str:

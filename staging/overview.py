@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from staging.build_names import BUCKETS, fault_of_name, name_of
 from staging.clock import CLOCK
 from staging.errors import Cancelled, DevServerError, NewerFormat
 from staging.holds import Holds, holds_of
@@ -16,10 +17,11 @@ from staging.in_mind import InMind
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.manifest import ArtifactRecord, Manifest
 from staging.newer import glimpsed
-from staging.presence import is_absence
+from staging.presence import directories_in, is_absence
 from staging.status import BuildStatus, Event, State, derived_state
 
 _DEEPEST = 8  # directories below the static directory in which builds are looked for
+_DEEPEST_SOURCE = 40  # directories of a build's URL, where it came from a directory
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ def overview(
     if staged is None and not downloads:
         return None
     artifacts = dict(staged.artifacts) if staged else {}
+    downloads = [status for status in downloads if status.archive_url == downloads[0].archive_url]
     for status in reversed(downloads):
         for name, event in status.shown.items():
             if name not in artifacts or not event.state.is_good:
@@ -171,19 +174,35 @@ def staged_view(places: BuildPlaces) -> BuildView | None:
     return BuildView(places.build_path, staged.archive_url, list(staged.artifacts.values()))
 
 
-def builds_below(static_dir: Path) -> Iterator[BuildPlaces]:
-    """Every directory that is a build of a devserver's; the build that is a whole bucket is the last.
+def builds_below(static_dir: Path, below: str = "") -> Iterator[BuildPlaces]:
+    """Every directory that is a build of a devserver's, or that is and lies below the directory ``below``. Those in
+    places of their own come after the others; a build that is a whole bucket is the last of its bucket.
 
     Raises:
         OSError: nothing can be told. What cannot be read of it, such as a ``lost+found``, is left out.
 
     """
-    yield from _builds_in(static_dir, "", _DEEPEST)
+    yield from _builds_in(static_dir, below, _DEEPEST)
+    if below:
+        return
     if _is_build(f"{static_dir}/{RESERVED_NAME}"):
         yield BuildPlaces(static_dir, "")
+    for directory in directories_in(static_dir / BUCKETS):
+        yield from _own_places(static_dir, f"{BUCKETS}/{directory.name}")
 
 
-def _builds_in(static_dir: Path, below: str, deepest: int) -> Iterator[BuildPlaces]:
+def _own_places(static_dir: Path, bucket: str) -> Iterator[BuildPlaces]:
+    """The builds of a bucket, or those of all directories, that lie in places of their own."""
+    name = name_of(bucket)
+    if name.startswith("file:"):
+        yield from _builds_in(static_dir, bucket, _DEEPEST_SOURCE)
+    elif not fault_of_name(name):
+        yield from _builds_in(static_dir, bucket, _DEEPEST)
+        if _is_build(f"{static_dir}/{bucket}/{RESERVED_NAME}"):
+            yield BuildPlaces(static_dir, name)
+
+
+def _builds_in(static_dir: Path, below: str, deepest: int, depth: int = 0) -> Iterator[BuildPlaces]:
     try:
         with os.scandir(static_dir / below) as entries:
             names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
@@ -197,10 +216,10 @@ def _builds_in(static_dir: Path, below: str, deepest: int) -> Iterator[BuildPlac
         path = f"{below}/{name}" if below else name
         is_build = _is_build(f"{static_dir}/{path}/{RESERVED_NAME}")
         if is_build:
-            yield BuildPlaces(static_dir, path)
+            yield BuildPlaces(static_dir, name_of(path))
         # What a caller named by one part alone may hold builds; within others, there are only their files.
-        if deepest > 1 and not (is_build and below):
-            yield from _builds_in(static_dir, path, deepest - 1)
+        if deepest > 1 and not (is_build and depth):
+            yield from _builds_in(static_dir, path, deepest - 1, depth + 1)
 
 
 def _is_build(records: str) -> bool:

@@ -14,10 +14,10 @@ from secrets import token_hex
 from threading import Lock
 from time import monotonic
 
+from staging.build_names import fault_of_name
 from staging.errors import DISK_ERRORS, RecordError
 from staging.layout import BuildPlaces, promises_directory
 from staging.locks import is_locked
-from staging.paths import fault_of_build_path
 from staging.presence import names_in, remove_file, remove_if_empty, remove_tree
 from staging.records.decoding import Count, as_data, read, write
 from staging.status import Event
@@ -98,7 +98,7 @@ def promises(static_dir: Path) -> Iterator[Promised]:
     for path in _records(promises_directory(static_dir)):
         with suppress(RecordError, OSError):  # of one that cannot be read, nobody knows how much it is
             promised = read(Promised, path)
-            if promised is None or fault_of_build_path(promised.build_path):
+            if promised is None or fault_of_name(promised.build_path):
                 continue
             if is_locked(BuildPlaces(static_dir, promised.build_path).lock):
                 yield promised

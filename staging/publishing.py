@@ -22,9 +22,18 @@ from threading import Event as Flag
 
 from staging.archives import ArchiveUrl
 from staging.areas import another_area, areas_of, is_another, is_signed, lock_area, nobodys, sign, take_away
+from staging.build_names import has_own_place
 from staging.build_removal import files_of_its_own, manifest_to_change
 from staging.checksums import as_text
-from staging.errors import DISK_ERRORS, Cancelled, InvalidArchiveUrl, PathTaken, RecordMalformed
+from staging.errors import (
+    DISK_ERRORS,
+    BuildConflict,
+    Cancelled,
+    InvalidArchiveUrl,
+    PathTaken,
+    RecordMalformed,
+    SharedFileDiffers,
+)
 from staging.file_lists import (
     FileRecord,
     describe_tree,
@@ -44,6 +53,7 @@ from staging.presence import exists, is_directory, remove_tree
 from staging.publishing_lock import publishing
 from staging.records.decoding import read, write
 from staging.records.files import discard, write_bytes
+from staging.shared_files import SharedFiles
 from staging.transfer import has_marks
 
 _READY, _FORMAT = "ready.json", 1
@@ -148,6 +158,7 @@ class StagingArea:
 
         Raises:
             PathTaken: a file lies in the way that no artifact of this build published. Nothing was moved.
+            BuildConflict: what lies there is the build of another archive URL. Nothing was moved.
             Cancelled: somebody else makes the artifact ready, who took this one for dead.
 
         """
@@ -158,14 +169,16 @@ class StagingArea:
             write_list(self.tree / RESERVED_NAME / list_of(self._places, self._name).name, files)
             if left_out is not None and left_out.count:
                 write_left_out(left_out_record(self.tree / RESERVED_NAME, self._name), left_out)
-            self._publish(archive_url, record)
+            self._publish(archive_url, record, files)
         self._leave()
 
-    def _publish(self, archive_url: str, record: ArtifactRecord) -> None:
+    def _publish(self, archive_url: str, record: ArtifactRecord, files: Mapping[str, FileRecord]) -> None:
         # One at a time: two artifacts may bring the same new directory, or get in each other's way.
         with publishing(self._places, self._path):
             self._check_owner()
-            self._refuse_to_replace(files_of_its_own(self._places, archive_url, record))
+            _refuse_another(self._places, archive_url)
+            shared = SharedFiles(self._places, archive_url)
+            self._refuse_to_replace(files_of_its_own(self._places, archive_url, record), files, shared)
             ready = {"name": self._name, "archive_url": archive_url, "record": record.to_json()}
             write(self._path / _READY, {"format": _FORMAT, **ready})
             self._merge(archive_url, record)
@@ -207,15 +220,27 @@ class StagingArea:
         discard(self._path / _READY)
         remove_tree(self._path)
 
-    def _refuse_to_replace(self, but: set[str]) -> None:
+    def _refuse_to_replace(self, but: set[str], files: Mapping[str, FileRecord], shared: SharedFiles) -> None:
         ours: set[str] | None = None
         is_list_lost = self._is_list_lost()
         for path, is_same_kind in in_the_way(self.tree, self._places.published):
             if ours is None:
                 ours = published_files(self._places) | but
             is_ours = is_list_lost or path in ours or path.startswith(f"{RESERVED_NAME}/")
-            if not is_same_kind or not is_ours:
+            if not is_same_kind or not (is_ours or self._is_shared(path, files, shared)):
                 raise PathTaken(self._name, f"{self._places.build_path}/{path}")
+
+    def _is_shared(self, path: str, files: Mapping[str, FileRecord], shared: SharedFiles) -> bool:
+        """Whether another build of the same bucket published that very file.
+
+        Raises:
+            SharedFileDiffers: it published another one.
+
+        """
+        record = shared.record_of(path)
+        if record is not None and record != files.get(path):
+            raise SharedFileDiffers(self._name, f"{self._places.build_path}/{path}")
+        return record is not None
 
     def _is_list_lost(self) -> bool:
         """Whether this artifact was published before, and nobody can tell any more which files it was."""
@@ -263,13 +288,16 @@ def _read_ready(places: BuildPlaces, path: Path) -> _Ready | None:
         return None
     if fault_of_artifact(ready.name) or (path / "tree").is_symlink():
         raise RecordMalformed(_READY, "it is of no artifact")
-    if not _is_url_of(places, ready.archive_url):
+    manifest = Manifest.if_readable(places)
+    if not _is_url_of(places, ready.archive_url) or (manifest and manifest.archive_url != ready.archive_url):
         raise RecordMalformed(_READY, "it is of another build")
     return replace(ready, record=ready.record.checked(_READY))
 
 
 def _is_url_of(places: BuildPlaces, archive_url: str) -> bool:
     """Whether an archive URL is the build's; of a directory's, only its end is known here."""
+    if has_own_place(places.build_path):
+        return archive_url == places.build_path
     if archive_url.startswith("file://"):
         return not UNPRINTABLE.search(archive_url) and f"{archive_url}/".endswith(f"/{places.build_path}/")
     try:
@@ -281,7 +309,20 @@ def _is_url_of(places: BuildPlaces, archive_url: str) -> bool:
 def update_manifest(places: BuildPlaces, archive_url: str, records: Mapping[str, ArtifactRecord]) -> None:
     """Put ``records`` into the build's manifest, whoever else does so at the same time."""
     with publishing(places):
+        _refuse_another(places, archive_url)
         _record(places, archive_url, records)
+
+
+def _refuse_another(places: BuildPlaces, archive_url: str) -> None:
+    """Find out at the last moment whose the build's directory is, whatever the devserver took it for that asked.
+
+    Raises:
+        BuildConflict
+
+    """
+    manifest = Manifest.if_readable(places)
+    if manifest is not None and manifest.archive_url != archive_url:
+        raise BuildConflict(places.build_path, manifest.archive_url, archive_url)
 
 
 def _record(

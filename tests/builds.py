@@ -139,5 +139,5 @@ def published(directory: Path) -> dict[str, str]:
     return {
         path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(directory.rglob("*"))
-        if ".devserver" not in path.parts and path.is_file()
+        if ".devserver" not in path.relative_to(directory).parts and path.is_file()
     }

@@ -138,7 +138,7 @@ ROWS = [
     bad(f"/download?archive_url={ARCHIVE}/R99-missing", 500, "ObjectNotFound", f"Could not find {ARCHIVE}/R99-missing"),
     bad(f"/wait_for_status?archive_url={ARCHIVE}/R98-nobody", 500, "NoDownload"),
     bad("/wait_for_status", 400, "InvalidParameter", "archive_url"),
-    bad(f"/download?archive_url=gs://other-bucket/{TARGET}/{DONE}", 500, "BuildConflict"),
+    bad(f"/download?archive_url=gs://other-bucket/{TARGET}/{DONE}", 500, "ObjectNotFound", "gs://other-bucket/"),
     # /stage
     Row(f"/stage?archive_url={URL}&artifacts=full_payload,stateful", 200, "Success"),
     Row(f"/stage?archive_url={ENCODED}&artifacts=full_payload%2Cstateful", 200, "Success"),
@@ -292,7 +292,8 @@ ROWS = [
     Row(f"/static/{BUILD}/100%25.txt", 200, "percent"),
     Row(f"/static/{BUILD}/sub/deeper/file.txt", 200, "nested"),
     Row("/static/top.txt", 200, "at the top"),
-    Row("/static/one/two/three/four/file.txt?gs_bucket=x", 200, "deep", headers=(("Negotiate", "vlist"),)),
+    Row(f"/static/one/two/three/four/file.txt?gs_bucket={BUCKET}", 200, "deep", headers=(("Negotiate", "vlist"),)),
+    bad("/static/one/two/three/four/file.txt?gs_bucket=another", 404, "NotFound"),
     Row(
         f"/static/{BUILD}/sub/deeper/file.txt",
         206,

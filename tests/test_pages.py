@@ -227,17 +227,16 @@ def test_a_cause_is_shown_once_and_what_was_not_tried_is_grey(
     expect(artifact(page, "autotest").locator(".state")).to_have_text("not tried")
 
 
-def test_a_build_that_is_in_the_way_is_named_where_the_url_was_typed(
-    visitor: Visitor, server: DevServer, build: Build
-) -> None:
+def test_a_build_of_another_bucket_has_a_page_of_its_own(visitor: Visitor, server: DevServer, build: Build) -> None:
     server.stage(build.url)
     page = visitor.open("/download")
     ask_for(page, f"gs://another-bucket/{build.path}")
-    expect(page.get_by_role("alert")).to_contain_text("holds the build of")
-    expect(page.get_by_label("Archive URL of a build")).to_have_value(f"gs://another-bucket/{build.path}")
-    page.get_by_role("link", name="the build that is in the way").click()
-    page.wait_for_url(f"**/builds/{build.path}")
-    assert visitor.complaints.pop().endswith("409 (Conflict)")
+    page.wait_for_url(f"**/builds/{build.path}?gs_bucket=another-bucket")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"gs://another-bucket/{build.path}")
+    page.get_by_role("link", name="Remove…").click()
+    page.wait_for_url(f"**/builds/{build.path}?gs_bucket=another-bucket&ask=remove")
+    page.get_by_role("link", name="Keep").click()
+    page.wait_for_url(f"**/builds/{build.path}?gs_bucket=another-bucket")
 
 
 def test_the_list_of_builds_is_the_front_page(visitor: Visitor) -> None:

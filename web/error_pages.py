@@ -44,7 +44,7 @@ _ADVICE = {
     "DiskFull": "Remove builds that nobody needs on the front page, or ask whoever runs this devserver for room.",
     "NoRoom": "Unpin or remove builds that nobody needs, or try again when their leases have ended.",
     "BuildHeld": "The build's page says who keeps it, and can unpin it.",
-    "BuildConflict": "The same target and version was staged from elsewhere. Remove that build first, on its page.",
+    "BuildConflict": "Another build was staged in its place at the same moment. Ask for it again.",
     "NoDownload": "The front page can start it, too.",
     "UnknownArtifact": "The names are those of the catalogue, at /api/v1/artifacts.",
     "WorkerDied": "Try again; if it stays so, this devserver's log says more.",

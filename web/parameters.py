@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import TIMEOUT_MAX
 from typing import Any
 
@@ -99,3 +99,20 @@ def build_path_of(build: str) -> str:
         return ArchiveUrl.parse(f"gs://x/{build}", any_depth=True).build_path
     except InvalidArchiveUrl:
         raise NotStaged(f"{build!r} is no build path; it should look like target/version") from None
+
+
+def build_name_of(name_of: Callable[[str], str], build: str, bucket: str = "") -> str:
+    """What the build is called here that a request names: by its path, with the ``bucket`` it is of where there are
+    several of that path, or by its archive URL, of which ``name_of`` knows the name.
+
+    Raises:
+        NotStaged: there can be no such build.
+
+    """
+    archive_url = build if "://" in build else f"gs://{bucket}/{build_path_of(build)}" if bucket else ""
+    if not archive_url:
+        return build_path_of(build)
+    try:
+        return name_of(archive_url)
+    except InvalidArchiveUrl as error:
+        raise NotStaged(str(error)) from None

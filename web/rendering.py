@@ -12,6 +12,7 @@ from urllib.parse import quote
 import jinja2
 
 from staging import units
+from staging.build_names import has_own_place
 from staging.clock import CLOCK
 
 ASSETS = Path(__file__).with_name("assets")
@@ -86,6 +87,33 @@ def address(path: str) -> str:
     return quote(path, safe="/")
 
 
+@lru_cache(maxsize=_IN_MIND)
+def build_page(name: str) -> str:
+    """The address of the page of a build."""
+    path, query = _path_and_query(name)
+    return f"/builds/{address(path)}" + (f"?{query}" if query else "")
+
+
+def build_file(name: str, file: str = "") -> str:
+    """The address of a file of a build, or of its directory; empty where there is none: of a build of a directory's
+    whose path another build has.
+    """
+    path, query = _path_and_query(name)
+    if name.startswith("file:"):
+        return ""
+    return f"/static/{address(f'{path}/{file}'.lstrip('/'))}" + (f"?{query}" if query else "")
+
+
+def _path_and_query(name: str) -> tuple[str, str]:
+    """The path of a build in an address, and what has to be asked besides where another build has that path."""
+    if not has_own_place(name):
+        return name, ""
+    if name.startswith("gs://"):
+        bucket, _, path = name.removeprefix("gs://").partition("/")
+        return path, f"gs_bucket={bucket}"
+    return name.removeprefix("file:///"), f"archive_url={quote(name, safe='/:')}"
+
+
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
     autoescape=True,
@@ -103,5 +131,7 @@ _ENVIRONMENT.filters.update(
         "utc": utc,
         "iso": iso,
         "address": address,
+        "build_page": build_page,
+        "build_file": build_file,
     }
 )

@@ -11,7 +11,7 @@ import cherrypy
 
 from artifacts.bounds import JobBounds
 from artifacts.job import NAME, StageRequest, StagingOptions
-from staging.archives import AllowedArchives, ArchiveUrl
+from staging.archives import AllowedArchives
 from staging.board import StatusBoard
 from staging.errors import ConfigurationError
 from staging.executors import reach
@@ -121,7 +121,7 @@ class Jobs:
 
         """
         wanted = StageRequest.from_json({**request, "options": as_data(self._options)})
-        self._allowed.check(ArchiveUrl.parse(wanted.archive_url, self._options.archive_roots, any_depth=True))
+        self._allowed.check(wanted.url)
         return wanted.to_json()
 
 

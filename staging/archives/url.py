@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from staging.build_names import BUCKET
 from staging.errors import InvalidArchiveUrl
 from staging.paths import UNPRINTABLE, fault_of_length, fault_of_parts
-
-# Bucket names: https://cloud.google.com/storage/docs/buckets#naming
-_BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class ArchiveUrl:
         _check_characters(text, rest)
         if scheme == "gs":
             root, _, path = rest.partition("/")
-            if not _BUCKET.fullmatch(root):
+            if not BUCKET.fullmatch(root):
                 raise InvalidArchiveUrl(text, "it names no bucket; it should look like gs://bucket/target/version")
         else:
             root, path = _below_an_archive_root(text, rest, archive_roots)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from staging.archives import ArchiveUrl
-from staging.errors import InvalidArchiveUrl
+from staging.build_names import fault_of_name, of_request
 from staging.messages import ANYTHING, BadMessage, Expected
 from staging.records import text as records_text
 from staging.records.decoding import Text
@@ -43,13 +43,9 @@ def data_of(text: Any, longest: int = LONGEST) -> Any:
 
 
 def check_build(build: str) -> None:
-    """Raise ``BadMessage`` where ``build`` is not the path of a build, in its one spelling."""
-    try:
-        is_right = ArchiveUrl.parse(f"gs://x/{build}", any_depth=True).build_path == build
-    except InvalidArchiveUrl:
-        is_right = False
-    if not is_right:
-        raise BadMessage("a build path that is none")
+    """Raise ``BadMessage`` where ``build`` is not the name of a build, in its one spelling."""
+    if fault_of_name(build):
+        raise BadMessage("a build that is called as none can be")
 
 
 def expected_of(request: Mapping[str, Any]) -> Expected:
@@ -57,7 +53,9 @@ def expected_of(request: Mapping[str, Any]) -> Expected:
     if "archive_url" not in request:
         return ANYTHING
     roots = tuple(Path(understood(root)) for root in request["options"]["archive_roots"])
-    build = ArchiveUrl.parse(request["archive_url"], roots, any_depth=True).build_path
+    archive_url, is_of_its_own = of_request(request["archive_url"])
+    url = ArchiveUrl.parse(archive_url, roots, any_depth=True)
+    build = str(url) if is_of_its_own else url.build_path
     return Expected(build, frozenset(one["entry"]["name"] for one in request["artifacts"]))
 
 

@@ -14,7 +14,6 @@ import cherrypy
 from staging.errors import (
     ArchiveNotAllowed,
     BuildBusy,
-    BuildConflict,
     BuildHeld,
     Cancelled,
     DevServerError,
@@ -39,7 +38,6 @@ from web.error_pages import RETRY_AFTER, problem
 from web.http.clients import WaitingRoom
 from web.http.gateway import SOCKET_KEY
 from web.methods import refuse_other_sites
-from web.parameters import build_path_of
 
 _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     NotStaged: HTTPStatus.NOT_FOUND,
@@ -51,7 +49,6 @@ _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     BuildBusy: HTTPStatus.CONFLICT,
     BuildHeld: HTTPStatus.CONFLICT,
     NotUnderWay: HTTPStatus.CONFLICT,
-    BuildConflict: HTTPStatus.CONFLICT,
     OtherSite: HTTPStatus.FORBIDDEN,
     Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     TokenNeeded: HTTPStatus.UNAUTHORIZED,
@@ -127,7 +124,8 @@ class Api:
         """The event stream of a build, or of all, which holds a seat of those who wait."""
         last_id = cherrypy.request.headers.get("Last-Event-ID", "")
         streams = self._streams
-        events = streams.stream_all(last_id) if build is None else streams.stream(build_path_of(build), last_id)
+        name = None if build is None else self._handlers.name_of(build)
+        events = streams.stream_all(last_id) if name is None else streams.stream(name, last_id)
         # An nginx, whoever set it up, gathers what it passes on to pieces of some kilobytes unless it is told not to.
         unbuffered = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         cherrypy.response.headers.update({"Content-Type": EVENT_STREAM, **unbuffered})

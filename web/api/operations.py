@@ -20,7 +20,7 @@ from web.access import grants
 from web.api.schemas import Json, build_json, entry_json, lease_json
 from web.health import HealthSampler
 from web.http.clients import client_address
-from web.parameters import build_path_of, checked_lease
+from web.parameters import build_name_of, checked_lease
 
 PREFIX = "/api/v1"
 EVENT_STREAM = "text/event-stream"
@@ -83,15 +83,15 @@ class Operation:
 
 _BUILD = Parameter(
     "build",
-    {"type": "string", "pattern": r"^[^/\\?#\x00-\x1f\x7f-\x9f]+(/[^/\\?#\x00-\x1f\x7f-\x9f]+)*$"},
-    "The build path, as in target/version.",
+    {"type": "string", "pattern": r"^((gs://|file:///))?[^/\\?#\x00-\x1f\x7f-\x9f]+(/[^/\\?#\x00-\x1f\x7f-\x9f]+)*$"},
+    "The build path, as in target/version; or the archive URL, for the build of another bucket that has the same path.",
     is_in_path=True,
 )
 _LEASE = Parameter("lease", {"type": "string", "pattern": "^[0-9a-f]+$"}, "The lease's id.", is_in_path=True)
 _UNKNOWN = "Nothing is known of such a build."
 _NO_LEASE = "There is no such build, or lease."
 _BAD = "A parameter cannot be used."
-_TAKEN = "Its place is another build's; or it is to be cleaned, and pinned or leased."
+_TAKEN = "It is to be cleaned, and pinned or leased."
 OPERATIONS = (
     Operation(
         "GET",
@@ -277,38 +277,38 @@ class Handlers:
 
     def get_build(self, build: str) -> Answer:
         """One build."""
-        return Answer(HTTPStatus.OK, build_json(self._downloader.build(build_path_of(build))))
+        return Answer(HTTPStatus.OK, build_json(self._downloader.build(self.name_of(build))))
 
     def remove_build(self, build: str) -> Answer:
         """Remove one."""
-        self._downloader.remove(build_path_of(build))
+        self._downloader.remove(self.name_of(build))
         return Answer(HTTPStatus.NO_CONTENT)
 
     def cancel_build(self, build: str) -> Answer:
         """Cancel its downloads."""
-        path = build_path_of(build)
+        path = self.name_of(build)
         self._downloader.cancel(path)
         return Answer(HTTPStatus.OK, build_json(self._downloader.build(path)))
 
     def pin_build(self, build: str) -> Answer:
         """Pin one."""
-        self._holds.pin(build_path_of(build))
+        self._holds.pin(self.name_of(build))
         return self.get_build(build)
 
     def unpin_build(self, build: str) -> Answer:
         """Unpin it."""
-        self._holds.unpin(build_path_of(build))
+        self._holds.unpin(self.name_of(build))
         return self.get_build(build)
 
     def list_leases(self, build: str) -> Answer:
         """The leases of one."""
-        leases = self._holds.of(build_path_of(build)).leases
+        leases = self._holds.of(self.name_of(build)).leases
         return Answer(HTTPStatus.OK, {"leases": [lease_json(lease) for lease in leases]})
 
     def lease_build(self, build: str, body: Json) -> Answer:
         """Lease one."""
         holder = checked_holder("holder", body.get("holder", ""))
-        path = build_path_of(build)
+        path = self.name_of(build)
         lease = self._holds.lease(path, Term(checked_lease("seconds", body["seconds"]), holder))
         location = f"{PREFIX}/builds/{quote(path, safe='')}/leases/{lease.id}"
         return Answer(HTTPStatus.CREATED, lease_json(lease), {"Location": location})
@@ -316,12 +316,16 @@ class Handlers:
     def renew_lease(self, build: str, lease: str, body: Json) -> Answer:
         """Renew a lease."""
         seconds = checked_lease("seconds", body["seconds"])
-        return Answer(HTTPStatus.OK, lease_json(self._holds.renew(build_path_of(build), lease, seconds)))
+        return Answer(HTTPStatus.OK, lease_json(self._holds.renew(self.name_of(build), lease, seconds)))
 
     def release_lease(self, build: str, lease: str) -> Answer:
         """Give one back."""
-        self._holds.release(build_path_of(build), lease)
+        self._holds.release(self.name_of(build), lease)
         return Answer(HTTPStatus.NO_CONTENT)
+
+    def name_of(self, build: str) -> str:
+        """What the build is called that is named by its path or its archive URL."""
+        return build_name_of(self._downloader.name_of, build)
 
     def list_artifacts(self) -> Answer:
         """The catalogue."""

@@ -18,12 +18,13 @@ from urllib.parse import quote
 
 import cherrypy
 
-from staging.errors import DevServerError, InternalFailure, OutOfResources, as_devserver_error
+from staging.build_names import has_own_place
+from staging.errors import DevServerError, InternalFailure, InvalidParameter, OutOfResources, as_devserver_error
 from staging.threads import in_a_line
 from web import rendering
 from web.answers import Observer, Read, Served
 from web.error_pages import RETRY_AFTER, error_answer, prefers_json
-from web.files import listing, paths
+from web.files import buckets, listing, paths
 from web.files.objects import StagedFile, staged_file
 from web.files.ranges import NotSatisfiable, parse_ranges
 from web.files.readers import Readers
@@ -79,7 +80,7 @@ class StaticFiles:
     def note_use(self, url_path: str) -> Read | None:
         """Take note that somebody else served the file at ``url_path``; what that is, if it is of a build."""
         with suppress(paths.NothingThere, PermissionError):
-            found = paths.find(self.directory, url_path)
+            found = buckets.find_where_it_lies(self.directory, url_path.removeprefix(buckets.INTERNAL))
             os.close(found.descriptor)
             staged = staged_file(self.directory, found.path, found.status.st_size)
             if staged:
@@ -92,6 +93,8 @@ class StaticFiles:
         answer = self._answered(environ)
         headers = {"Server": rendering.SERVER_NAME, "X-Content-Type-Options": "nosniff", **answer.headers}
         start_response(f"{answer.status.value} {answer.status.phrase}", list(headers.items()))
+        if buckets.ACCEL in answer.headers:  # nginx tells of what it sends
+            return ()
         served = _served(environ, answer)
         for observer in self._observers:
             observer.begins(served)
@@ -130,6 +133,8 @@ class StaticFiles:
             return _error(environ, HTTPStatus.NOT_FOUND)
         except PermissionError:
             return _error(environ, HTTPStatus.FORBIDDEN)
+        except InvalidParameter as error:
+            return _error(environ, HTTPStatus.BAD_REQUEST, cause=error)
         if not stat.S_ISDIR(found.status.st_mode):
             return self._file(environ, found)
         os.close(found.descriptor)
@@ -140,19 +145,24 @@ class StaticFiles:
         except PermissionError:
             return _error(environ, HTTPStatus.FORBIDDEN)
 
-    def find(self, _environ: Environment, url_path: str) -> paths.Found:
-        """What is asked for, opened; raises like :func:`web.files.paths.find`."""
-        return paths.find(self.directory, url_path)
+    def find(self, environ: Environment, url_path: str) -> paths.Found:
+        """What is asked for, opened; raises like :func:`web.files.paths.find`, and `InvalidParameter`."""
+        bucket = buckets.bucket_of(environ.get("QUERY_STRING", ""))
+        return buckets.find(self.directory, url_path, bucket) if bucket else paths.find(self.directory, url_path)
 
     def _listed(self, environ: Environment, directory: Path, url_path: str) -> _Answer:
         headers = {"Vary": "Accept"}
-        page = listing.page_of(directory, Path(self.directory), environ.get("QUERY_STRING", ""))
+        query = environ.get("QUERY_STRING", "")
+        bucket = buckets.bucket_of(query)
+        page = listing.page_of(directory, Path(self.directory), query, bucket)
         if page.following:
             headers["Link"] = f'<{page.following}>; rel="next"'
         if prefers_json(environ.get("HTTP_ACCEPT", "")):
             body, headers["Content-Type"] = listing.as_json(page), "application/json"
         elif not url_path.endswith("/"):
-            headers |= {"Location": quote(os.fsencode(f"{environ['SCRIPT_NAME']}{url_path}/")), "Content-Length": "0"}
+            location = quote(os.fsencode(f"{environ['SCRIPT_NAME']}{url_path}/"))
+            location += f"?{buckets.PARAMETER}={bucket}" if bucket else ""
+            headers |= {"Location": location, "Content-Length": "0"}
             return _Answer(HTTPStatus.MOVED_PERMANENTLY, headers)
         else:
             title = f"{environ['SCRIPT_NAME']}{url_path}"
@@ -186,10 +196,14 @@ class StaticFiles:
             "ETag": etag,
             "Accept-Ranges": "bytes",
         }
+        if staged and has_own_place(staged.build_path):
+            headers["Cache-Control"] = "no-store"  # without its query, the address is another build's
         if item and item.crc32c:
             headers["X-Goog-Hash"] = f"crc32c={item.crc32c}"
         content_type = content_type_of(path)
         asked = {name: environ[key] for name, key in _CONDITION_KEYS.items() if key in environ}
+        if environ.get(_ACCEL_KEY) == buckets.ACCEL and not asked and _is_of_bucket(environ):
+            return _Answer(HTTPStatus.OK, {**headers, **self._for_nginx(path)})
         if is_failed_precondition(asked, validators):
             of_file = {"Last-Modified": validators.last_modified, "ETag": etag}
             return _error(environ, HTTPStatus.PRECONDITION_FAILED, of_file)
@@ -203,6 +217,17 @@ class StaticFiles:
         on_close = self.readers.begin(staged.build_path) if staged else _nothing
         return _Answer(code, headers, FileBody(descriptor, parts, on_close), count, staged, size)
 
+    def _for_nginx(self, path: str) -> dict[str, str]:
+        """Where an nginx in front finds the file, which it sends as it does those that it need not ask for."""
+        address = f"/static/{buckets.INTERNAL}{path[len(self.directory) + 1 :]}"
+        located = quote(os.fsencode(address))
+        return {buckets.ACCEL: located, "Content-Type": content_type_of(path), "Content-Length": "0"}
+
+
+def _is_of_bucket(environ: Environment) -> bool:
+    """Whether the request names a bucket."""
+    return bool(buckets.bucket_of(environ.get("QUERY_STRING", "")))
+
 
 def content_type_of(path: str) -> str:
     """The type of the file at ``path``, which nginx in front finds in the same way."""
@@ -210,6 +235,8 @@ def content_type_of(path: str) -> str:
     return TYPES.get(ending.lower(), DEFAULT_TYPE) if stem.strip(".") and dot else DEFAULT_TYPE
 
 
+# In the words of Rack's and of Rails' servers: how who is in front sends files.
+_ACCEL_KEY = "HTTP_X_SENDFILE_TYPE"
 _CONDITION_KEYS = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in _CONDITIONS}
 
 

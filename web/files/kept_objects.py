@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import parse_qs
 
 from staging.archives import ArchiveUrl
-from staging.errors import InvalidArchiveUrl, RecordUnreadable
+from staging.errors import DevServerError, InvalidArchiveUrl
+from staging.placing import Placing
 from web.files import paths
 from web.files.application import Environment, StaticFiles
 from web.files.objects import files_of_object
@@ -23,12 +25,13 @@ class KeptObjects(StaticFiles):
         query = {key: values[-1] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
         archive_url, name, generation = (query.get(key, "") for key in ("archive_url", "name", "generation"))
         try:
-            build_path = ArchiveUrl.parse(archive_url, any_depth=True).build_path
+            url = ArchiveUrl.parse(archive_url, any_depth=True)
         except InvalidArchiveUrl as error:
             raise paths.NothingThere from error
         if not url_path:
-            with suppress(OSError, RecordUnreadable):  # a manifest that cannot be read: a peer asks elsewhere
-                for file in files_of_object(self.directory, build_path, archive_url, name, generation):
+            with suppress(OSError, DevServerError):  # a manifest that cannot be read: a peer asks elsewhere
+                places = Placing(Path(self.directory)).of(url)
+                for file in files_of_object(places, archive_url, name, generation):
                     with suppress(paths.NothingThere):
                         return paths.find_own(self.directory, file)
         raise paths.NothingThere

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from staging.archives import ArchiveObject
+from staging.build_names import directory_of
 from staging.errors import RecordUnreadable
 from staging.in_mind import InMind
 from staging.layout import BuildPlaces
 from staging.manifest import Manifest
+from web.files.buckets import names_above
 
 
 class StagedFile(NamedTuple):
     """A file of a build that this server staged.
 
     Attributes:
-        build_path: the build's.
+        build_path: the build's name.
         file: the path in the build.
         item: the object that the file is, or None where it is a part of one.
 
@@ -30,35 +32,38 @@ class StagedFile(NamedTuple):
 
 
 def staged_file(static_dir: str, path: str, size: int) -> StagedFile | None:
-    """What the build that ``path`` lies in says of it; None where it lies in none.
+    """What the build that ``path`` lies in says of it; None where it lies in none. Of builds that lie one within the
+    other, it is the file of the one that published it as it is, or else of the innermost.
 
     A file that is not of the object's ``size`` is not what was staged.
     """
-    folder = os.path.dirname(path)  # noqa: PTH120 - asked for with every request
-    while len(folder) > len(static_dir):
-        build_path = folder[len(static_dir) + 1 :]
+    nearest = None
+    for name in names_above(static_dir, path):
+        places = BuildPlaces(Path(static_dir), name)
         try:
-            whole = _WHOLE_FILES.of(BuildPlaces(Path(static_dir), build_path))
+            whole = _WHOLE_FILES.of(places)
         except (OSError, RecordUnreadable):  # the file is served all the same
-            return None
+            return nearest
         if whole is None:
-            folder = os.path.dirname(folder)  # noqa: PTH120
             continue
-        file = path[len(folder) + 1 :]
+        file = path[len(directory_of(name)) + len(static_dir) + (2 if name else 1) :]
         item = whole.files.get(file)
-        return StagedFile(build_path, file, item if item is not None and item.size == size else None)
-    return None
+        if item is not None:
+            return StagedFile(name, file, item if item.size == size else None)
+        if name:
+            nearest = nearest or StagedFile(name, file, None)
+    return nearest
 
 
-def files_of_object(static_dir: str, build_path: str, archive_url: str, name: str, generation: str) -> list[str]:
-    """Where below ``static_dir`` the object ``name`` of the build at ``archive_url`` lies byte for byte, in that very
-    generation.
+def files_of_object(places: BuildPlaces, archive_url: str, name: str, generation: str) -> list[str]:
+    """Where below the static directory the object ``name`` of the build at ``archive_url`` lies byte for byte, in that
+    very generation.
     """
-    whole = _WHOLE_FILES.of(BuildPlaces(Path(static_dir), build_path))
+    whole = _WHOLE_FILES.of(places)
     if whole is None or whole.archive_url != archive_url:
         return []
     published = [path for path, item in whole.files.items() if (item.name, item.generation) == (name, generation)]
-    return [f"{build_path}/{path}".lstrip("/") for path in published]
+    return [f"{directory_of(places.build_path)}/{path}".lstrip("/") for path in published]
 
 
 class _WholeFiles(NamedTuple):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from staging.layout import RESERVED_NAME
 from web.files.application import DEFAULT_TYPE, FILE_POLICY, TYPES
+from web.files.buckets import ACCEL, INTERNAL
 from web.files.ranges import MOST_RANGES
 from web.front import passing_on, refusals
 from web.front.values import listening, quoted, user_of
@@ -26,6 +27,7 @@ _FILES_OF_A_CONNECTION = 4  # at the most: the client's, the devserver's, and wh
 # What nginx says no to below /static/ and the devserver may know better: directories, links, what is not there, and
 # other methods.
 _PASSED_ON = (403, 404, 405)
+_OF_BUCKET = 418  # of nginx' own, for what names a bucket: no other answer has it
 _PASSED_ON_GUARDED = (401, 500)  # the devserver did not say whether it may be read
 
 _CONFIGURATION = """\
@@ -74,6 +76,8 @@ http {{{locally}
         listen {listen};{certificate}
         server_tokens off;
         {headers}
+        # For requests that name a bucket, the devserver says where the file lies.
+        proxy_set_header X-Sendfile-Type {accel};
 {refusal_locations}
         # The devserver's own records, and what the devserver takes for no name.
         location ~ "/{reserved}(/|$)|\\\\\\\\" {{
@@ -89,9 +93,28 @@ http {{{locally}
             add_header Content-Security-Policy {policy};
             access_log {use_log} use buffer=64k flush=2s if=$is_use;
             max_ranges {most_ranges};
-            error_page {passed_on} = @devserver;
+            error_page {passed_on} {of_bucket} = @devserver;
+            # Whose file is asked for, only the devserver knows: a path may be two buckets', and a name be encoded.
+            if ($args ~* "bucket|%") {{
+                return {of_bucket};
+            }}
             error_page 301 {moved};
 {error_pages}
+        }}
+
+        # Where the devserver says that such a file lies; its tags are the devserver's own.
+        location ^~ /static/{internal} {{
+            internal;
+            alias {static_dir};
+            disable_symlinks on {links_from};
+            etag off;
+            add_header ETag $upstream_http_etag;
+            add_header X-Goog-Hash $upstream_http_x_goog_hash;
+            add_header Cache-Control $upstream_http_cache_control;
+            add_header X-Content-Type-Options nosniff;
+            add_header Content-Security-Policy {policy};
+            access_log {use_log} use buffer=64k flush=2s if=$is_use;
+            max_ranges {most_ranges};
         }}
 {question}
         location / {{
@@ -177,6 +200,9 @@ def configuration(
         connections=files // _FILES_OF_A_CONNECTION,
         most_ranges=MOST_RANGES,
         moved=refusals.MOVED,
+        of_bucket=_OF_BUCKET,
+        accel=ACCEL,
+        internal=INTERNAL,
         use_log=USE_LOG,
         line=_LINE,
         reserved=RESERVED_NAME.replace(".", r"\."),

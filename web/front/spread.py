@@ -60,11 +60,19 @@ http {{{locally}
         default $addressed_build;
     }}
     map $uri $addressed_build {{
+        "~^/(?:builds|api/v1/builds)/gs:/+[^/]+/(?<of_bucket_target>[^/]+)/(?<of_bucket_version>[^/]+)"
+            $of_bucket_target/$of_bucket_version;
+        "~^/(?:builds|api/v1/builds)/gs:/+[^/]+/(?<of_bucket_part>[^/]+)/?$" $of_bucket_part;
+        "~^/(?:builds|api/v1/builds)/gs:/+[^/]+/?$" "";
+        "~^/(?:builds|api/v1/builds)/file:/(?:.*/)?(?<own_target>[^/]+)/(?<own_version>[^/]+)$"
+            $own_target/$own_version;
         "~^/(?:static|builds|api/v1/builds)/(?<path_target>[^/]+)/(?<path_version>[^/]+)" $path_target/$path_version;
         "~^/(?:static|builds|api/v1/builds)/(?<path_part>[^/]+)/?$" $path_part;
         default "";
     }}
 
+    # Builds of one path belong to one devserver, of whichever buckets they are: a request that names no bucket is about
+    # the first of them, and has to meet it.
     # A build has its place on a ring of hashes, as web/client/ring.py has it too; what is about no build goes round.
     # A devserver that failed twice within ten seconds is left out for ten: nginx looks at what it passes on, and asks
     # nobody how he is.
@@ -82,6 +90,7 @@ http {{{locally}
 {refusal_locations}
         # A harness may wait here for hours. Errors of the devserver's own are passed on as they are.
         {headers}
+        proxy_set_header X-Sendfile-Type "";  # the files are the devservers'
         proxy_buffering off;
         proxy_connect_timeout 3s;
         proxy_read_timeout 24h;

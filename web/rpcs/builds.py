@@ -13,10 +13,11 @@ from devserver_util import build_directory, latest_build, latest_official
 from downloader import Downloader
 from staging.archives import Archive, ArchiveUrl, open_archive
 from staging.control_files import AUTOTEST, ControlFiles
-from staging.errors import BuildConflict, InvalidParameter, NotStaged
+from staging.errors import InvalidParameter, NotStaged
+from staging.layout import BuildPlaces
 from staging.versions import milestone_of
 from web.methods import answers, as_text, documented
-from web.parameters import names, optional_text, text
+from web.parameters import build_name_of, names, optional_text, text
 from web.rpcs.staging import EXAMPLE_URL
 
 _EXAMPLE_BUILD = "x86-mario-release/R17-1413.0.0-a1-b1346"
@@ -35,23 +36,35 @@ class BuildRpcs:
 
     @answers("GET", "POST")
     @documented
-    def latestbuild(self, /, *, target: Any = None, milestone: Any = None, **_ignored: Any) -> bytes:
+    def latestbuild(
+        self, /, *, target: Any = None, milestone: Any = None, gs_bucket: Any = None, **_ignored: Any
+    ) -> bytes:
         """The newest version of a target's builds that are on this devserver.
 
         target
             For example x86-mario-release.
         milestone
             For example R17: of that milestone alone.
+        gs_bucket
+            Of that bucket's builds alone; of those at /static/<target>, if it is left out.
 
         Answers the version, or 500 where there is none.
         """
         wanted = _milestone(optional_text("milestone", milestone))
-        return as_text(latest_build(self._static_dir, text("target", target, "x86-mario-release"), wanted))
+        bucket = optional_text("gs_bucket", gs_bucket)
+        return as_text(latest_build(self._static_dir, text("target", target, "x86-mario-release"), wanted, bucket))
 
     @answers("GET", "POST")
     @documented
     def controlfiles(
-        self, /, *, build: Any = None, control_path: Any = None, suite_name: Any = None, **_ignored: Any
+        self,
+        /,
+        *,
+        build: Any = None,
+        control_path: Any = None,
+        suite_name: Any = None,
+        gs_bucket: Any = None,
+        **_ignored: Any,
     ) -> bytes:
         """The control files of a build that is staged here, or the text of one.
 
@@ -61,10 +74,12 @@ class BuildRpcs:
             A file below autotest/: its text is the answer.
         suite_name
             List those of this suite alone.
+        gs_bucket
+            The build's bucket, where builds of several have its path.
 
         Answers the paths below autotest/, one a line.
         """
-        files = self._control_files(build)
+        files = self._control_files(build, gs_bucket)
         path = optional_text("control_path", control_path)
         if path:
             content = files.text(path)
@@ -76,15 +91,19 @@ class BuildRpcs:
 
     @answers("GET", "POST")
     @documented
-    def list_suite_controls(self, /, *, build: Any = None, suite_name: Any = None, **_ignored: Any) -> bytes:
+    def list_suite_controls(
+        self, /, *, build: Any = None, suite_name: Any = None, gs_bucket: Any = None, **_ignored: Any
+    ) -> bytes:
         """The texts of a suite's control files, as JSON: path to text.
 
         build
             For example x86-mario-release/R17-1413.0.0-a1-b1346.
         suite_name
             The suite; all control files, if it is left out.
+        gs_bucket
+            The build's bucket, where builds of several have its path.
         """
-        files = self._control_files(build)
+        files = self._control_files(build, gs_bucket)
         suite = optional_text("suite_name", suite_name)
         texts = {path: files.text(path) for path in (files.of_suite(suite) if suite else files.all())}
         cherrypy.response.headers["Content-Type"] = "application/json"
@@ -99,10 +118,7 @@ class BuildRpcs:
             The build: gs://bucket/target/version.
         """
         url = text("archive_url", archive_url, EXAMPLE_URL)
-        try:
-            places, files = self._downloader.staged_files(url)
-        except BuildConflict:
-            files = []
+        places, files = self._downloader.staged_files(url)
         if not files:
             return as_text(f"{url} has not been staged on this devserver.")
         return as_text("\n".join(_line(places.published, path) for path in files))
@@ -148,8 +164,13 @@ class BuildRpcs:
         self._downloader.allowed_archives.check(url)
         return open_archive(url, _PATIENCE)
 
-    def _control_files(self, build: Any) -> ControlFiles:
+    def _control_files(self, build: Any, gs_bucket: Any) -> ControlFiles:
         given = text("build", build, _EXAMPLE_BUILD)
+        bucket = optional_text("gs_bucket", gs_bucket)
+        if bucket or "://" in given:
+            name = build_name_of(self._downloader.name_of, given, bucket)
+            self._downloader.note_use(name)
+            return ControlFiles(BuildPlaces(self._static_dir, name).published, given.strip("/"))
         directory = build_directory(self._static_dir, "build", given)
         self._downloader.note_use(directory.relative_to(self._static_dir).as_posix())
         return ControlFiles(directory, given.strip("/"))

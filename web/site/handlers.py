@@ -10,7 +10,7 @@ import cherrypy
 
 from staging.errors import NotStaged
 from web.methods import answers, refuse_other_sites
-from web.parameters import build_path_of, optional_text
+from web.parameters import optional_text
 from web.site.pages import Pages
 
 
@@ -36,13 +36,16 @@ class SiteHandlers:
         action: Any = None,
         artifact: Any = None,
         token: Any = None,
+        gs_bucket: Any = None,
+        archive_url: Any = None,
         **_ignored: Any,
     ) -> bytes:
         """The page of one build; a POST does what one of its buttons says, to the build or to one artifact of it."""
-        if not any(path):
+        url = optional_text("archive_url", archive_url)
+        if not (any(path) or url):
             raise cherrypy.HTTPRedirect("/", int(HTTPStatus.SEE_OTHER))  # the list of them
         try:
-            build_path = build_path_of("/".join(path))
+            build_path = self._pages.name_of(url or "/".join(path), optional_text("gs_bucket", gs_bucket))
             if cherrypy.request.method == "POST":
                 refuse_other_sites()
                 of_it = optional_text("artifact", artifact)

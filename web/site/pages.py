@@ -13,7 +13,7 @@ import psutil
 
 from artifacts.catalogue import Catalogue
 from downloader import Downloader, Wish
-from staging.errors import BuildConflict, Cancelled, DevServerError, InvalidParameter, NotStaged, RequestError
+from staging.errors import Cancelled, DevServerError, InvalidParameter, NotStaged, RequestError
 from staging.holds import BuildHolds
 from staging.overview import ArtifactView, BuildView
 from staging.status import State
@@ -21,6 +21,7 @@ from web import rendering
 from web.access import grants
 from web.access.refused_names import RefusedName
 from web.http.clients import client_address
+from web.parameters import build_name_of
 from web.site import forms
 from web.site.build_pages import Place, page_of
 
@@ -77,9 +78,9 @@ class Pages:
             free=disk.free,
         )
 
-    def download_form(self, archive_url: str = "", problem: str = "", in_the_way: str = "") -> bytes:
-        """The page that asks which build to download; after a problem, with that and the build that is in the way."""
-        return show("download.html", archive_url=archive_url, problem=problem, in_the_way=in_the_way)
+    def download_form(self, archive_url: str = "", problem: str = "") -> bytes:
+        """The page that asks which build to download; after a problem, with that."""
+        return show("download.html", archive_url=archive_url, problem=problem)
 
     def download(self, archive_url: str, token: Any) -> bytes:
         """Start the download that the form asks for, and go to the build's page; or say what is wrong with it."""
@@ -91,9 +92,6 @@ class Pages:
         except RequestError as error:
             cherrypy.response.status = int(HTTPStatus.BAD_REQUEST)
             return self.download_form(archive_url, f"{error}")
-        except BuildConflict as conflict:
-            cherrypy.response.status = int(HTTPStatus.CONFLICT)
-            return self.download_form(archive_url, f"{conflict}", conflict.build)
         return _see(path)
 
     def build(self, build_path: str) -> bytes:
@@ -122,6 +120,15 @@ class Pages:
             server=cherrypy.request.base,
             url_in_query=quote(build.archive_url, safe="/:"),
         )
+
+    def name_of(self, build: str, bucket: str) -> str:
+        """What the build is called that is named by its path, with its bucket or without, or by its archive URL.
+
+        Raises:
+            NotStaged: there can be no such build.
+
+        """
+        return build_name_of(self._downloader.name_of, build, bucket)
 
     def remove_form(self, build_path: str) -> bytes:
         """The page that asks whether to remove a build.
@@ -200,7 +207,7 @@ def show(template: str, **values: Any) -> bytes:
 
 def _see(build_path: str) -> bytes:
     """Send the browser to the build's page."""
-    raise cherrypy.HTTPRedirect(f"/builds/{rendering.address(build_path)}", int(HTTPStatus.SEE_OTHER))
+    raise cherrypy.HTTPRedirect(rendering.build_page(build_path), int(HTTPStatus.SEE_OTHER))
 
 
 def _answered_at(synchronous: Sequence[ArtifactView]) -> float:
