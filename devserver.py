@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from commands.encoding import use_utf8
 from commands.local import LOCAL, MACHINERY
 from commands.options import check_environment, server_in_front
 from commands.printing import printable
@@ -182,6 +183,8 @@ def worker(options: dict[str, Any], at_once: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status. Whatever goes wrong is one line on standard error."""
     try:
+        if arguments is None:
+            use_utf8()
         command_line.main(arguments, prog_name="devserver", standalone_mode=False)
     except click.Abort:
         return _FAILED

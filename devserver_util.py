@@ -31,8 +31,8 @@ from staging.file_lists import published_files
 from staging.layout import RESERVED_NAME, BuildPlaces
 from staging.locks import FileLock
 from staging.manifest import Manifest
-from staging.paths import CONTROL_CHARACTERS, fault_of_parts, fault_of_path
-from staging.presence import is_absence, mount_of, names_in
+from staging.paths import fault_of_parts, may_be_file
+from staging.presence import is_absence, mount_of, names_in, real_path
 from staging.promises import forget_promises
 from staging.publishing import make_build_directory, publish_empty_file, update_manifest
 from staging.recovery import recover
@@ -126,7 +126,7 @@ def check_build_directory(places: BuildPlaces) -> None:
         OSError: that cannot be told now.
 
     """
-    path, static_dir = places.published.resolve(), places.static_dir.resolve()
+    path, static_dir = real_path(places.published), real_path(places.static_dir)
     if not path.is_relative_to(static_dir):
         reason = "is a link out of the static directory, and nothing is served from there; remove the link"
         raise UnusableDirectory(places.build_path, f"{reason}, or let --static-dir be where it leads to")
@@ -158,7 +158,7 @@ def gather_artifact_downloads(wanted: Sequence[CatalogueEntry], archive: Archive
         ArchiveError
 
     """
-    objects = {item.name: item for item in _candidates(wanted, archive) if _is_safe_name(item.name)}
+    objects = {item.name: item for item in _candidates(wanted, archive) if may_be_file(item.name)}
     if not objects and any(not entry.is_file for entry in wanted):
         raise ObjectNotFound(archive.url_of("").rstrip("/"))
     gathered = Gathered([], [], {})
@@ -190,11 +190,6 @@ def _candidates(wanted: Sequence[CatalogueEntry], archive: Archive) -> list[Arch
         else:
             objects += archive.list(literal_start(entry.pattern))
     return objects
-
-
-def _is_safe_name(name: str) -> bool:
-    """Whether an object's name can be a path below the build's directory; an archive may hold any name at all."""
-    return not fault_of_path(name) and not CONTROL_CHARACTERS.search(name)
 
 
 def build_directory(static_dir: Path, name: str, build: str) -> Path:
@@ -237,13 +232,14 @@ def latest_build(static_dir: Path, target: str, milestone: int | None, bucket: s
 def _builds_at(target: BuildPlaces) -> list[tuple[str, BuildPlaces]]:
     """The versions below a target's directory, and where each lies."""
     try:
-        entries = [entry for entry in os.scandir(target.published) if entry.is_dir()]
+        entries = [
+            entry for entry in os.scandir(target.published) if _is_directory_below(entry.path, target.static_dir)
+        ]
     except OSError as error:
         if not is_absence(error):
             raise
         return []
-    names = [entry.name for entry in entries if _is_below(entry.path, target.static_dir)]
-    return [(name, BuildPlaces(target.static_dir, f"{target.build_path}/{name}")) for name in names]
+    return [(one.name, BuildPlaces(target.static_dir, f"{target.build_path}/{one.name}")) for one in entries]
 
 
 def _builds_of_bucket(static_dir: Path, path: str, bucket: str) -> list[tuple[str, BuildPlaces]]:
@@ -261,7 +257,11 @@ def _builds_of_bucket(static_dir: Path, path: str, bucket: str) -> list[tuple[st
 
 
 def _is_below(path: str, static_dir: Path) -> bool:
-    return Path(os.path.realpath(path)).is_relative_to(static_dir)
+    return real_path(path).is_relative_to(static_dir)
+
+
+def _is_directory_below(path: str, static_dir: Path) -> bool:
+    return os.path.isdir(path) and _is_below(path, static_dir)  # noqa: PTH112 - no link that leads nowhere ends it
 
 
 def has_something(places: BuildPlaces) -> bool:

@@ -12,7 +12,7 @@ from threading import Thread
 from time import monotonic
 from typing import NamedTuple
 
-from artifacts.catalogue import FILE, Catalogue, CatalogueEntry, file_artifact
+from artifacts.catalogue import FILE, Catalogue, CatalogueEntry, file_artifact, has_too_many_wildcards
 from artifacts.job import StagingOptions
 from comeback import take_up
 from devserver_util import acquire_lock, delete_source, release_lock, staged_files, staged_manifest
@@ -20,7 +20,7 @@ from download import Means, Order
 from downloads import Build, Downloads, Share
 from staging import request_ids, threads
 from staging.admission import Admission
-from staging.archives import EVERY_ARCHIVE, AllowedArchives, ArchiveUrl
+from staging.archives import EVERY_ARCHIVE, AllowedArchives, ArchiveUrl, open_archive
 from staging.board import StatusBoard
 from staging.build_list import BuildList
 from staging.build_locks import BuildLocks
@@ -32,6 +32,7 @@ from staging.errors import (
     InvalidParameter,
     NotStaged,
     NotUnderWay,
+    ObjectNotFound,
     RecordError,
     WaitTimedOut,
     as_devserver_error,
@@ -217,7 +218,7 @@ class Downloader:
 
         """
         url = self._to_stage(archive_url, any_depth=True)
-        entries = self._wished(wish)
+        entries = self._wished(url, wish)
         all_of_it = [*entries, *self._catalogue.brought_by(entries)]
         with self._placing.claimed(url) as places:
             order = Order(url, places, all_of_it, clean, client=client, holder=holder)
@@ -242,7 +243,7 @@ class Downloader:
         url = self._to_stage(archive_url, any_depth=has_wish)
         entries: Sequence[CatalogueEntry] = self._catalogue.of_a_download
         if has_wish:
-            wished = self._wished(wish)
+            wished = self._wished(url, wish)
             entries = [*wished, *self._catalogue.brought_by(wished)]
         if not url.build_path:
             raise InvalidArchiveUrl(
@@ -263,8 +264,9 @@ class Downloader:
             DevServerError: why the last attempt to stage a part of it failed.
 
         """
-        build = self._found(self._parsed(archive_url, any_depth=True))
-        entries = self._wished(wish)
+        url = self._parsed(archive_url, any_depth=True)
+        build = self._found(url)
+        entries = self._wished(url, wish)
         self._use(build)
         return self.downloads.are_staged(build, entries)
 
@@ -513,11 +515,20 @@ class Downloader:
         self.allowed_archives.check(url)
         return url
 
-    def _wished(self, wish: Wish) -> list[CatalogueEntry]:
+    def _wished(self, url: ArchiveUrl, wish: Wish) -> list[CatalogueEntry]:
         _check_number("artifacts", wish.artifacts)
         _check_number("files", wish.files)
         named = self._catalogue.named(wish.artifacts)
-        return [*named, *(file_artifact(pattern) for pattern in dict.fromkeys(wish.files))]
+        return [*named, *(self._file(url, name) for name in dict.fromkeys(wish.files))]
+
+    def _file(self, url: ArchiveUrl, name: str) -> CatalogueEntry:
+        """The files of that name; one with more wildcards than a pattern may have is an object's own name, or none."""
+        if has_too_many_wildcards(name):
+            self.allowed_archives.check(url)
+            with suppress(ObjectNotFound):
+                open_archive(url, self._options.patience.stall_timeout).describe(name)
+                return file_artifact(name, is_pattern=False)
+        return file_artifact(name)
 
     def _noted(self, places: BuildPlaces, work: Callable[[], None], request_id: str) -> None:
         with request_ids.held(request_id):

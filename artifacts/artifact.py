@@ -21,7 +21,7 @@ from staging.archives.peers import NO_PEERS
 from staging.clock import CLOCK
 from staging.errors import BadTarball, ChecksumMismatch, DevServerError, ObjectChanged, PackagerFailed
 from staging.extraction import unpack_stream
-from staging.layout import BuildPlaces, as_file_name, kept_object
+from staging.layout import BuildPlaces, kept_object
 from staging.left_out import LeftOut
 from staging.manifest import ArtifactRecord
 from staging.member_names import plain
@@ -171,8 +171,7 @@ class DownloadableArtifact:
 
     def _bring(self, item: ArchiveObject) -> str:
         """Bring one object into the staging area; its crc32c."""
-        fetched = self._area.objects / item.name
-        fetched.parent.mkdir(parents=True, exist_ok=True)
+        fetched = self._area.place_of(item.name)
         crc32c = self._transfer.fetch(item, fetched, self._progress.add, self._progress.skip)
         target = self._target_of(item)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -223,7 +222,7 @@ class Tarball(DownloadableArtifact):
         destination = self._area.tree / self._entry.destination_of(self._site.url, item.name)
         selection = Selection.of(self._entry.includes, self._entry.excludes)
         settings = (selection, self._site.unpack_limits, self._site.cancelled, self._entry.unsafe == "skip")
-        packed = self._area.objects / as_file_name(item.name)
+        packed = self._area.place_of(item.name)
         if item.name.endswith(".zip"):  # whose directory is at its end
             crc32c = self._transfer.fetch(item, packed, self._progress.add, self._progress.skip)
             self._note(destination, unpack_zip(packed, item.name, destination, *settings))
@@ -260,7 +259,7 @@ class Tarball(DownloadableArtifact):
         for published, name in self._whole_files().items():
             kept = self._area.tree / published
             kept.parent.mkdir(parents=True, exist_ok=True)
-            (self._area.objects / as_file_name(name)).replace(kept)
+            self._area.place_of(name).replace(kept)
             self._checksums[published] = crc32c[name]
         if self._left_out.count:
             names = ", ".join(map(repr, self._left_out.names[:_MOST_NAMES_IN_LOG]))
@@ -288,7 +287,8 @@ class AutotestTarball(Tarball):
         if not (packages / "packages.checksum").exists():
             self._make_packages(autotest, packages)
         for package in packages.iterdir():
-            if package.is_file():
+            # A tarball may have packages/ be a link to where the copies go, or a package a link to its own copy.
+            if package.is_file() and not _is_same(package, autotest / package.name):
                 self._put_a_copy(package, autotest / package.name)
         super()._make_ready()
 
@@ -367,6 +367,13 @@ def make_artifact(entry: CatalogueEntry, objects: Sequence[ArchiveObject], site:
     """The artifact that ``entry`` describes, made of ``objects``."""
     plain = Tarball if entry.unpack else DownloadableArtifact
     return _BEHAVIOURS.get(entry.behaviour, plain)(entry, objects, site)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
 
 
 class _Progress:

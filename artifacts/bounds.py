@@ -14,6 +14,7 @@ from staging.executors.process import Bounds
 from staging.executors.reach import archive_ports, port_of
 from staging.layout import BuildPlaces, synchronous_lock
 from staging.messages import Expected
+from staging.presence import real_path
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,9 @@ class JobBounds:
 
     def _areas(self, places: BuildPlaces) -> Iterator[Path]:
         """The build's own directories; none that a link in the static directory leads out of it."""
-        allowed = [places.static_dir.resolve(), *(path.resolve() for path in self.writable)]
+        allowed = [real_path(places.static_dir), *map(real_path, self.writable)]
         for area in (places.published, places.staging):
-            if any(area.resolve().is_relative_to(one) for one in allowed):
+            if any(real_path(area).is_relative_to(one) for one in allowed):
                 yield area
 
 
@@ -67,7 +68,7 @@ def _sources(wanted: StageRequest, url: ArchiveUrl) -> Iterator[str]:
     if url.scheme == "file":
         root = Path(url.root)
         # What lies in the static directory is read where it was asked for, and that may be all of it.
-        is_static = root.resolve() == wanted.options.static_dir.resolve()
+        is_static = real_path(root) == real_path(wanted.options.static_dir)
         yield str(root / url.build_path if is_static else root)
     elif wanted.options.peers.urls and wanted.options.peers.token_file:
         yield str(wanted.options.peers.token_file)

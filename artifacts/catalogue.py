@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -14,6 +14,7 @@ from artifacts.patterns import Pattern, literal_start, wildcards_in
 from staging.archives import UNPRINTABLE, ArchiveUrl
 from staging.errors import ConfigurationError, InvalidParameter, UnknownArtifact
 from staging.layout import RESERVED_NAME
+from staging.paths import fault_of_parts, fault_of_path
 from staging.records.decoding import Wrong, made
 
 if sys.version_info >= (3, 11):
@@ -61,11 +62,16 @@ class CatalogueEntry:
     @property
     def exact_name(self) -> str | None:
         """The one object that this is, where that is certain without a listing."""
-        return self.pattern if self.is_file and literal_start(self.pattern) == self.pattern else None
+        is_certain = literal_start(self.pattern) == self.pattern or has_too_many_wildcards(self.pattern)
+        return self.pattern if self.is_file and is_certain else None
 
     def chosen(self, object_names: Iterable[str]) -> list[str]:
-        """Which of the objects are this artifact's."""
+        """Which of the objects are this artifact's. Of a file that somebody named, the one of that very name comes
+        first, whatever signs of a pattern it holds.
+        """
         names = list(object_names)
+        if self.is_file and (self.pattern in names or self.exact_name is not None):
+            return [name for name in names if name == self.pattern]
         for pattern in filter(None, (self.pattern, self.otherwise)):
             matching = [name for name in names if Pattern(pattern, not self.is_file).matches(name)]
             if matching:
@@ -136,23 +142,33 @@ class Catalogue:
         return [replace(known[name], required=False) for name in names if name in known]
 
 
-def file_artifact(pattern: str) -> CatalogueEntry:
-    """The artifact that is the files of a build whose names are of ``pattern``, staged as they are.
+def file_artifact(pattern: str, is_pattern: bool = True) -> CatalogueEntry:
+    """The artifact that is the file of a build that is called ``pattern``, or those whose names are of it, as they are.
 
-    ``*`` and ``?`` are the shell's; all else stands for itself.
+    ``*`` and ``?`` are the shell's, unless it ``is_pattern`` of nothing; all else stands for itself.
 
     Raises:
         InvalidParameter: no object of a build has such a name, or it has more wildcards than a request may.
 
     """
     parts = pattern.split("/")
-    if not parts[0] or {".", ".."} & set(parts) or RESERVED_NAME in parts:
+    if {".", ".."} & set(parts) or RESERVED_NAME in parts:
         raise InvalidParameter("files", f"{pattern!r} leaves the build's directory, or is the devserver's own")
     if UNPRINTABLE.search(pattern):
         raise InvalidParameter("files", f"{pattern!r} holds a control character")
-    if wildcards_in(pattern) > MOST_WILDCARDS:
+    # What ends with a slash is a directory, which no object of a build is.
+    named = parts[:-1] if len(parts) > 1 and not parts[-1] else parts
+    fault = fault_of_parts(named) if wildcards_in(pattern) else fault_of_path("/".join(named))
+    if fault:
+        raise InvalidParameter("files", f"{pattern!r} cannot be staged: {fault}")
+    if is_pattern and has_too_many_wildcards(pattern):
         raise InvalidParameter("files", f"a pattern has more than {MOST_WILDCARDS} wildcards, which are * and ?")
     return CatalogueEntry(f"{FILE}{pattern}", pattern, several=True, synchronous=True, on_request=True)
+
+
+def has_too_many_wildcards(pattern: str) -> bool:
+    """Whether a text cannot be a pattern that a request gives: it may be an object's own name."""
+    return wildcards_in(pattern) > MOST_WILDCARDS
 
 
 def read_catalogue(path: Path = DEFAULT_CATALOGUE) -> Catalogue:
@@ -204,12 +220,13 @@ def _entry(path: Path, number: int, table: Any) -> CatalogueEntry:
     return entry
 
 
-def fault_of_entry(entry: CatalogueEntry) -> str:
-    """Why neither a catalogue nor a request has this artifact; empty where one may."""
+def fault_of_entry(entry: CatalogueEntry, objects: Collection[str] = ()) -> str:
+    """Why neither a catalogue nor a request has this artifact, which is made of ``objects``; empty where one may."""
     if not entry.is_file:
         return _fault_of_values(replace(entry, required=True))  # what another brings along need not be there
     try:
-        is_right = replace(file_artifact(entry.pattern), required=entry.required) == entry
+        is_pattern = list(objects) != [entry.pattern]
+        is_right = replace(file_artifact(entry.pattern, is_pattern), required=entry.required) == entry
     except InvalidParameter as error:
         return error.reason
     return "" if is_right else "it is more than a file that somebody named"

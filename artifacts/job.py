@@ -68,7 +68,7 @@ class GatheredArtifact:
             RecordMalformed
 
         """
-        fault = fault_of_entry(self.entry)
+        fault = fault_of_entry(self.entry, [item.name for item in self.objects])
         if fault:
             raise RecordMalformed(_WHAT, f"it has an artifact of which {fault}")
         try:

@@ -10,6 +10,7 @@ from commands.printing import columns, print_json, say
 from staging.errors import ConfigurationError
 from staging.eviction import Decision, Limits, Record, Victim
 from staging.inventory import Stocktaker, nobody, unknown
+from staging.presence import real_path
 from staging.room import Collected, Room
 from staging.units import in_bytes, in_utc
 from staging.usage import LastUse
@@ -25,7 +26,7 @@ def collect(options: Mapping[str, Any], dry_run: bool, as_json: bool) -> None:
         CommandFailed: not enough of it could be removed.
 
     """
-    static_dir = options["static_dir"].resolve()
+    static_dir = real_path(options["static_dir"])
     if not static_dir.is_dir():
         raise ConfigurationError("--static-dir", f"{options['static_dir']} is no directory")
     limits = Limits(options["max_bytes"], options["min_free"], options["max_age"])

@@ -11,6 +11,7 @@ import click
 
 from commands.options import Written
 from commands.options import as_json as json_option
+from staging.presence import real_path
 from staging.units import DURATIONS, SIZES, parsed_duration, parsed_size
 
 _EMULATOR = "gcp_storage_emulator"
@@ -119,7 +120,7 @@ def verify(
     if not static_dir.is_dir():
         raise click.UsageError(f"--static-dir: {static_dir} is no directory")
     manner = Manner(max_rate, as_json, context.meta[MACHINERY] if repair else None)
-    verify_builds(static_dir.resolve(), context.obj["archive_root"], builds, manner)
+    verify_builds(real_path(static_dir), context.obj["archive_root"], builds, manner)
 
 
 @click.command("demo", add_help_option=False, context_settings={"ignore_unknown_options": True})

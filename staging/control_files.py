@@ -9,7 +9,7 @@ from pathlib import Path
 
 from staging.errors import InvalidParameter, NotStaged
 from staging.layout import RESERVED_NAME
-from staging.presence import is_absence
+from staging.presence import is_absence, real_path
 from staging.suite_map import parsed_suites
 
 AUTOTEST = "autotest"
@@ -68,7 +68,7 @@ class ControlFiles:
         file = self._autotest / relative
         try:
             # Links of a build stay in it; what somebody else put here might not.
-            is_inside = file.resolve().is_relative_to(self._directory.resolve())
+            is_inside = real_path(file).is_relative_to(real_path(self._directory))
             return file.read_bytes() if is_inside and file.is_file() else None
         except OSError as error:
             _check_absence(error)

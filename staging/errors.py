@@ -64,6 +64,7 @@ _DISK_FAILURES = frozenset(
     (
         *(errno.EIO, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EROFS, errno.ESTALE, errno.ENOLCK),
         *(errno.EXDEV, errno.EFBIG, errno.EMLINK, errno.ENODEV, errno.ENXIO, errno.EUCLEAN, errno.EREMOTEIO),
+        *(errno.ELOOP, errno.ENAMETOOLONG),  # links in a circle; a good name that is too long where it is to lie
     )
 )
 
@@ -211,13 +212,21 @@ class BuildConflict(StagingError):
 
 
 class PathTaken(StagingError):
-    """Somebody else's file lies where the artifact ``name`` would publish one of its own."""
+    """Somebody else's file lies where the artifact ``name`` would publish one of its own; or a file where it has a
+    directory, or the other way round: then ``kind`` is what it has.
+    """
 
-    def __init__(self, name: str, path: str) -> None:
-        super().__init__(name, path)
-        self.name, self.path = name, path
+    def __init__(self, name: str, path: str, kind: str = "") -> None:
+        super().__init__(name, path, kind)
+        self.name, self.path, self.kind_here = name, path, kind
 
     def __str__(self) -> str:
+        if self.kind_here:
+            other = "a file" if self.kind_here == "a directory" else "a directory"
+            return (
+                f"{self.name} has {self.kind_here} at {self.path}, where {other} of that name lies already: "
+                "the two cannot be staged together"
+            )
         return f"{self.name} would replace {self.path}, which this devserver did not stage; move it away first"
 
 

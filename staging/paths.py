@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 
@@ -16,9 +17,11 @@ ARTIFACT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # an artifact's name 
 FILE = "file:"  # what the name of an artifact begins with that is a file somebody named; no catalogue's has a colon
 
 MAX_PATH_BYTES = 1024  # of a build path: the longest object name that GCS allows
-MAX_PART_BYTES = 240  # of its parts: Linux file systems allow 255, and a part may become one with a suffix
+MAX_PART_BYTES = (
+    255  # of every part of a path: what Linux file systems take; no file of ours is called by another's name
+)
 
-_LONGEST_PATH, _LONGEST_NAME = 4095, 255  # bytes that Linux takes
+_LONGEST_PATH = 4095  # bytes that Linux takes
 _OWN_FILES = f"{OWN_NAME}/objects/"  # below this, an artifact publishes tarballs that are kept for peers
 _WRONG_PARTS = ("//", "/./", "/../", f"/{OWN_NAME}/")
 
@@ -26,7 +29,7 @@ _WRONG_PARTS = ("//", "/./", "/../", f"/{OWN_NAME}/")
 def fault_of_parts(parts: Sequence[str]) -> str:
     """Why ``parts`` are not those of a path below some directory, in a few words; empty where they are."""
     if "" in parts:
-        return "it has an empty part"
+        return "it has an empty part: a slash at one of its ends, or two in a row"
     if "." in parts or ".." in parts:
         return "it must not hold '.' or '..'"
     if OWN_NAME in parts:
@@ -40,6 +43,20 @@ def fault_of_path(path: str) -> str:
     """The same of a relative path with ``/`` between its parts, which Linux has to take as well."""
     parts = path.split("/")
     return fault_of_parts(parts) or ("" if _fits(path, parts) else "it is too long")
+
+
+def fault_of_file(path: str) -> str:
+    """Why no file can be staged under ``path``, whoever brings it: an archive, a tarball or a request.
+
+    This is the one rule for names that are yet to come: whatever passes it can be listed, fetched by the link that the
+    list has, verified and removed. A name is bytes, as :func:`os.fsencode` gives them, and need not be UTF-8.
+    """
+    return "it holds a control character" if CONTROL_CHARACTERS.search(path) else fault_of_path(path)
+
+
+def may_be_file(path: str) -> bool:
+    """Whether a file can be staged under ``path``: whether :func:`fault_of_file` finds none."""
+    return not fault_of_file(path)
 
 
 def fault_of_build_path(path: str) -> str:
@@ -80,11 +97,20 @@ def are_published(paths: Iterable[str]) -> bool:
         return True
     text = "".join(("/", "/\0/".join(listed), "/"))
     is_plain = text.count("\0") == len(listed) - 1 and not any(part in text for part in _WRONG_PARTS)
-    if is_plain and text.isascii() and max(map(len, listed)) <= _LONGEST_NAME:
+    if is_plain and text.isascii() and max(map(len, listed)) <= MAX_PART_BYTES:
         return True
     return not any(map(fault_of_published, listed))
 
 
 def _fits(path: str, parts: Sequence[str]) -> bool:
-    sizes = [len(part.encode("utf-8", "surrogatepass")) for part in parts]
-    return max(sizes) <= _LONGEST_NAME and len(path) <= _LONGEST_PATH
+    if len(path) <= MAX_PART_BYTES and path.isascii():
+        return True
+    return max(map(_size, parts)) <= MAX_PART_BYTES and _size(path) <= _LONGEST_PATH
+
+
+def _size(name: str) -> int:
+    """Bytes of a name on the disk; what no file system takes is too long."""
+    try:
+        return len(os.fsencode(name))
+    except UnicodeEncodeError:
+        return _LONGEST_PATH + 1

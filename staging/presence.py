@@ -47,6 +47,14 @@ def is_directory(path: Path) -> bool:
     return status is not None and stat.S_ISDIR(status.st_mode)
 
 
+def real_path(path: Path | str) -> Path:
+    """The absolute path that links lead to, as far as they lead: of links in a circle, one of them.
+
+    ``Path.resolve`` raises an error for such, which is no ``OSError``, up to Python 3.12.
+    """
+    return Path(os.path.realpath(path))
+
+
 def mount_of(path: Path) -> tuple[int, str]:
     """The file system of ``path``, or of where it would be made, and the mount that leads there: within one of each,
     files can be renamed.

@@ -13,6 +13,8 @@ renames and the manifest that the crash cut off, so that an artifact is publishe
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -87,6 +89,10 @@ class StagingArea:
     def objects(self) -> Path:
         """What is on its way."""
         return self._path / "objects"
+
+    def place_of(self, object_name: str) -> Path:
+        """The file of an object that is on its way: called by a digest, since what lies beside it has names as well."""
+        return self.objects / hashlib.sha256(os.fsencode(object_name)).hexdigest()[:32]
 
     @contextmanager
     def claimed(self, cancelled: Flag, patience: float) -> Iterator[None]:
@@ -228,7 +234,8 @@ class StagingArea:
                 ours = published_files(self._places) | but
             is_ours = is_list_lost or path in ours or path.startswith(f"{RESERVED_NAME}/")
             if not is_same_kind or not (is_ours or self._is_shared(path, files, shared)):
-                raise PathTaken(self._name, f"{self._places.build_path}/{path}")
+                kind = "" if is_same_kind else _kind_of(self.tree / path)
+                raise PathTaken(self._name, f"{self._places.build_path}/{path}", kind)
 
     def _is_shared(self, path: str, files: Mapping[str, FileRecord], shared: SharedFiles) -> bool:
         """Whether another build of the same bucket published that very file.
@@ -246,6 +253,10 @@ class StagingArea:
         """Whether this artifact was published before, and nobody can tell any more which files it was."""
         index = list_of(self._places, self._name)
         return exists(lost_list(index)) or (exists(index) and list_if_understood(index) is None)
+
+
+def _kind_of(path: Path) -> str:
+    return "a directory" if is_directory(path) else "a file"
 
 
 def _take_over(places: BuildPlaces, name: str) -> None:
@@ -272,7 +283,7 @@ def finish_or_remove(places: BuildPlaces, path: Path) -> None:
         ready = None
     if ready is not None and is_directory(path / "tree"):
         StagingArea(places, ready.name, path).finish(ready.archive_url, ready.record)
-    elif is_another(path) or not has_marks(path):
+    elif is_another(path) or not has_marks(path / "objects"):
         remove_tree(path)
 
 

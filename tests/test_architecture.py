@@ -160,7 +160,7 @@ LAYERS = (
     ("web.client",),
     ("web.application",),
     ("web",),
-    ("commands.printing", "commands.failures", "commands.naming", "commands.deadline"),
+    ("commands.encoding", "commands.printing", "commands.failures", "commands.naming", "commands.deadline"),
     ("commands.options", "commands.display", "commands.completion"),
     ("commands.bars", "commands.following"),
     ("commands.progress",),

@@ -106,6 +106,6 @@ def _blocks(text: str) -> list[tuple[str, Any]]:
 
 
 def as_text(content: str | bytes) -> bytes:
-    """The body of an answer in plain text."""
+    """The body of an answer in plain text; a name in it is the bytes that it has on the disk."""
     cherrypy.response.headers["Content-Type"] = "text/plain;charset=utf-8"
-    return content.encode() if isinstance(content, str) else content
+    return content.encode(errors="surrogateescape") if isinstance(content, str) else content

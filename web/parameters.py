@@ -49,6 +49,12 @@ def names(name: str, value: Any) -> list[str]:
     return [part.strip() for part in optional_text(name, value).split(",") if part.strip()]
 
 
+def texts(name: str, value: Any) -> list[str]:
+    """The values of the parameter ``name``, which may be given several times, as they stand; empty ones are none."""
+    values = value if isinstance(value, list) else [value]
+    return [one for one in (optional_text(name, each) for each in values) if one]
+
+
 def flag(name: str, value: Any, default: bool) -> bool:
     """Whether the parameter ``name`` is true, which only ``true``, ``1``, ``yes`` and ``y`` are, in any case."""
     given = optional_text(name, value)

@@ -50,14 +50,14 @@ def pieces(template: str, **values: Any) -> Iterator[bytes]:
     for text in _ENVIRONMENT.get_template(template).generate(values):
         waiting.append(text)
         if text.endswith(_CUT):
-            yield "".join(waiting).encode()
+            yield _encoded("".join(waiting))
             waiting.clear()
-    yield "".join(waiting).encode()
+    yield _encoded("".join(waiting))
 
 
 def page(template: str, **values: Any) -> bytes:
     """The page that a template makes of ``values``."""
-    return _ENVIRONMENT.get_template(template).render(values).encode()
+    return _encoded(_ENVIRONMENT.get_template(template).render(values))
 
 
 def in_time(seconds: float) -> str:
@@ -83,8 +83,21 @@ def iso(moment: float) -> str:
 
 @lru_cache(maxsize=_IN_MIND)
 def address(path: str) -> str:
-    """A path, with its slashes, as it stands in a URL."""
-    return quote(path, safe="/")
+    """A path, with its slashes, as it stands in a URL: names are bytes."""
+    return quote(path, safe="/", errors="surrogateescape")
+
+
+def shown(name: str) -> str:
+    """A file's name as text; what of it is not UTF-8 is shown as question marks."""
+    return name if name.isascii() else name.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _encoded(text: str) -> bytes:
+    """The bytes of a page; whatever is no text in it is shown as a question mark."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="replace")
 
 
 @lru_cache(maxsize=_IN_MIND)
@@ -133,5 +146,6 @@ _ENVIRONMENT.filters.update(
         "address": address,
         "build_page": build_page,
         "build_file": build_file,
+        "shown": shown,
     }
 )

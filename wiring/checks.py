@@ -11,6 +11,8 @@ from typing import Any
 from staging.archives import AllowedArchives
 from staging.archives.peers import PeerSettings
 from staging.errors import ConfigurationError, InvalidArchiveUrl
+from staging.layout import RESERVED_NAME
+from staging.presence import exists
 from web.access.hosts import checked_name
 from web.http.forwarded import LOOPBACK, checked_network
 from web.http.tls import Certificate
@@ -34,7 +36,20 @@ def checked_static_dir(options: dict[str, Any]) -> Path:
         usable_directory("--log-dir", options["log_dir"])
     if options["portfile"]:
         options["portfile"].unlink(missing_ok=True)  # of an earlier run, whose port is not ours
+    _check_case(static_dir)
     return static_dir
+
+
+def _check_case(static_dir: Path) -> None:
+    """Refuse a file system on which two names are one: a tarball's ``.DEVSERVER`` would be the devserver's records."""
+    own = usable_directory("--static-dir", static_dir / RESERVED_NAME)
+    if exists(own.with_name(RESERVED_NAME.upper())):
+        raise ConfigurationError(
+            "--static-dir",
+            f"{static_dir} is on a file system that takes {RESERVED_NAME.upper()} for {RESERVED_NAME}, or has such a "
+            "directory: files whose names differ by case alone would be one. Use a file system that tells them apart "
+            "(of ext4, a directory without the attribute of chattr +F)",
+        )
 
 
 def usable_directory(option: str, path: Path) -> Path:

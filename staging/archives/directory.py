@@ -10,6 +10,7 @@ from staging.archives.base import ArchiveObject, ObjectStream
 from staging.archives.url import ArchiveUrl
 from staging.errors import AccessDenied, ArchiveUnavailable, ObjectChanged, ObjectNotFound
 from staging.layout import RESERVED_NAME
+from staging.presence import real_path
 
 _PIECE = 512 * 1024  # bytes read at a time
 
@@ -20,7 +21,7 @@ class DirectoryArchive:
     def __init__(self, url: ArchiveUrl, stall_timeout: float) -> None:
         del stall_timeout  # a local read does not stall
         self._url = url
-        self._root = Path(url.root).resolve()
+        self._root = real_path(Path(url.root))
         self._directory = Path(url.root) / url.build_path
 
     def list(self, start: str = "") -> list[ArchiveObject]:
@@ -66,7 +67,7 @@ class DirectoryArchive:
         return f"{self._url}/{name}"
 
     def _is_inside(self, name: str) -> bool:
-        path = (self._directory / name).resolve()
+        path = real_path(self._directory / name)
         return path.is_file() and path.is_relative_to(self._root)
 
     def _refuse(self, error: OSError) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from staging.build_names import BUCKET
 from staging.errors import InvalidArchiveUrl
 from staging.paths import UNPRINTABLE, fault_of_length, fault_of_parts
+from staging.presence import real_path
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,10 @@ def _below_an_archive_root(text: str, rest: str, archive_roots: Sequence[Path]) 
         raise InvalidArchiveUrl(text, "a file URL has an absolute path: file:///root/target/version")
     if ".." in rest.split("/"):
         raise InvalidArchiveUrl(text, "it must not hold '.' or '..'")
-    try:
-        path = Path(rest).resolve()
-    except (OSError, RuntimeError):
-        raise InvalidArchiveUrl(text, "its path cannot be followed") from None
+    path = real_path(rest)
     for root in sorted(archive_roots, key=lambda root: len(root.parts), reverse=True):
         # A link may lead elsewhere within the root: the build is still the one that was named.
-        is_below = Path(rest).is_relative_to(root) and path.is_relative_to(root.resolve())
+        is_below = Path(rest).is_relative_to(root) and path.is_relative_to(real_path(root))
         if is_below:
             return str(root), str(Path(rest).relative_to(root))
     raise InvalidArchiveUrl(

@@ -40,7 +40,7 @@ class _Running:
             what = json.dumps([theirs.fileno(), _path(), list(modules)])
             # In a session of its own: Ctrl-C is for the devserver, which decides what follows.
             self.process = subprocess.Popen(  # noqa: S603 - this interpreter, with a program that is above
-                [sys.executable, "-I", "-c", _PROGRAM, "forkserver", what],
+                [sys.executable, "-I", "-X", "utf8", "-c", _PROGRAM, "forkserver", what],
                 stdin=subprocess.DEVNULL,
                 env={name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_WORKERS)},
                 pass_fds=[theirs.fileno()],

@@ -195,9 +195,9 @@ class Client:
         longest = None if timeout is None else timeout + ANSWER_TIMEOUT
         self._ask("/wait_for_status", {"archive_url": archive_url, **limit}, longest)
 
-    def _ask(self, method: str, query: Mapping[str, str], timeout: float | None) -> str:
+    def _ask(self, method: str, query: Mapping[str, str | list[str]], timeout: float | None) -> str:
         """The text of an RPC's answer."""
-        return self._asking.answer("GET", method, timeout, query["archive_url"], params=query).text
+        return self._asking.answer("GET", method, timeout, str(query["archive_url"]), params=query).text
 
 
 def _less(timeout: float | None, began: float) -> float | None:
@@ -209,8 +209,10 @@ def _address_of(build_path: str) -> str:
     return f"/builds/{quote(build_path, safe='')}"
 
 
-def _named(archive_url: str, artifacts: Sequence[str], files: Sequence[str]) -> dict[str, str]:
-    return {"archive_url": archive_url, "artifacts": ",".join(artifacts), "files": ",".join(files)}
+def _named(archive_url: str, artifacts: Sequence[str], files: Sequence[str]) -> dict[str, str | list[str]]:
+    plain = [name for name in files if "," not in name and name.strip() == name]
+    named = {"archive_url": archive_url, "artifacts": ",".join(artifacts), "files": ",".join(plain)}
+    return {**named, "file": [name for name in files if name not in plain]}
 
 
 def _leased(lease: str | float | None, holder: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ Not a handler of CherryPy's: what that does around each request takes longer tha
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import stat
@@ -185,11 +186,10 @@ class StaticFiles:
         descriptor, path, status = found
         size = status.st_size
         staged = staged_file(self.directory, path, size)
-        item = staged.item if staged else None
         if staged:
             self._on_use(staged.build_path)
-        etag = f'"{item.crc32c}-{item.generation}"' if item else f'"{status.st_mtime_ns:x}-{size:x}"'
-        validators = Validators(etag, int(status.st_mtime))
+        validators = _validators_of(staged, status)
+        etag = validators.etag
         headers = {
             "Content-Security-Policy": FILE_POLICY,
             "Last-Modified": validators.last_modified,
@@ -198,8 +198,8 @@ class StaticFiles:
         }
         if staged and has_own_place(staged.build_path):
             headers["Cache-Control"] = "no-store"  # without its query, the address is another build's
-        if item and item.crc32c:
-            headers["X-Goog-Hash"] = f"crc32c={item.crc32c}"
+        if staged and staged.crc32c:
+            headers["X-Goog-Hash"] = f"crc32c={staged.crc32c}"
         content_type = content_type_of(path)
         asked = {name: environ[key] for name, key in _CONDITION_KEYS.items() if key in environ}
         if environ.get(_ACCEL_KEY) == buckets.ACCEL and not asked and _is_of_bucket(environ):
@@ -227,6 +227,22 @@ class StaticFiles:
 def _is_of_bucket(environ: Environment) -> bool:
     """Whether the request names a bucket."""
     return bool(buckets.bucket_of(environ.get("QUERY_STRING", "")))
+
+
+def _validators_of(staged: StagedFile | None, status: os.stat_result) -> Validators:
+    """What names the state of a file.
+
+    A file of a build is named by its checksum, and where that is not in mind by when it came to lie here. Its time is
+    no name: that of what was unpacked is its tarball's, and many pack with one time for all; and two builds may be
+    staged within a second.
+    """
+    size, modified = status.st_size, int(status.st_mtime)
+    if staged is None:
+        return Validators(f'"{status.st_mtime_ns:x}-{size:x}"', modified, (f'"{modified:x}-{size:x}"',))
+    if staged.item is not None:
+        return Validators(f'"{staged.item.crc32c}-{staged.item.generation}"', modified, changed=modified)
+    state = staged.crc32c or f"{status.st_ctime_ns:x}"
+    return Validators(f'"{state}-{status.st_mtime_ns:x}-{size:x}"', modified, changed=math.ceil(status.st_ctime))
 
 
 def content_type_of(path: str) -> str:

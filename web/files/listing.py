@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote
 
 from staging.layout import RESERVED_NAME
-from staging.presence import names_in
+from staging.presence import names_in, real_path
 from web import rendering
 from web.files.buckets import PARAMETER, may_be_shown, own_place
 
@@ -70,25 +70,20 @@ def as_json(page: Page) -> bytes:
 
 def as_page(page: Page, title: str) -> bytes:
     """The same for people."""
-    return rendering.page("listing.html", title=shown(title), entries=page.entries, following=page.following)
-
-
-def shown(name: str) -> str:
-    """A file's name as text; what of it is not UTF-8 is shown as question marks."""
-    return os.fsencode(name).decode(errors="replace")
+    return rendering.page("listing.html", title=title, entries=page.entries, following=page.following)
 
 
 def _described(path: Path, root: Path) -> dict[str, Any] | None:
     """One line of a list; None for what is gone by now, or a link to nowhere, or out of the static directory."""
     try:
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
+        if path.is_symlink() and not real_path(path).is_relative_to(root):
             return None
         status = path.stat()
     except OSError:
         return None
     is_directory = path.is_dir()
     return {
-        "name": shown(path.name) + ("/" if is_directory else ""),
+        "name": rendering.shown(path.name) + ("/" if is_directory else ""),
         "href": "./" + quote(os.fsencode(path.name)) + ("/" if is_directory else ""),
         "size": None if is_directory else status.st_size,
         "modified": datetime.fromtimestamp(int(status.st_mtime), timezone.utc).isoformat(),

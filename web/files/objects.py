@@ -10,10 +10,13 @@ from typing import NamedTuple
 from staging.archives import ArchiveObject
 from staging.build_names import directory_of
 from staging.errors import RecordUnreadable
+from staging.file_lists import FileRecord, list_if_understood, list_of
 from staging.in_mind import InMind
 from staging.layout import BuildPlaces
 from staging.manifest import Manifest
 from web.files.buckets import names_above
+
+_FEW = 100  # files of an artifact whose checksums are kept in mind
 
 
 class StagedFile(NamedTuple):
@@ -23,12 +26,14 @@ class StagedFile(NamedTuple):
         build_path: the build's name.
         file: the path in the build.
         item: the object that the file is, or None where it is a part of one.
+        crc32c: of its content, as the archive writes it; empty where it is not known at once.
 
     """
 
     build_path: str
     file: str
     item: ArchiveObject | None
+    crc32c: str = ""
 
 
 def staged_file(static_dir: str, path: str, size: int) -> StagedFile | None:
@@ -49,7 +54,10 @@ def staged_file(static_dir: str, path: str, size: int) -> StagedFile | None:
         file = path[len(directory_of(name)) + len(static_dir) + (2 if name else 1) :]
         item = whole.files.get(file)
         if item is not None:
-            return StagedFile(name, file, item if item.size == size else None)
+            return StagedFile(name, file, item, item.crc32c) if item.size == size else StagedFile(name, file, None)
+        record = whole.unpacked.get(file)
+        if record is not None and record.size == size:
+            return StagedFile(name, file, None, record.crc32c)
         if name:
             nearest = nearest or StagedFile(name, file, None)
     return nearest
@@ -67,16 +75,24 @@ def files_of_object(places: BuildPlaces, archive_url: str, name: str, generation
 
 
 class _WholeFiles(NamedTuple):
-    """The objects of a build by the paths that they were published at."""
+    """The objects of a build by the paths that they were published at.
+
+    Attributes:
+        archive_url: the build's.
+        files: the objects.
+        unpacked: what else lies in the build, of artifacts of few files: an image, and not a hundred thousand tests.
+
+    """
 
     archive_url: str
     files: Mapping[str, ArchiveObject]
+    unpacked: Mapping[str, FileRecord]
 
 
 def _read(places: BuildPlaces, _status: os.stat_result) -> _WholeFiles:
     manifest = Manifest.if_readable(places)
     if manifest is None:
-        return _WholeFiles("", {})
+        return _WholeFiles("", {}, {})
     files = {
         published: item
         for record in manifest.artifacts.values()
@@ -84,7 +100,14 @@ def _read(places: BuildPlaces, _status: os.stat_result) -> _WholeFiles:
         for item in record.objects
         if item.name == name
     }
-    return _WholeFiles(manifest.archive_url, files)
+    unpacked = {
+        path: one
+        for name, record in manifest.artifacts.items()
+        if len(record.whole_files) < record.files <= _FEW
+        for path, one in (list_if_understood(list_of(places, name)) or {}).items()
+        if path not in files
+    }
+    return _WholeFiles(manifest.archive_url, files, unpacked)
 
 
 _WHOLE_FILES = InMind(_read)

@@ -48,7 +48,7 @@ def find(directory: str, url_path: str) -> Found:
 
     """
     parts = [part for part in url_path.split("/") if part]
-    if fault_of_parts(parts) or any("\\" in part for part in parts):
+    if fault_of_parts(parts):
         raise NothingThere
     found = _opened(directory, parts)
     if not _may_be_seen(directory, found, url_path):

@@ -27,7 +27,7 @@ _FILES_OF_A_CONNECTION = 4  # at the most: the client's, the devserver's, and wh
 # What nginx says no to below /static/ and the devserver may know better: directories, links, what is not there, and
 # other methods.
 _PASSED_ON = (403, 404, 405)
-_OF_BUCKET = 418  # of nginx' own, for what names a bucket: no other answer has it
+_ASK_AT_ONCE = 418  # of nginx' own, for what the devserver is asked at once: no other answer has it
 _PASSED_ON_GUARDED = (401, 500)  # the devserver did not say whether it may be read
 
 _CONFIGURATION = """\
@@ -65,6 +65,12 @@ http {{{locally}
         default 0;
     }}
     access_log off;
+    # A condition on the state of a file. nginx knows a state by time and size alone, and what two builds' tarballs hold
+    # may have both in common.
+    map "$http_if_range$http_if_none_match$http_if_match$http_if_modified_since$http_if_unmodified_since" $if_state {{
+        default 1;
+        "" 0;
+    }}
 {who_asks}{refusal_maps}
     upstream devserver {{
         server {devserver};
@@ -79,8 +85,8 @@ http {{{locally}
         # For requests that name a bucket, the devserver says where the file lies.
         proxy_set_header X-Sendfile-Type {accel};
 {refusal_locations}
-        # The devserver's own records, and what the devserver takes for no name.
-        location ~ "/{reserved}(/|$)|\\\\\\\\" {{
+        # The devserver's own records.
+        location ~ "/{reserved}(/|$)" {{
             return 404;
         }}
 
@@ -93,10 +99,13 @@ http {{{locally}
             add_header Content-Security-Policy {policy};
             access_log {use_log} use buffer=64k flush=2s if=$is_use;
             max_ranges {most_ranges};
-            error_page {passed_on} {of_bucket} = @devserver;
+            error_page {passed_on} {ask_at_once} = @devserver;
             # Whose file is asked for, only the devserver knows: a path may be two buckets', and a name be encoded.
             if ($args ~* "bucket|%") {{
-                return {of_bucket};
+                return {ask_at_once};
+            }}
+            if ($if_state) {{
+                return {ask_at_once};
             }}
             error_page 301 {moved};
 {error_pages}
@@ -200,7 +209,7 @@ def configuration(
         connections=files // _FILES_OF_A_CONNECTION,
         most_ranges=MOST_RANGES,
         moved=refusals.MOVED,
-        of_bucket=_OF_BUCKET,
+        ask_at_once=_ASK_AT_ONCE,
         accel=ACCEL,
         internal=INTERNAL,
         use_log=USE_LOG,

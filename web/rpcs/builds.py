@@ -15,6 +15,7 @@ from staging.archives import Archive, ArchiveUrl, open_archive
 from staging.control_files import AUTOTEST, ControlFiles
 from staging.errors import InvalidParameter, NotStaged
 from staging.layout import BuildPlaces
+from staging.presence import is_absence
 from staging.versions import milestone_of
 from web.methods import answers, as_text, documented
 from web.parameters import build_name_of, names, optional_text, text
@@ -121,7 +122,7 @@ class BuildRpcs:
         places, files = self._downloader.staged_files(url)
         if not files:
             return as_text(f"{url} has not been staged on this devserver.")
-        return as_text("\n".join(_line(places.published, path) for path in files))
+        return as_text("\n".join(filter(None, (_line(places.published, path) for path in files))))
 
     @answers("GET", "POST")
     @documented
@@ -187,5 +188,11 @@ def _milestone(given: str) -> int | None:
 
 
 def _line(directory: Path, path: str) -> str:
-    status = (directory / path).stat()  # of what is served, where it is a link
+    """What there is to say of a file; nothing of one that is gone by now."""
+    try:
+        status = (directory / path).stat()  # of what is served, where it is a link
+    except OSError as error:
+        if is_absence(error):
+            return ""
+        raise
     return f"{path} {status.st_size} {datetime.fromtimestamp(int(status.st_mtime), timezone.utc).isoformat()}"

@@ -15,7 +15,7 @@ from web.access import grants
 from web.http.clients import WaitingRoom, client_address
 from web.http.gateway import SOCKET_KEY
 from web.methods import answers, as_text, documented, refuse_other_sites
-from web.parameters import flag, names, optional_text, seconds, text
+from web.parameters import flag, names, optional_text, seconds, text, texts
 from web.parameters import lease as lease_of
 from web.site.pages import Pages
 from web.visitors import is_person
@@ -95,6 +95,7 @@ class StagingRpcs:
         archive_url: Any = None,
         artifacts: Any = None,
         files: Any = None,
+        file: Any = None,
         clean: Any = None,
         local_path: Any = None,
         delete_source: Any = None,
@@ -112,6 +113,8 @@ class StagingRpcs:
             Names of the catalogue, with commas between them: full_payload,stateful. What belongs to one comes along.
         files
             Names of files in the archive, with commas between them; * and ? stand for any text and any character.
+        file
+            The same of one name as it stands, with its commas and blanks; it may be given several times.
         async
             With true, the answer comes at once; is_staged tells of the outcome.
         clean
@@ -123,7 +126,7 @@ class StagingRpcs:
 
         Answers Success when everything is staged, or 500 with the cause.
         """
-        url, wish = _url(archive_url, local_path), _wish(artifacts, files)
+        url, wish = _url(archive_url, local_path), _wish(artifacts, files, file)
         options: dict[str, Any] = {
             "clean": flag("clean", clean, default=False),
             "in_background": flag("async", others.get("async"), default=False),
@@ -149,6 +152,7 @@ class StagingRpcs:
         archive_url: Any = None,
         artifacts: Any = None,
         files: Any = None,
+        file: Any = None,
         local_path: Any = None,
         **_ignored: Any,
     ) -> bytes:
@@ -156,7 +160,7 @@ class StagingRpcs:
 
         Answers True or False; or 500 with the cause, where the last attempt to stage a part of it failed.
         """
-        url, wish = _url(archive_url, local_path), _wish(artifacts, files)
+        url, wish = _url(archive_url, local_path), _wish(artifacts, files, file)
         return as_text(str(self._downloader.is_staged(url, wish)))
 
     def _seat(self) -> AbstractContextManager[Future[None]]:
@@ -174,8 +178,8 @@ def _url(archive_url: Any, local_path: Any) -> str:
     return f"file://{directory}"
 
 
-def _wish(artifacts: Any, files: Any) -> Wish:
-    wish = Wish(names("artifacts", artifacts), names("files", files))
+def _wish(artifacts: Any, files: Any, file: Any) -> Wish:
+    wish = Wish(names("artifacts", artifacts), [*names("files", files), *texts("file", file)])
     if not any(wish):
         raise InvalidParameter("artifacts", "name artifacts or files, as in artifacts=full_payload,stateful")
     return wish
