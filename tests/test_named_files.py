@@ -21,8 +21,10 @@ _NUMBERS = itertools.count()
 def named(archive: FakeArchive) -> Build:
     """A build with objects that are called like patterns, and unlike files."""
     build = Build(target="named", version=f"v{next(_NUMBERS)}")
-    names = ("core?.bin", "core1.bin", "a**b", "axxb", "x[1]", "x1", "r#17", "*" * 40, "Plans, final.bin", " blank.bin")
-    names += ("bob", "bob/sue", "/x.bin", "y//x.bin", "U\u0308bung.bin", "both\u00dc", "bothU\u0308")
+    patterns = ("core?.bin", "core1.bin", "a**b", "axxb", "x[1]", "x1", "*" * 40)
+    others = ("r#17", "Plans, final.bin", " blank.bin", "bob", "bob/sue", "/x.bin", "y//x.bin")
+    spellings = ("U\u0308bung.bin", "both\u00dc", "bothU\u0308")
+    names = (*patterns, *others, *spellings)
     build.objects = {name: name.encode() for name in names}
     return build.upload(archive)
 

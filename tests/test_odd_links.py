@@ -87,7 +87,8 @@ def test_no_rpc_fails_for_them(server: DevServer) -> None:
     assert server.get("/latestbuild", target="links").text == "v1"
     assert server.get("/builds/" + BUILD).status_code == 200
     answer = server.get("/stage", archive_url=f"gs://{BUCKET}/links/v2", files="x")
-    assert cause_of(answer) == "DiskFailure: the devserver's disk failed at links/v2: Too many levels of symbolic links"
+    assert cause_of(answer).startswith("DiskFailure: the devserver's disk failed at ")
+    assert cause_of(answer).endswith("links/v2: Too many levels of symbolic links")
 
 
 def test_an_archives_directory_may_hold_them(server: DevServer) -> None:
