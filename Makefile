@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-DEBIAN_PACKAGES := chromium curl fonts-dejavu-core gcc libc6-dev gcc haproxy lbzip2 libarchive-tools libc6-dev libseccomp2 locales nginx-light openssl p7zip-full redis-tools systemd xz-utils zip zstd
+DEBIAN_PACKAGES := binutils busybox chromium curl fonts-dejavu-core gcc git haproxy lbzip2 libarchive-tools libc6-dev libseccomp2 locales lz4 nginx-light openssl p7zip-full pigz redis-tools systemd unzip xz-utils zip zstd
 HOSTILE_PACKAGES := libarchive-tools lbzip2 nginx-light openssl xz-utils zip zstd
 CLUSTER_PACKAGES := lbzip2 nginx-light redis-tools
 BENCH_PACKAGES := curl lbzip2 nginx-light pbzip2 pigz rclone wrk xz-utils

@@ -186,6 +186,7 @@ SETTINGS = (
     ),
     Setting("unpack-max-bytes", _COUNT, UnpackLimits.max_bytes, "Bytes that one tarball may hold, unpacked."),
     Setting("unpack-max-files", _COUNT, UnpackLimits.max_files, "Files, directories and links that one may hold."),
+    Setting("unpack-max-ratio", _COUNT, UnpackLimits.max_ratio, "Times its own size that one may unpack to."),
     Setting(
         "unpack-max-memory", _SIZE, f"{UnpackLimits.max_memory // 1024**2}M", "Memory that decompressing one may take."
     ),

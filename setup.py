@@ -27,6 +27,7 @@ RUNTIME = [
 ]
 DEMO = ["gcp-storage-emulator>=2024.8"]
 CLUSTER = ["celery>=5.5,<6", "redis>=6,<9"]
+LZ4 = ["lz4>=4.3,<5"]
 BENCH = ["simpy>=4.1", "matplotlib>=3.9"]
 # Each release has wheels for some Pythons; building it takes a compiler that comes with libFuzzer.
 FUZZ = [
@@ -38,6 +39,7 @@ TEST = [
     *DEMO,
     *BENCH,
     *CLUSTER,
+    *LZ4,
     "pytest>=8",
     "pytest-cov>=5",
     "pytest-xdist>=3.6",
@@ -73,6 +75,14 @@ setup(
     ),
     package_data={"artifacts": ["*.toml"], "web": ["assets/*", "templates/*"]},
     install_requires=RUNTIME,
-    extras_require={"demo": DEMO, "bench": BENCH, "cluster": CLUSTER, "fuzz": FUZZ, "test": TEST, "dev": [*TEST, *DEV]},
+    extras_require={
+        "demo": DEMO,
+        "bench": BENCH,
+        "cluster": CLUSTER,
+        "lz4": LZ4,
+        "fuzz": FUZZ,
+        "test": TEST,
+        "dev": [*TEST, *DEV],
+    },
     entry_points={"console_scripts": ["devserver = devserver:main"]},
 )

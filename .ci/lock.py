@@ -26,7 +26,7 @@ else:
 
 _PROJECT = Path(__file__).resolve().parent.parent
 _FIRST = "requirements.lock"
-_EXTRAS = {_FIRST: ("cluster",), "requirements-demo.lock": ("demo",), "requirements-dev.lock": ("dev",)}
+_EXTRAS = {_FIRST: ("cluster", "lz4"), "requirements-demo.lock": ("demo",), "requirements-dev.lock": ("dev",)}
 _PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 _RELEASES = ("0", "99")  # of each Python: markers draw lines between its releases, too
 _HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")

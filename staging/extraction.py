@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import errno
-import lzma
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
-from typing import cast
 
-import zstandard
-from isal import igzip_lib
-
-from staging.decompression import decompressed
+from staging.decompression import tarball_in
 from staging.errors import BadTarball
 from staging.member_names import UnsafeMember, checked, plain
 from staging.reading import ObjectReader
@@ -26,14 +20,7 @@ from staging.tar_headers import Member
 from staging.tar_stream import TarStream
 from staging.tree import TreeWriter, UnpackLimits
 
-_BROKEN: tuple[type[Exception], ...] = (
-    tarfile.TarError,
-    EOFError,
-    zlib.error,
-    lzma.LZMAError,
-    zstandard.ZstdError,
-    cast("type[Exception]", igzip_lib.IsalError),  # which its stubs take for an instance
-)
+_BROKEN = (tarfile.TarError, EOFError)
 
 Again = Callable[[], AbstractContextManager[ObjectReader]]
 
@@ -82,10 +69,10 @@ def _pass_over(
 
     def watch(count: int) -> None:
         check(cancelled)
-        writer.unpacked(count, reader.offset)
+        writer.unpacked(count, reader.size)
 
     check(cancelled)
-    with _told_as_bad(name), decompressed(reader, name, limits.max_memory) as content:
+    with _told_as_bad(name), tarball_in(reader, name, limits.max_memory) as content:
         take(TarStream(content.read, watch))
 
 
@@ -97,12 +84,9 @@ def _told_as_bad(name: str) -> Iterator[None]:
     except _BROKEN as error:
         raise BadTarball(name, str(error) or "it ends too early") from error
     except OSError as error:
-        # The decompressors say "Invalid data stream" with an OSError that has no errno; the disk's own have one.
-        if error.errno == errno.ENAMETOOLONG:
-            raise BadTarball(name, "it holds a name that is too long for this devserver's directory") from error
-        if error.errno is not None:
+        if error.errno != errno.ENAMETOOLONG:
             raise
-        raise BadTarball(name, str(error)) from error
+        raise BadTarball(name, "it holds a name that is too long for this devserver's directory") from error
 
 
 class _Unpacking:

@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 
 
 class Output(io.RawIOBase):
-    """A pipe that a program writes to. It ends with what is in it when the program ends."""
+    """A pipe that a program writes to. It ends with what is in it when the program ends.
+
+    Attributes:
+        has_ended: whether all of it was read.
+
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], pipe: IO[bytes]) -> None:
         """``process`` has not been waited for."""
         super().__init__()
+        self.has_ended = False
         self._pipe = pipe.fileno()
         self._left: int | None = None  # bytes that are in the pipe, once the program has ended
         self._poll = select.poll()
@@ -38,7 +44,9 @@ class Output(io.RawIOBase):
     def readinto(self, buffer: Buffer) -> int:
         """See :class:`io.RawIOBase`."""
         self.wait()
-        return self._readinto(memoryview(buffer).cast("B"))
+        count = self._readinto(memoryview(buffer).cast("B"))
+        self.has_ended = not count
+        return count
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until there is something to read, or the end; False where neither came in so many seconds."""

@@ -68,6 +68,11 @@ class ObjectReader(io.RawIOBase):
             archive, item, patience, cancelled, settings or ReadSettings(), start, give_way, on_retry
         )
 
+    @property
+    def size(self) -> int:
+        """The bytes that the whole object has."""
+        return self._item.size
+
     def pieces(self) -> Iterator[bytes]:
         """The bytes that are left, in pieces as they come."""
         while piece := self._next_piece():

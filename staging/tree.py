@@ -187,12 +187,12 @@ class TreeWriter:
         self.left_out.add(plain(path))
 
     def unpacked(self, count: int, packed: int) -> None:
-        """Take note that ``count`` more bytes came out of the first ``packed`` bytes of the tarball, and say no if that
-        is far more than honest ones give.
+        """Take note that ``count`` more bytes came out of a tarball of ``packed`` bytes, and say no if that is far more
+        than honest ones give.
         """
         self._unpacked += count
         if self._unpacked > _SMALLEST_BOMB and self._unpacked > packed * self._limits.max_ratio:
-            raise self._refusal(f"it unpacks to more than {self._limits.max_ratio} times its size")
+            raise self._refusal(f"it unpacks to more than {self._limits.max_ratio} times its size (--unpack-max-ratio)")
         if self._unpacked > self._limits.max_bytes + _SMALLEST_BOMB:  # what is in no file, such as padding, included
             raise self._refusal(f"it unpacks to more than {self._limits.max_bytes} bytes (--unpack-max-bytes)")
 

@@ -217,7 +217,7 @@ def test_archives_that_were_joined_are_unpacked_to_the_last(unpacker: Unpacker) 
 
 
 def test_zeros_followed_by_something_else_are_no_archive(unpacker: Unpacker) -> None:
-    with pytest.raises(BadTarball, match="no tar archive"):
+    with pytest.raises(BadTarball, match="no tarball"):
         unpacker.unpack(bytes(32 * KIB) + b"CD001" * 1000)
 
 

@@ -73,7 +73,10 @@ def staging_options(options: dict[str, Any], static_dir: Path) -> StagingOptions
         archive_roots=tuple(Path(os.path.abspath(root)) for root in (*options["archive_root"], static_dir)),  # noqa: PTH100
         patience=Patience(options["stall_timeout"], options["retry_deadline"]),
         unpack_limits=UnpackLimits(
-            options["unpack_max_bytes"], options["unpack_max_files"], max_memory=options["unpack_max_memory"]
+            options["unpack_max_bytes"],
+            options["unpack_max_files"],
+            options["unpack_max_ratio"],
+            options["unpack_max_memory"],
         ),
         run_packager=options["run_packager"],
         artifacts_at_once=options["max_artifacts"],

@@ -43,9 +43,9 @@ class Packed(io.RawIOBase):
         return self._file.readinto(buffer)
 
     @property
-    def offset(self) -> int:
-        """How many bytes were read."""
-        return self._file.tell()
+    def size(self) -> int:
+        """How many bytes there are."""
+        return len(self._file.getbuffer())
 
 
 def tar(data: bytes) -> None:
