@@ -123,6 +123,12 @@ SETTINGS = (
         multiple=True,
     ),
     Setting(
+        "user-project",
+        click.STRING,
+        None,
+        "Project that pays for what is read of buckets whose readers pay; it goes along where a bucket asks for one.",
+    ),
+    Setting(
         "allow-host",
         click.STRING,
         (),

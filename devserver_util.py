@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Event as Flag
 from typing import NamedTuple
@@ -13,11 +15,12 @@ from typing import NamedTuple
 from artifacts.artifact import TEST_IMAGE
 from artifacts.catalogue import CatalogueEntry
 from artifacts.job import GatheredArtifact
-from artifacts.patterns import literal_start
-from staging.archives import Archive, ArchiveObject, ArchiveUrl
+from staging.archives import Archive, ArchiveObject, ArchiveUrl, Attempt, Wanted, once
 from staging.build_names import fault_of_name
 from staging.errors import (
+    AccessDenied,
     AmbiguousArtifact,
+    ArchiveRefused,
     BuildConflict,
     DevServerError,
     InvalidArchiveUrl,
@@ -41,6 +44,7 @@ from staging.versions import milestone_of, version_key
 
 _LATEST_OFFICIAL = "LATEST-official"
 _LONGEST_VERSION = 1024  # bytes
+GZIP, _GZIP_WINDOW = b"\x1f\x8b", 31
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -150,22 +154,25 @@ class Gathered(NamedTuple):
     errors: dict[str, DevServerError]
 
 
-def gather_artifact_downloads(wanted: Sequence[CatalogueEntry], archive: Archive) -> Gathered:
-    """Which of the artifacts ``wanted`` the archive has for its build.
+def gather_artifact_downloads(wanted: Sequence[CatalogueEntry], archive: Archive, attempt: Attempt = once) -> Gathered:
+    """Which of the artifacts ``wanted`` the archive has for its build; each request is made by ``attempt``.
 
     Raises:
         ObjectNotFound: there is no such build.
         ArchiveError
 
     """
-    objects = {item.name: item for item in _candidates(wanted, archive) if may_be_file(item.name)}
-    if not objects and any(not entry.is_file for entry in wanted):
-        raise ObjectNotFound(archive.url_of("").rstrip("/"))
     gathered = Gathered([], [], {})
+    objects = {item.name: item for item in _candidates(wanted, archive, attempt, gathered.errors)}
     for entry in wanted:
         names = entry.chosen(objects)
+        fault = next((objects[name].fault for name in names if objects[name].fault), "")
+        if entry.name in gathered.errors:
+            continue
         if len(names) > 1 and not entry.several:
             gathered.errors[entry.name] = AmbiguousArtifact(entry.name, names)
+        elif fault:
+            gathered.errors[entry.name] = ArchiveRefused(archive.url_of(names[0]), fault)
         elif names:
             gathered.artifacts.append(GatheredArtifact(entry, tuple(objects[name] for name in names)))
         elif entry.required:
@@ -175,21 +182,83 @@ def gather_artifact_downloads(wanted: Sequence[CatalogueEntry], archive: Archive
     return gathered
 
 
-def _candidates(wanted: Sequence[CatalogueEntry], archive: Archive) -> list[ArchiveObject]:
-    """The archive's objects among which those of ``wanted`` are.
+def _candidates(
+    wanted: Sequence[CatalogueEntry], archive: Archive, attempt: Attempt, errors: dict[str, DevServerError]
+) -> list[ArchiveObject]:
+    """The archive's objects among which those of ``wanted`` are; ``errors`` gets what cannot be found out, and why.
 
     What is known by its name is not looked for in a listing: a bucket may hold millions of objects.
     """
-    if any(not entry.is_file for entry in wanted):
-        return archive.list()
-    objects = []
-    for entry in wanted:
-        if entry.exact_name is not None:
-            with suppress(ObjectNotFound):
-                objects.append(archive.describe(entry.exact_name))
-        else:
-            objects += archive.list(literal_start(entry.pattern))
+    exact = [entry for entry in wanted if entry.is_file and entry.exact_names]
+    listed = [entry for entry in wanted if entry not in exact]
+    objects = _named(exact, archive, attempt)
+    try:
+        objects += _listed(listed, archive, attempt)
+    except AccessDenied as denied:
+        # Who may not list may read what is known by its name; of the rest, nobody can tell what there is.
+        exact = [entry for entry in listed if entry.exact_names]
+        if not exact:
+            raise _of_listing(denied) from denied
+        errors.update({entry.name: _of_listing(denied) for entry in listed if entry not in exact})
+        objects += _named(exact, archive, attempt)
     return objects
+
+
+def _of_listing(denied: AccessDenied) -> AccessDenied:
+    return AccessDenied(denied.url, f"to list what is there takes more than to read it: {denied.reason}")
+
+
+def _named(entries: Iterable[CatalogueEntry], archive: Archive, attempt: Attempt) -> list[ArchiveObject]:
+    """The first object of each entry that is there, of those that it may be."""
+    objects = []
+    for entry in entries:
+        for name in entry.exact_names or ():
+            with suppress(ObjectNotFound):
+                objects.append(attempt(partial(archive.describe, name)))
+                break
+    return objects
+
+
+def _listed(entries: Sequence[CatalogueEntry], archive: Archive, attempt: Attempt) -> list[ArchiveObject]:
+    """What of the entries' objects the archive lists, of which no more is kept than is theirs.
+
+    Raises:
+        ObjectNotFound: there is no such build.
+
+    """
+    is_there = False
+
+    def has_name(name: str) -> bool:
+        nonlocal is_there
+        is_there = True
+        return may_be_file(name) and any(entry.chosen((name,)) for entry in entries)
+
+    objects = {
+        item.name: item
+        for start, is_shallow in _questions(entries)
+        for item in archive.list(Wanted(start, is_shallow, has_name), attempt)
+    }
+    if not is_there and any(not entry.is_file for entry in entries):
+        raise ObjectNotFound(archive.url_of("").rstrip("/"))
+    return list(objects.values())
+
+
+def _questions(entries: Iterable[CatalogueEntry]) -> list[tuple[str, bool]]:
+    """What is to be listed so that all objects of the entries are: what names begin with, and whether no ``/`` follows.
+
+    The artifacts of a catalogue are mostly beside each other, and found by one listing of where they are.
+    """
+    asked = dict.fromkeys(
+        (start if entry.is_file else start[: start.rfind("/") + 1], is_shallow)
+        for entry in entries
+        for start, is_shallow in entry.where
+    )
+    deep = [start for start, is_shallow in asked if not is_shallow]
+    return [
+        (start, is_shallow)
+        for start, is_shallow in asked
+        if not any(start.startswith(other) and (is_shallow or start != other) for other in deep)
+    ]
 
 
 def build_directory(static_dir: Path, name: str, build: str) -> Path:
@@ -295,8 +364,18 @@ def latest_official(
         item = archive.describe(_LATEST_OFFICIAL)
         return b"".join(archive.read(item, 0, min(item.size, _LONGEST_VERSION))) if item.size else b""
 
-    text = retrying(read, retry_deadline, Flag(), lambda _: None)
-    version = text.decode(errors="replace").strip()
+    text = _unpacked(retrying(read, retry_deadline, Flag()))
+    version = text.decode("utf-8-sig", errors="replace").strip()
     if not _VERSION.fullmatch(version):
         raise NotStaged(f"{archive.url_of(_LATEST_OFFICIAL)} names no version, but {version[:100]!r}")
     return f"{board}-release/{version}/{TEST_IMAGE}"
+
+
+def _unpacked(text: bytes) -> bytes:
+    """``text``; what it was before, where it was gzipped for its upload."""
+    if not text.startswith(GZIP):
+        return text
+    try:
+        return zlib.decompressobj(wbits=_GZIP_WINDOW).decompress(text, _LONGEST_VERSION)
+    except zlib.error:
+        return text

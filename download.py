@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from threading import Event as Flag
+from typing import TypeVar
 
 from artifacts.catalogue import CatalogueEntry
 from artifacts.job import GatheredArtifact, StageRequest, StagingOptions, run_stage_request, stage_artifacts
@@ -18,7 +19,7 @@ from staging.archives import ArchiveUrl, open_archive
 from staging.board import StatusBoard
 from staging.build_locks import BuildLocks
 from staging.build_removal import remove_build
-from staging.errors import STOPPING, Cancelled, DevServerError, WorkerDied, as_devserver_error
+from staging.errors import STOPPING, ArchiveUnavailable, Cancelled, DevServerError, WorkerDied, as_devserver_error
 from staging.executors.base import Executor
 from staging.holds import not_held
 from staging.layout import BuildPlaces, synchronous_lock
@@ -30,11 +31,13 @@ from staging.priority import synchronous_work
 from staging.promises import Promise
 from staging.publishing import update_manifest
 from staging.recovery import recover_artifacts
-from staging.retry import retrying
+from staging.retry import retrying, trouble_of
 from staging.room import Coming, Room
 from staging.slots import Slots
 from staging.status import BuildStatus, Event, Report, State
 from staging.tally import BytesMoved
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -271,16 +274,26 @@ class Download:
 
     def _gathered(self, missing: Sequence[CatalogueEntry]) -> Gathered:
         """Ask the archive once, and fail the artifacts that it does not have."""
-        archive = open_archive(self.url, self._means.options.patience.stall_timeout)
-        gather = partial(gather_artifact_downloads, missing, archive)
-        gathered: Gathered = retrying(
-            gather,
-            self._means.options.patience.retry_deadline,
-            self._cancelled,
-            lambda error: self._means.board.note(self.build, f"listing the build failed: {error}", retry=error.kind),
-        )
+        options = self._means.options
+        archive = open_archive(self.url, options.patience.stall_timeout, options.user_project)
+
+        def attempt(call: Callable[[], T], /) -> T:
+            return retrying(call, options.patience.retry_deadline, self._cancelled, self._tell_of_retry)
+
+        gathered = gather_artifact_downloads(missing, archive, attempt)
+        self._tell_trouble("")
         self._fail_for_missing(gathered.errors)
         return gathered
+
+    def _tell_of_retry(self, error: ArchiveUnavailable, number: int) -> None:
+        self._means.board.note(self.build, f"listing the build failed: {error}", retry=error.kind)
+        self._tell_trouble(trouble_of(error, number))
+
+    def _tell_trouble(self, trouble: str) -> None:
+        """Say of what waits for the archive's listing what that waits for."""
+        latest = self.status.artifacts
+        changed = [name for name in self._open() if latest[name].trouble != trouble]
+        self._report(*(Event(self.build, name, latest[name].state, trouble=trouble) for name in changed))
 
     def _prepare(self, gathered: Gathered) -> None:
         """Make room for what will come and the build's directory, once, when the turn of this download has come; and

@@ -19,15 +19,25 @@ from artifacts.catalogue import CatalogueEntry
 from staging.archives import ArchiveObject, ArchiveUrl
 from staging.archives.peers import NO_PEERS
 from staging.clock import CLOCK
-from staging.errors import BadTarball, ChecksumMismatch, DevServerError, ObjectChanged, PackagerFailed
+from staging.encodings import GZIP, HEAD_BYTES, Encoded, is_one_layer_more
+from staging.errors import (
+    ArchiveRefused,
+    ArchiveUnavailable,
+    BadTarball,
+    ChecksumMismatch,
+    ObjectChanged,
+    PackagerFailed,
+)
 from staging.extraction import unpack_stream
 from staging.layout import BuildPlaces, kept_object
 from staging.left_out import LeftOut
 from staging.manifest import ArtifactRecord
 from staging.member_names import plain
+from staging.peeling import peeled
 from staging.programs import Output
 from staging.publishing import StagingArea
-from staging.retry import check, retrying
+from staging.reading import ObjectReader, OnBytes
+from staging.retry import check, retrying, trouble_of
 from staging.selection import Selection, Unpacked
 from staging.status import Event, Report, State
 from staging.transfer import Transfer
@@ -114,7 +124,7 @@ class DownloadableArtifact:
         try:
             self._bring_all()
         except (ChecksumMismatch, ObjectChanged) as error:
-            self.tell(State.DOWNLOADING, f"{error}; fetching it once more{self._without_peers()}", error.kind)
+            self.tell(State.DOWNLOADING, f"{error}; fetching it once more{self._without_peers()}", retry=error.kind)
             self.objects = tuple(self._described_anew(item) for item in self.objects)
             self._area.prepare_anew()
             self._bring_all()
@@ -125,18 +135,19 @@ class DownloadableArtifact:
         self._make_ready()
         check(self._site.cancelled)
         record = ArtifactRecord("staged", self.objects, staged_at=CLOCK.now(), whole_files=self._whole_files())
-        self._area.publish(str(self._site.url), record, self._checksums, self._holes, self._left_out)
+        encodings = self._encodings()
+        self._area.publish(str(self._site.url), record, self._checksums, self._holes, self._left_out, encodings)
         self.tell(State.STAGED)
 
     def discard(self) -> None:
         """Remove what a failure left in the staging area."""
         self._area.discard()
 
-    def tell(self, state: State, note: str = "", retry: str = "") -> None:
+    def tell(self, state: State, note: str = "", **more: str) -> None:
         """Report that the artifact is in ``state``."""
         total = sum(item.size for item in self.objects)
         done = min(self._progress.bytes_done, total)
-        self._site.report(self.event(state, bytes_done=done, note=note or self._peers.take_news(), retry=retry))
+        self._site.report(self.event(state, bytes_done=done, note=note or self._peers.take_news(), **more))
 
     def event(self, state: State, **more: Any) -> Event:
         """What there is to report, where the artifact is in ``state``."""
@@ -160,14 +171,21 @@ class DownloadableArtifact:
             self._peers.note_failure(url, f"bytes of {self.name} that came from it were not right")
         return " from the archive itself" if senders else ""
 
-    def _tell_of_retry(self, error: DevServerError) -> None:
-        self.tell(State.DOWNLOADING, retry=error.kind)
+    def _tell_of_retry(self, error: ArchiveUnavailable, number: int) -> None:
+        self.tell(State.DOWNLOADING, retry=error.kind, trouble=trouble_of(error, number))
 
     def _bring_all(self) -> None:
         self._progress.start_over()
         self._checksums.clear()
         self._holes, self._left_out = 0, LeftOut()
+        self.objects = tuple(map(self._with_checksum, self.objects))
         self.objects = tuple(replace(item, crc32c=self._bring(item)) for item in self.objects)
+
+    def _with_checksum(self, item: ArchiveObject) -> ArchiveObject:
+        """The object; described once where the archive's listing has no checksum of it, and a description may."""
+        if item.crc32c or not self._transfer.archive.states_crc32c:
+            return item
+        return self._described_anew(item)
 
     def _bring(self, item: ArchiveObject) -> str:
         """Bring one object into the staging area; its crc32c."""
@@ -180,10 +198,18 @@ class DownloadableArtifact:
         return crc32c
 
     def _described_anew(self, item: ArchiveObject) -> ArchiveObject:
-        """The object as the archive has it now."""
+        """The object as the archive has it now.
+
+        Raises:
+            ArchiveRefused: as something that cannot be read.
+
+        """
         describe = partial(self._transfer.archive.describe, item.name)
         deadline = self._transfer.patience.retry_deadline
-        return retrying(describe, deadline, self._site.cancelled, self._tell_of_retry)
+        described = retrying(describe, deadline, self._site.cancelled, self._tell_of_retry)
+        if described.fault:
+            raise ArchiveRefused(self._transfer.archive.url_of(item.name), described.fault)
+        return described
 
     def _target_of(self, item: ArchiveObject) -> Path:
         """The file in the staging area that ``item`` becomes."""
@@ -193,6 +219,15 @@ class DownloadableArtifact:
         """The files that are an object as it is, relative to the build, and the objects' names."""
         tree = self._area.tree
         return {self._target_of(item).relative_to(tree).as_posix(): item.name for item in self.objects}
+
+    def _encodings(self) -> dict[str, Encoded]:
+        """How the files are encoded that are an object as it is, and packed once more than its name says."""
+        found = {}
+        for item in self.objects if self._whole_files() else ():
+            target = self._target_of(item)
+            if item.encoding == GZIP and is_one_layer_more(item.name, _head_of(target)):
+                found[target.relative_to(self._area.tree).as_posix()] = Encoded(item.generation, GZIP)
+        return found
 
     def _make_ready(self) -> None:
         """Turn what was downloaded into the tree that will be published."""
@@ -218,6 +253,10 @@ class Tarball(DownloadableArtifact):
     def _whole_files(self) -> dict[str, str]:
         return {kept_object(item.name): item.name for item in self.objects} if self._site.keep_objects else {}
 
+    def _encodings(self) -> dict[str, Encoded]:
+        """None: a tarball that is kept for peers is kept as it came."""
+        return {}
+
     def _bring(self, item: ArchiveObject) -> str:
         destination = self._area.tree / self._entry.destination_of(self._site.url, item.name)
         selection = Selection.of(self._entry.includes, self._entry.excludes)
@@ -231,8 +270,8 @@ class Tarball(DownloadableArtifact):
             return crc32c
         with self._copy(packed) as copy, self._transfer.reader(item, self._progress.add, copy_to=copy) as reader:
             try:
-                again = partial(self._transfer.reader, item, self._progress.fetch_again)
-                unpacked = unpack_stream(reader, item.name, destination, *settings, again=again)
+                again = partial(self._reader, item, self._progress.fetch_again)
+                unpacked = unpack_stream(peeled(reader, item), item.name, destination, *settings, again=again)
                 self._note(destination, unpacked)
             except (BadTarball, OSError) as error:
                 # Where the bytes are wrong, that is the cause; of a peer's bytes, whatever they led to.
@@ -242,6 +281,9 @@ class Tarball(DownloadableArtifact):
                     reader.finish()
                 raise
             return reader.finish()
+
+    def _reader(self, item: ArchiveObject, on_bytes: OnBytes) -> ObjectReader:
+        return peeled(self._transfer.reader(item, on_bytes), item, closes=True)
 
     def _copy(self, packed: Path) -> AbstractContextManager[IO[bytes] | None]:
         """The file ``packed``, to be written, where tarballs are to be kept as they came."""
@@ -275,6 +317,11 @@ class Tarball(DownloadableArtifact):
         self._holes += unpacked.holes
         self._left_out.extend([unpacked.left_out])
         self._found |= unpacked.found
+
+
+def _head_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
 
 
 class AutotestTarball(Tarball):

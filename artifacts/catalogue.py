@@ -60,19 +60,35 @@ class CatalogueEntry:
         return self.name.startswith(FILE)
 
     @property
-    def exact_name(self) -> str | None:
-        """The one object that this is, where that is certain without a listing."""
-        is_certain = literal_start(self.pattern) == self.pattern or has_too_many_wildcards(self.pattern)
-        return self.pattern if self.is_file and is_certain else None
+    def exact_names(self) -> list[str] | None:
+        """The objects that this is the first of that is there; None where it takes a listing to find them."""
+        patterns = self.patterns
+        if self.is_file and has_too_many_wildcards(self.pattern):
+            return patterns
+        return patterns if all(self._start_of(pattern) == pattern for pattern in patterns) else None
+
+    @property
+    def patterns(self) -> list[str]:
+        """What its objects' names are of: the first of these that any is of counts."""
+        return [pattern for pattern in (self.pattern, self.otherwise) if pattern]
+
+    @property
+    def where(self) -> list[tuple[str, bool]]:
+        """What the names of its objects begin with, of each pattern, and whether no ``/`` comes behind that."""
+        starts = [(pattern, self._start_of(pattern)) for pattern in self.patterns]
+        return [(start, "/" not in pattern[len(start) :]) for pattern, start in starts]
+
+    def _start_of(self, pattern: str) -> str:
+        return literal_start(pattern, not self.is_file)
 
     def chosen(self, object_names: Iterable[str]) -> list[str]:
         """Which of the objects are this artifact's. Of a file that somebody named, the one of that very name comes
         first, whatever signs of a pattern it holds.
         """
         names = list(object_names)
-        if self.is_file and (self.pattern in names or self.exact_name is not None):
+        if self.is_file and (self.pattern in names or self.exact_names is not None):
             return [name for name in names if name == self.pattern]
-        for pattern in filter(None, (self.pattern, self.otherwise)):
+        for pattern in self.patterns:
             matching = [name for name in names if Pattern(pattern, not self.is_file).matches(name)]
             if matching:
                 return matching

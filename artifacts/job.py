@@ -48,6 +48,7 @@ class StagingOptions:
     stage_inline: bool = True
     keep_objects: bool = False
     peers: PeerSettings = field(default_factory=PeerSettings)
+    user_project: str = ""
 
     def keeps_objects_of(self, url: ArchiveUrl) -> bool:
         """Whether tarballs of that build are kept: those without a checksum no peer asks for."""
@@ -160,7 +161,7 @@ def stage_artifacts(request: StageRequest, report: Report, cancelled: Flag) -> N
         url=url,
         places=request.places,
         transfer=Transfer(
-            open_archive(url, patience.stall_timeout),
+            open_archive(url, patience.stall_timeout, request.options.user_project),
             patience,
             cancelled,
             give_way=give_way,

@@ -63,9 +63,9 @@ class Pattern:
         return fields is not None and all(one != other for one, other in combinations(fields.values(), 2))
 
 
-def literal_start(pattern: str) -> str:
-    """What every name that is of a file's ``pattern`` begins with: all of it, up to the first ``*`` or ``?``."""
-    return _WILDCARD.split(pattern, maxsplit=1)[0]
+def literal_start(pattern: str, has_fields: bool = False) -> str:
+    """What every name that is of a ``pattern`` begins with: all of it, up to the first ``*``, ``?`` or field."""
+    return (_WILDCARD_OR_FIELD if has_fields else _WILDCARD).split(pattern, maxsplit=1)[0]
 
 
 def wildcards_in(pattern: str) -> int:

@@ -120,13 +120,13 @@ def _looks(event: Mapping[str, Any]) -> dict[str, Any]:
     if state in _GOOD:
         return {"state": state, "amount": _amount(done, total), "completed": 1, "total": 1}
     if state == "pending":
-        return {"state": "waiting", "amount": _amount(total, total), "completed": 0, "total": 1}
+        return {"state": event.get("trouble") or "waiting", "amount": _amount(total, total), "completed": 0, "total": 1}
     if is_not_tried(event):
         return {"state": "not tried", "amount": "", "completed": 0, "total": 1}
     is_moving = state in ("downloading", "staging")
     has_come = is_moving and total and done >= total  # what takes its time now is to unpack and publish it
     return {
-        "state": "unpacking" if has_come else state,
+        "state": event.get("trouble") or ("unpacking" if has_come else state),
         "amount": _amount(done, total),
         "completed": done,
         "total": total or (None if is_moving else 1),

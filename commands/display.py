@@ -28,13 +28,22 @@ class Lines(Display):
     def __init__(self) -> None:
         self._states: dict[str, str] = {}
         self._told: set[str] = set()
+        self._troubles: dict[str, str] = {}
 
     def show(self, event: Mapping[str, Any]) -> None:
         """See :class:`Display`."""
         name, state = event["artifact"], event["state"]
+        self._tell_trouble(name, event.get("trouble", ""))
         if state != self._states.get(name, "pending"):
             say(f"{name}: {'not tried' if is_not_tried(event) else state}{self._more(event)}")
         self._states[name] = state
+
+    def _tell_trouble(self, name: str, trouble: str) -> None:
+        """Say what is tried again, once for each reason: that of the next try is mostly the same."""
+        why = trouble.partition(" after: ")[2]
+        if why and why != self._troubles.get(name):
+            say(f"{name}: {trouble}")
+        self._troubles[name] = why
 
     def _more(self, event: Mapping[str, Any]) -> str:
         if is_not_tried(event):

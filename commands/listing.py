@@ -48,7 +48,10 @@ def show_build(server: Server, name: str, as_json: bool) -> None:
     say(f"{build['build']}: {_state(build)}, {_on_disk(build)}, from {build['archive_url']}")
     for hold in _holds(build):
         say(f"  {hold}")
-    rows = [(one["name"], _state_of(one), _fetched(one), _cause(one)) for one in build["artifacts"]]
+    rows = [
+        (one["name"], _state_of(one), _fetched(one), _cause(one) or one.get("trouble", ""))
+        for one in build["artifacts"]
+    ]
     for line in columns(rows):
         say(f"  {line}")
 

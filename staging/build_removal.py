@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
+from staging.encodings import remove_encodings
 from staging.errors import RecordError, RecordMalformed
 from staging.file_lists import all_lists, list_if_understood, published_files, set_list_aside
 from staging.layout import RESERVED_NAME, BuildPlaces
@@ -57,6 +58,7 @@ def _remove(places: BuildPlaces) -> None:
     kept = [files_of_its_own(places, manifest.archive_url, record) for record in manifest.artifacts.values()]
     files = published_files(places).difference(*kept)
     files -= SharedFiles(places, manifest.archive_url).among(files)
+    remove_encodings(places)
     remove_files(places.published, files)
     folders = {path.partition("/")[0] for path in files if "/" in path}
     if places.build_path:  # in the place of a whole bucket lie all others, too

@@ -8,7 +8,8 @@
     │   └── InvalidParameter
     ├── ArchiveError             the archive said no, or nothing
     │   ├── ObjectNotFound
-    │   ├── AccessDenied
+    │   ├── AccessDenied         it wants other credentials, or these are no good
+    │   ├── ArchiveRefused       it said no for another reason, or cannot be used as it is; it stays so
     │   ├── ObjectChanged        another generation than the one that was listed
     │   └── ArchiveUnavailable   may pass: the only one that is worth a retry
     ├── StagingError             the bytes arrived, or should have, and something is wrong with them here
@@ -161,6 +162,17 @@ class AccessDenied(ArchiveError):
 
     def __str__(self) -> str:
         return f"Not allowed to read {self.url}: {self.reason}"
+
+
+class ArchiveRefused(ArchiveError):
+    """``url`` cannot be read for a ``reason`` that stays, whoever asks, and however often."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url, self.reason = url, reason
+
+    def __str__(self) -> str:
+        return f"Could not read {self.url}: {self.reason}"
 
 
 class ObjectChanged(ArchiveError):

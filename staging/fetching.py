@@ -13,7 +13,7 @@ from threading import Condition, Lock, Thread
 from threading import Event as Flag
 from time import monotonic
 
-from staging.archives import Archive, ArchiveObject, ObjectStream
+from staging.archives import Archive, ArchiveObject, ObjectStream, RangesIgnored
 from staging.errors import ArchiveUnavailable, Cancelled
 from staging.priority import GiveWay
 from staging.retry import OnRetry, Patience, Retry, check
@@ -246,13 +246,26 @@ class Fetcher:
                     del piece  # so that its memory serves for the next one
                     if self._is_fast and part.offset < part.stop:
                         self._lend(stream, part)
+            except RangesIgnored:
+                self._take_all(part)
             except ArchiveUnavailable as error:
-                retry.wait_after(error)
-                self._on_retry(error)
+                retry.wait_after(error, self._on_retry)
             finally:
                 stream.close()
             if self._is_fast is None:  # it brought a whole slice and did not show to be fast
                 self._judge(False)
+
+    def _take_all(self, part: _Slice) -> None:
+        """Let ``part`` be all that is left of the object: the archive sends no ranges.
+
+        Raises:
+            ArchiveUnavailable: there are slices behind it already, since it sent some until now.
+
+        """
+        with self._has_room:
+            if part.stop != self._unasked:
+                raise ArchiveUnavailable(self._archive.url_of(self._item.name), "it sends ranges no more")
+            part.stop = self._unasked = self._item.size
 
     def _judge(self, is_fast: bool | None) -> None:
         """Take note of whether one connection is enough; None where that is not known."""

@@ -100,7 +100,9 @@ def checked(event: Event, expected: Expected) -> Event:
         raise BadMessage("an event of an artifact that its job does not have")
     if event.retry and event.retry not in error_classes():
         raise BadMessage("an event with a wrong retry")
-    return event if event.note.isprintable() else replace(event, note=in_one_line(event.note))
+    if event.note.isprintable() and event.trouble.isprintable():
+        return event
+    return replace(event, note=in_one_line(event.note), trouble=in_one_line(event.trouble))
 
 
 def cause_of(data: Any, among: tuple[type[DevServerError], ...] = TELLABLE) -> DevServerError:

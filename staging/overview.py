@@ -36,6 +36,7 @@ class ArtifactView:
         size: bytes of those files.
         staged_at: seconds since the epoch; 0 where it is not.
         cause: why it failed or was cancelled.
+        trouble: what of it is being tried again at the moment, and why; empty where all goes well.
 
     """
 
@@ -47,6 +48,7 @@ class ArtifactView:
     size: int = 0
     staged_at: float = 0.0
     cause: DevServerError | None = None
+    trouble: str = ""
 
     @property
     def is_bad(self) -> bool:
@@ -109,6 +111,11 @@ class BuildView:
     def is_under_way(self) -> bool:
         """Whether something of it is being staged."""
         return any(not artifact.state.is_final for artifact in self.artifacts)
+
+    @property
+    def trouble(self) -> str:
+        """What of it is being tried again at the moment, and why; empty where all goes well."""
+        return next((one.trouble for one in self.artifacts if one.trouble and not one.state.is_final), "")
 
     @property
     def bytes_done(self) -> int:
@@ -254,4 +261,5 @@ def _staged_view(name: str, record: ArtifactRecord) -> ArtifactView:
 
 
 def _shown(event: Event) -> ArtifactView:
-    return ArtifactView(event.artifact, event.state, event.bytes_done, event.bytes_total, cause=event.cause)
+    done, total = event.bytes_done, event.bytes_total
+    return ArtifactView(event.artifact, event.state, done, total, cause=event.cause, trouble=event.trouble)

@@ -27,6 +27,7 @@ from staging.areas import another_area, areas_of, is_another, is_signed, lock_ar
 from staging.build_names import has_own_place
 from staging.build_removal import files_of_its_own, manifest_to_change
 from staging.checksums import as_text
+from staging.encodings import Encoded, write_encodings
 from staging.errors import (
     DISK_ERRORS,
     BuildConflict,
@@ -156,11 +157,12 @@ class StagingArea:
         checksums: Mapping[str, str],
         holes: int = 0,
         left_out: LeftOut | None = None,
+        encodings: Mapping[str, Encoded] | None = None,
     ) -> None:
         """Move the tree into the build's directory, and put the record, with its files counted, into the manifest.
 
         ``checksums`` are those of its files that are known, by their paths in the tree; ``holes`` are bytes of them
-        that take no room on the disk.
+        that take no room on the disk; ``encodings`` are of those files that are served encoded.
 
         Raises:
             PathTaken: a file lies in the way that no artifact of this build published. Nothing was moved.
@@ -175,6 +177,7 @@ class StagingArea:
             write_list(self.tree / RESERVED_NAME / list_of(self._places, self._name).name, files)
             if left_out is not None and left_out.count:
                 write_left_out(left_out_record(self.tree / RESERVED_NAME, self._name), left_out)
+            write_encodings(self.tree, self._name, encodings or {})
             self._publish(archive_url, record, files)
         self._leave()
 

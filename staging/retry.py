@@ -12,14 +12,19 @@ from typing import TypeVar
 from staging.errors import ArchiveUnavailable, Cancelled
 
 T = TypeVar("T")
-OnRetry = Callable[[ArchiveUnavailable], None]
+OnRetry = Callable[[ArchiveUnavailable, int], None]  # is told of the error, and of which try in a row it was
 
 _FIRST_PAUSE = 0.1  # seconds; doubled after each try
 _LONGEST_PAUSE = 10.0  # seconds
 
 
-def no_retry(_: ArchiveUnavailable) -> None:
+def no_retry(_: ArchiveUnavailable, _number: int) -> None:
     """Who is told of tries that failed, where nobody wants to know."""
+
+
+def trouble_of(error: ArchiveUnavailable, number: int) -> str:
+    """What people are told while the try after the one with that ``number`` is waited for."""
+    return f"try {number + 1} after: {error.reason}"
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,10 @@ class Retry:
         """Count the failures anew."""
         self._give_up_at: float | None = None
         self._pause = _FIRST_PAUSE
+        self._number = 0
 
-    def wait_after(self, error: ArchiveUnavailable) -> None:
-        """Pause before another try.
+    def wait_after(self, error: ArchiveUnavailable, on_retry: OnRetry = no_retry) -> None:
+        """Pause before another try, of which ``on_retry`` is told first.
 
         Raises:
             ArchiveUnavailable: ``error``, where there is no time left for another try.
@@ -70,6 +76,8 @@ class Retry:
         wait = max(error.retry_after, self._pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret hangs on it
         if monotonic() + wait > self._give_up_at:
             raise error
+        self._number += 1
+        on_retry(error, self._number)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         self._sleep(wait)
 
@@ -85,11 +93,11 @@ def retrying(
     call: Callable[[], T],
     deadline: float,
     cancelled: Flag,
-    on_failure: OnRetry = no_retry,
+    on_retry: OnRetry = no_retry,
 ) -> T:
     """What ``call`` returns, called again for as long as it raises ``ArchiveUnavailable``, for ``deadline`` seconds.
 
-    ``on_failure`` is told of every try that failed.
+    ``on_retry`` is told of every try that failed, but for the last one.
 
     Raises:
         Cancelled: the flag was set; a pause ends at once.
@@ -102,5 +110,4 @@ def retrying(
         try:
             return call()
         except ArchiveUnavailable as error:
-            on_failure(error)
-            retry.wait_after(error)
+            retry.wait_after(error, on_retry)

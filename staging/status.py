@@ -53,6 +53,7 @@ class Event:
             fewer where some were there already, or came from peers.
         bytes_from_peers: that came from other devservers instead.
         retry: the kind of the error after which something is tried again.
+        trouble: what is being tried again at the moment, and why; empty where all goes well.
 
     """
 
@@ -66,6 +67,7 @@ class Event:
     bytes_fetched: Count = 0
     bytes_from_peers: Count = 0
     retry: Text = ""
+    trouble: Text = ""
 
     def to_json(self) -> Any:
         """The event as JSON-safe data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event as Flag
@@ -21,6 +22,7 @@ from staging.writing import write_to_file
 
 _BYTES_BETWEEN_MARKS = 64 * 1024 * 1024
 _MARK = ".devserver-mark"
+_ZEROS = bytes(4096)
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,20 @@ class Transfer:
 def _write_out(reader: ObjectReader, file: IO[bytes], mark: _Mark) -> None:
     marked = reader.offset
     for piece in reader.pieces():
-        write_to_file(file.fileno(), piece)
+        if _is_hole(piece):
+            file.seek(len(piece), os.SEEK_CUR)
+        else:
+            write_to_file(file.fileno(), piece)
         if reader.offset - marked >= _BYTES_BETWEEN_MARKS:
             marked = reader.offset
             mark.set(marked, reader.crc32c)
         del piece  # so that its memory serves for the next one
+    file.truncate(reader.offset)
+
+
+def _is_hole(piece: bytes) -> bool:
+    """Whether a piece is zeros alone, as images of disks have them by the gigabyte: they take no room as a hole."""
+    return piece.startswith(_ZEROS) and not piece.strip(b"\0")
 
 
 def has_marks(directory: Path) -> bool:
@@ -119,6 +130,7 @@ class _Mark:
         self._item = item
 
     def set(self, offset: int, crc32c: int) -> None:
+        os.truncate(self._target, offset)  # which may end with a hole
         write(self._path, {"object": self._item.to_json(), "offset": offset, "crc32c": crc32c})
 
     def remove(self) -> None:

@@ -68,6 +68,7 @@ def archive(request: pytest.FixtureRequest) -> Iterator[FakeArchive]:
     archive = request.getfixturevalue("shared_archive")
     yield archive
     archive.heal()
+    archive.restore()
     archive.call_before_reads(lambda *_: None)
     archive.forget()
 

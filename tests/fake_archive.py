@@ -8,6 +8,7 @@ on demand.
 from __future__ import annotations
 
 import base64
+import gzip
 import itertools
 import json
 import re
@@ -31,14 +32,15 @@ _PIECE = 256 * 1024  # bytes sent at a time
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one answer.
+    """What goes wrong with one answer; nothing, where it has neither a status nor an action.
 
     Attributes:
         status: answer with this status instead.
         headers: sent along with it.
         after: bytes of the body to send before the rest of the fault.
-        action: then ``cut`` (close), ``reset`` (RST), ``stall`` (send nothing more until the client goes away), or
-            ``flip`` (go on, with one bit of the next byte wrong).
+        action: then ``cut`` (close), ``reset`` (RST), ``stall`` (send nothing more until the client goes away),
+            ``drip`` (send a wrong byte now and then), or ``flip`` (go on, with one bit of the next byte wrong).
+        body: what is sent with a status.
 
     """
 
@@ -46,6 +48,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     after: int = 0
     action: str = ""
+    body: bytes = b"refused"
 
     @property
     def kind(self) -> str:
@@ -63,11 +66,19 @@ class Fetch:
     sent: int
 
 
+def refusal(status: int, message: str, reason: str = "", **headers: str) -> Fault:
+    """A refusal as GCS writes one."""
+    errors = [{"message": message, "domain": "global", "reason": reason}]
+    body = json.dumps({"error": {"code": status, "message": message, "errors": errors}}).encode()
+    return Fault(status=status, headers={"Content-Type": "application/json; charset=UTF-8", **headers}, body=body)
+
+
 @dataclass
 class _Stored:
     content: bytes
     generation: int
     stated_crc32c: str
+    encoding: str = ""
 
 
 class _Gate:
@@ -107,6 +118,8 @@ class FakeArchive:
         self.most_reads_at_once = 0
         self.reads_now = 0
         self.faults_met: Counter[str] = Counter()
+        self.queries: list[dict[str, str]] = []
+        self.restore()
         self._generations = itertools.count(1_000_001)
         self._objects: dict[tuple[str, str], _Stored] = {}
         self._faults: dict[str, deque[Fault]] = {}
@@ -131,11 +144,24 @@ class FakeArchive:
         """The archive's address, with its scheme."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
+    def restore(self) -> None:
+        """Be again as a good archive is that reads for everybody."""
+        self.token = ""  # without which everything is 401; none where it is empty
+        self.payers: dict[str, str] = {}  # the projects that pay for buckets
+        self.ignores_ranges = False
+        # What becomes of a description of an object, listed or not, and of a page of a listing, before they are sent.
+        self.change_resource: Callable[[dict[str, Any], bool], dict[str, Any]] = lambda resource, _: resource
+        self.change_page: Callable[[dict[str, Any]], dict[str, Any]] = lambda page: page
+        # And of the headers of a range.
+        self.change_headers: Callable[[dict[str, str]], dict[str, str]] = lambda headers: headers
+
     # What is in it
 
-    def put(self, bucket: str, name: str, content: bytes, stated_crc32c: str = "") -> None:
-        """Store an object, as a new generation; ``stated_crc32c`` is a lie about its checksum."""
-        stored = _Stored(content, next(self._generations), stated_crc32c or crc32c_of(content))
+    def put(self, bucket: str, name: str, content: bytes, stated_crc32c: str = "", encoding: str = "") -> None:
+        """Store an object, as a new generation; ``stated_crc32c`` is a lie about its checksum, ``encoding`` is its
+        Content-Encoding.
+        """
+        stored = _Stored(content, next(self._generations), stated_crc32c or crc32c_of(content), encoding)
         with self._lock:
             self._objects[bucket, name] = stored
 
@@ -191,6 +217,7 @@ class FakeArchive:
         with self._lock:
             self.listings.clear()
             self.fetches.clear()
+            self.queries.clear()
 
     # What the handler asks
 
@@ -203,6 +230,8 @@ class FakeArchive:
         with self._lock:
             queue = self._faults.get(name)
             fault = queue.popleft() if queue else self._permanent.get(name)
+            if fault is not None and not fault.kind:
+                return None
             if fault is not None:
                 self.faults_met[fault.kind] += 1
             return fault
@@ -211,13 +240,15 @@ class FakeArchive:
         with self._lock:
             return self._gates.get(name)
 
-    def _listed(self, bucket: str, prefix: str) -> list[dict[str, str]]:
+    def _listed(self, bucket: str, prefix: str, delimiter: str) -> list[dict[str, Any]]:
         with self._lock:
             self.listings.append(f"{bucket}/{prefix}")
             return [
-                _resource(bucket, name, stored)
+                self.change_resource(_resource(bucket, name, stored), True)
                 for (in_bucket, name), stored in sorted(self._objects.items())
-                if in_bucket == bucket and name.startswith(prefix)
+                if in_bucket == bucket
+                and name.startswith(prefix)
+                and not (delimiter and delimiter in name[len(prefix) :])
             ]
 
     def _stored(self, bucket: str, name: str) -> _Stored | None:
@@ -234,8 +265,9 @@ def crc32c_of(content: bytes) -> str:
     return base64.b64encode(struct.pack(">I", google_crc32c.value(content))).decode()
 
 
-def _resource(bucket: str, name: str, stored: _Stored) -> dict[str, str]:
+def _resource(bucket: str, name: str, stored: _Stored) -> dict[str, Any]:
     return {
+        **({"contentEncoding": stored.encoding} if stored.encoding else {}),
         "kind": "storage#object",
         "bucket": bucket,
         "name": name,
@@ -275,26 +307,36 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         route = _ROUTE.fullmatch(url.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        archive.queries.append(query)
         if route is None:
             self._refuse(404)
+        elif archive.token and self.headers.get("Authorization") != f"Bearer {archive.token}":
+            self._fail(refusal(401, "Invalid Credentials", "authError"))
+        elif query.get("userProject") != archive.payers.get(route["bucket"], query.get("userProject")):
+            self._fail(
+                refusal(400, "Bucket is a requester pays bucket but no user project provided.", "required")
+                if "userProject" not in query
+                else refusal(403, "Caller does not have required permission to use project.", "forbidden")
+            )
         elif route["name"] is None:
             self._list(route["bucket"], query)
         else:
             self._object(route["bucket"], unquote(route["name"]), query, bool(route["download"]))
 
     def _list(self, bucket: str, query: dict[str, str]) -> None:
-        items = self.server.archive._listed(bucket, query.get("prefix", ""))
+        items = self.server.archive._listed(bucket, query.get("prefix", ""), query.get("delimiter", ""))
         gate = self.server.archive._gate("list")
         if gate is not None:
             gate.wait()
         fault = self.server.archive._next_fault("list")
         if fault is not None and fault.status:
-            return self._refuse(fault.status, fault.headers)
-        start, size = int(query.get("pageToken", "0")), int(query.get("maxResults", "1000"))
+            return self._fail(fault)
+        token = query.get("pageToken", "0")
+        start, size = int(token) if token.isdigit() else 0, int(query.get("maxResults", "1000"))
         page: dict[str, Any] = {"kind": "storage#objects", "items": items[start : start + size]}
         if len(items) > start + size:
             page["nextPageToken"] = str(start + size)
-        self._answer_json(page)
+        self._answer_json(self.server.archive.change_page(page))
 
     def _object(self, bucket: str, name: str, query: dict[str, str], is_download: bool) -> None:
         archive = self.server.archive
@@ -306,9 +348,14 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(404)
         fault = archive._next_fault(name.rpartition("/")[2])
         if fault is not None and fault.status:
-            return self._refuse(fault.status, fault.headers)
+            return self._fail(fault)
         if not is_download and query.get("alt") != "media":
-            return self._answer_json(_resource(bucket, name, stored))
+            return self._answer_json(archive.change_resource(_resource(bucket, name, stored), False))
+        if stored.encoding == "gzip" and "gzip" not in self.headers.get("Accept-Encoding", ""):
+            stored = _Stored(gzip.decompress(stored.content), stored.generation, stored.stated_crc32c)
+            return self._send_range(name.rpartition("/")[2], stored, 0, len(stored.content), fault, is_whole=True)
+        if archive.ignores_ranges:
+            return self._send_range(name.rpartition("/")[2], stored, 0, len(stored.content), fault, is_whole=True)
         if start >= len(stored.content) and (start or stop):
             return self._refuse(416)
         self._send_range(
@@ -321,15 +368,21 @@ class _Handler(BaseHTTPRequestHandler):
         assert match is not None, self.headers.get("Range")
         return int(match[1]), int(match[2]) + 1 if match[2] else 0
 
-    def _send_range(self, name: str, stored: _Stored, start: int, stop: int, fault: Fault | None) -> None:
-        is_partial = "Range" in self.headers
+    def _send_range(
+        self, name: str, stored: _Stored, start: int, stop: int, fault: Fault | None, is_whole: bool = False
+    ) -> None:
+        is_partial = "Range" in self.headers and not is_whole
         self.send_response(206 if is_partial else 200)
-        if is_partial:
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(stored.content)}")
-        self.send_header("Content-Type", "application/octet-stream")
-        self.send_header("Content-Length", str(stop - start))
-        self.send_header("X-Goog-Generation", str(stored.generation))
-        self.send_header("X-Goog-Hash", f"crc32c={stored.stated_crc32c}")
+        headers = {
+            **({"Content-Range": f"bytes {start}-{stop - 1}/{len(stored.content)}"} if is_partial else {}),
+            **({"Content-Encoding": stored.encoding} if stored.encoding else {}),
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(stop - start),
+            "X-Goog-Generation": str(stored.generation),
+            "X-Goog-Hash": f"crc32c={stored.stated_crc32c}",
+        }
+        for key, value in self.server.archive.change_headers(headers).items():
+            self.send_header(key, value)
         self.end_headers()
         self.wfile.flush()
         sent = 0
@@ -361,6 +414,12 @@ class _Handler(BaseHTTPRequestHandler):
             yield content[offset : offset + _PIECE]
 
     def _end_badly(self, fault: Fault) -> None:
+        while fault.action == "drip":
+            time.sleep(0.05)
+            try:
+                self.connection.sendall(b"x")
+            except OSError:
+                break
         if fault.action == "stall":
             self.connection.settimeout(None)
             self.connection.recv(1)
@@ -371,6 +430,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer_json(self, data: dict[str, Any]) -> None:
         self._answer(200, json.dumps(data).encode(), {"Content-Type": "application/json"})
+
+    def _fail(self, fault: Fault) -> None:
+        self._answer(fault.status, fault.body, fault.headers)
 
     def _refuse(self, status: int, headers: dict[str, str] | None = None) -> None:
         self._answer(status, b"refused", headers or {})

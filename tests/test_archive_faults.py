@@ -43,6 +43,8 @@ def test_a_refusal_is_told(
     answer = server.download(build.url, background="false")
     assert answer.status_code == 500
     url = build.url if where == "list" else f"{build.url}/{where}"
+    if where == "list" and cause.startswith("AccessDenied"):
+        cause = cause.replace("{url}: ", "{url}: to list what is there takes more than to read it: ")
     assert cause_of(answer) == cause.format(url=url)
     archive.heal()
     server.stage(build.url)
@@ -192,6 +194,19 @@ def test_one_fault_in_a_big_object_ends_in_the_right_bytes(
         for path, content in files.items():
             assert (server.static_dir / build.path / path).read_bytes() == content
     assert archive.bytes_sent(name) <= 2.1 * len(build.objects[name])
+
+
+@pytest.mark.parametrize("name", ["test_suites.tar.bz2", FULL_PAYLOAD])
+def test_an_object_whose_checksum_no_listing_states_is_verified_all_the_same(
+    server: DevServer, archive: FakeArchive, build: Build, name: str
+) -> None:
+    archive.change_resource = lambda resource, is_listed: {
+        key: value for key, value in resource.items() if not (is_listed and key == "crc32c")
+    }
+    archive.fail_once(name, Fault(), Fault(after=77, action="flip"))
+    server.stage(build.url)
+    build.check_staged(server.static_dir)
+    assert len([fetch for fetch in archive.fetches if fetch.name == name]) == 2
 
 
 @pytest.mark.parametrize("name", ["test_suites.tar.bz2", FULL_PAYLOAD])

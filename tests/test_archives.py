@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from google.auth import exceptions as auth
 
-from staging.archives import Archive, ArchiveUrl, gcs, open_archive
+from staging.archives import Archive, ArchiveUrl, gcs_client, open_archive
+from staging.archives.gcs_errors import translated
 from staging.errors import (
     AccessDenied,
+    ArchiveRefused,
     ArchiveUnavailable,
     DevServerError,
     InvalidArchiveUrl,
@@ -32,12 +34,12 @@ Put = Callable[[str, bytes], None]
 @pytest.fixture(autouse=True)
 def _own_client() -> Iterator[None]:
     """Google's client reads the address of its archive once; each test has one of its own."""
-    gcs._client_of.cache_clear()
+    gcs_client.forget_client()
     yield
     gc.collect()  # Google's client leaves the connection of a refused request to the garbage collector
-    if gcs._client_of.cache_info().currsize:
-        gcs._client().close()
-    gcs._client_of.cache_clear()
+    if gcs_client._current is not None:
+        gcs_client._current.drop_connections()
+    gcs_client.forget_client()
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def put_scripted(archive: FakeArchive, build: Build) -> Put:
 
 
 def put_emulated(build: Build) -> Put:
-    bucket = gcs._client().create_bucket(build.bucket)
+    bucket = gcs_client.current_client().client.create_bucket(build.bucket)
     return lambda name, content: bucket.blob(f"{build.path}/{name}").upload_from_string(content)
 
 
@@ -156,7 +158,7 @@ def test_a_listing_of_many_pages_is_whole(archive: FakeArchive, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        (Fault(status=400), AccessDenied),
+        (Fault(status=400), ArchiveRefused),
         (Fault(status=401), AccessDenied),
         (Fault(status=403), AccessDenied),
         (Fault(status=404), ObjectChanged),
@@ -187,7 +189,7 @@ def test_what_google_raises_is_translated(
 
 
 def test_credentials_that_do_not_work_are_told(archive: FakeArchive) -> None:
-    with pytest.raises(AccessDenied, match="credentials do not work"), gcs._translated("gs://bucket/x"):
+    with pytest.raises(AccessDenied, match="credentials do not work"), translated("gs://bucket/x"):
         raise auth.RefreshError("no")  # type: ignore[no-untyped-call]
 
 

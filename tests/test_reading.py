@@ -12,7 +12,7 @@ from time import monotonic
 
 import pytest
 
-from staging.archives import ArchiveUrl, gcs, open_archive
+from staging.archives import ArchiveUrl, gcs_client, open_archive
 from staging.archives.base import Archive, ObjectStream
 from staging.errors import ArchiveUnavailable, Cancelled, ChecksumMismatch, ObjectChanged
 from staging.fetching import ReadSettings
@@ -38,10 +38,10 @@ OFFSETS = [random.Random(7).randrange(SIZE) for _ in range(30)]
 @pytest.fixture(autouse=True)
 def _own_client(archive: FakeArchive, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", archive.url)
-    gcs._client_of.cache_clear()
+    gcs_client.forget_client()
     yield
-    gcs._client().close()
-    gcs._client_of.cache_clear()
+    gcs_client.current_client().drop_connections()
+    gcs_client.forget_client()
 
 
 @pytest.fixture

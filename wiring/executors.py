@@ -84,6 +84,7 @@ def staging_options(options: dict[str, Any], static_dir: Path) -> StagingOptions
         stage_inline=options["stage_inline"],
         keep_objects=options["keep_objects"] or bool(options["peer"]),
         peers=peer_settings(options),
+        user_project=options["user_project"] or "",
     )
 
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from staging.archives.allowed import EVERY_ARCHIVE, AllowedArchives
-from staging.archives.base import Archive, ArchiveObject, ObjectStream
+from staging.archives.base import Archive, ArchiveObject, Attempt, ObjectStream, RangesIgnored, Wanted, once
 from staging.archives.peers import Peers
 from staging.archives.url import ArchiveUrl
 from staging.paths import UNPRINTABLE
@@ -20,10 +20,14 @@ _BACKENDS = {
 SCHEMES = tuple(_BACKENDS)
 
 
-def open_archive(url: ArchiveUrl, stall_timeout: float) -> Archive:
-    """The archive of ``url``'s build, where a read that gets no byte for ``stall_timeout`` seconds is given up."""
+def open_archive(url: ArchiveUrl, stall_timeout: float, payer: str = "") -> Archive:
+    """The archive of ``url``'s build, where a read that gets no byte for ``stall_timeout`` seconds is given up.
+
+    ``payer`` is the project that pays for what is read of a bucket whose readers pay.
+    """
     module, backend = _BACKENDS[url.scheme]
-    archive: Archive = getattr(import_module(module), backend)(url, stall_timeout)
+    more = {"payer": payer} if payer and url.scheme == "gs" else {}
+    archive: Archive = getattr(import_module(module), backend)(url, stall_timeout, **more)
     return archive
 
 
@@ -44,7 +48,11 @@ __all__ = [
     "Archive",
     "ArchiveObject",
     "ArchiveUrl",
+    "Attempt",
     "ObjectStream",
+    "RangesIgnored",
+    "Wanted",
+    "once",
     "open_archive",
     "with_peers",
 ]

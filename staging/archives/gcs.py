@@ -1,190 +1,236 @@
-"""Google Cloud Storage, through its official client: the one place that knows Google's exceptions."""
+"""Google Cloud Storage, by its JSON API: https://cloud.google.com/storage/docs/json_api/v1."""
 
 from __future__ import annotations
 
 import functools
-import os
-import socket
+import json
+import re
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-import google.auth.exceptions
 import requests
-import urllib3
-from google.api_core import exceptions as api
-from google.auth import environment_vars
-from google.cloud import storage
-from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
-from staging.archives.base import ArchiveObject, ObjectStream
+from staging.archives.base import EVERYTHING, ArchiveObject, Attempt, ObjectStream, RangesIgnored, Wanted, once
+from staging.archives.gcs_client import answer_of, current_client
+from staging.archives.gcs_errors import translated
 from staging.archives.http_ranges import interrupt, pieces_of
+from staging.archives.refusals import Refusal
 from staging.archives.url import ArchiveUrl
-from staging.errors import AccessDenied, ArchiveError, ArchiveUnavailable, ObjectChanged, ObjectNotFound
+from staging.archives.watch import Watch, WatchedRead
+from staging.errors import ArchiveRefused, ArchiveUnavailable, ObjectChanged, ObjectNotFound
 
 _CONNECT_TIMEOUT = 10.0  # seconds
-_LISTED_FIELDS = "items(name,size,crc32c,generation),nextPageToken"
-# Connections that one process keeps open. It rarely has more reads under way; those beyond open one of their own.
-_CONNECTIONS = 256
-_PASSING_STATUSES = (408, 429)  # the 4xx that are worth another try
-_TRANSIENT = (requests.RequestException, urllib3.exceptions.HTTPError, DataCorruption, OSError)
-# Asked in this order: what refused or broke a connection is often reported through an error that times out.
-_IN_FEW_WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
-    ((ConnectionRefusedError,), "the archive refused the connection"),
-    ((socket.gaierror,), "the archive's name cannot be resolved"),
-    ((requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError), "the archive sent nothing for too long"),
-    ((urllib3.exceptions.ProtocolError, ConnectionError), "the archive broke off in the middle"),
-)
+# A piece (half a megabyte, or what is left) that takes longer than so many times the patience with silence is a
+# trickle: 4 KiB a second with the default.
+_PATIENCE_WITH_A_PIECE = 4.0
+_DESCRIBED_FIELDS = "name,size,crc32c,generation,contentEncoding,customerEncryption"
+_LISTED_FIELDS = f"items({_DESCRIBED_FIELDS}),prefixes,nextPageToken"
+_MOST_PAGES = 20_000  # of a listing: twenty million objects
+_MOST_OBJECTS = 100_000  # that are kept of one
+_LARGEST_ANSWER = 16 * 1024**2  # bytes of a page: a thousand objects with names of 1,024 bytes take a tenth
+_CRC32C_OF_NOTHING = "AAAAAA=="
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")
+_LONGEST_ENCODING = 40  # characters
+
+_watch = Watch()
 
 
 class GcsArchive:
     """A build in a bucket, read with the default credentials, or with none where the machine has none."""
 
-    def __init__(self, url: ArchiveUrl, stall_timeout: float) -> None:
+    states_crc32c = True
+
+    def __init__(self, url: ArchiveUrl, stall_timeout: float, payer: str = "") -> None:
+        """``payer`` is the project that pays where a bucket has its readers pay."""
         self._url = url
         self._prefix = f"{url.build_path}/" if url.build_path else ""
         self._timeout = (_CONNECT_TIMEOUT, stall_timeout)
+        self._payer = payer
 
-    def list(self, start: str = "") -> list[ArchiveObject]:
+    def list(self, wanted: Wanted = EVERYTHING, attempt: Attempt = once) -> list[ArchiveObject]:
         """See :class:`~staging.archives.base.Archive`."""
-        with _translated(str(self._url)):
-            blobs = _client().list_blobs(
-                self._url.root, prefix=self._prefix + start, fields=_LISTED_FIELDS, timeout=self._timeout, retry=None
-            )
-            return [self._described(blob) for blob in blobs if not blob.name.endswith("/")]
+        found: list[ArchiveObject] = []
+        token, seen = "", set[str]()
+        while True:
+            page = attempt(functools.partial(self._page, wanted, token))
+            found += self._objects_in(page, wanted)
+            token = page.get("nextPageToken") or ""
+            if not token:
+                return found
+            self._check_progress(token, seen, len(found))
+            seen.add(token)
 
     def describe(self, name: str) -> ArchiveObject:
         """See :class:`~staging.archives.base.Archive`."""
-        with _translated(self.url_of(name)):
-            blob = self._bucket().get_blob(self._prefix + name, timeout=self._timeout, retry=None)
-        if blob is None:
-            raise ObjectNotFound(self.url_of(name))
-        return self._described(blob)
+        url = self.url_of(name)
+        data = self._json(url, self._path_of(name), {"fields": _DESCRIBED_FIELDS, "projection": "noAcl"})
+        return _described(name, data)
 
     def read(self, item: ArchiveObject, start: int, stop: int) -> ObjectStream:
         """See :class:`~staging.archives.base.Archive`."""
         responses: deque[requests.Response] = deque(maxlen=1)
         return ObjectStream(self._pieces(item, start, stop, responses), functools.partial(interrupt, responses))
 
+    def url_of(self, name: str) -> str:
+        """See :class:`~staging.archives.base.Archive`."""
+        return f"{self._url}/{name}"
+
+    # Listing and describing
+
+    def _page(self, wanted: Wanted, token: str) -> dict[str, Any]:
+        query = {"prefix": self._prefix + wanted.start, "fields": _LISTED_FIELDS, "projection": "noAcl"}
+        if wanted.is_shallow:
+            query["delimiter"] = "/"
+        if token:
+            query["pageToken"] = token
+        return self._json(str(self._url), f"/b/{self._url.root}/o", query)
+
+    def _objects_in(self, page: Mapping[str, Any], wanted: Wanted) -> Sequence[ArchiveObject]:
+        items = page.get("items") or []
+        if not isinstance(items, list):
+            raise ArchiveRefused(str(self._url), "the `items` of the archive's listing are no list")
+        found = []
+        for data in items:
+            name = data.get("name") if isinstance(data, dict) else None
+            if not isinstance(name, str):
+                raise ArchiveRefused(str(self._url), "the archive lists an object without a `name`")
+            short = name.removeprefix(self._prefix)
+            if not name.endswith("/") and wanted.has(short):
+                found.append(_described(short, data))
+        return found
+
+    def _check_progress(self, token: Any, seen: set[str], found: int) -> None:
+        """Find out whether a listing may go on with another page."""
+        if not isinstance(token, str):
+            raise ArchiveRefused(str(self._url), "the `nextPageToken` of the archive's listing is no text")
+        if token in seen or len(seen) > _MOST_PAGES:
+            raise ArchiveRefused(str(self._url), "the archive's listing does not come to an end")
+        if found > _MOST_OBJECTS:
+            raise ArchiveRefused(str(self._url), f"more than {_MOST_OBJECTS} objects are wanted; name fewer")
+
+    def _json(self, url: str, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """The JSON object that the archive answers."""
+        with translated(url):
+            client = current_client()
+            headers = {"Accept-Encoding": "gzip"}
+            path = f"/storage/{client.version}{path}"
+            response = answer_of(path, self._url.root, query, headers, self._timeout, self._payer)
+            with response, self._in_time(url, response):
+                body = response.raw.read(_LARGEST_ANSWER + 1, decode_content=True)
+        try:
+            data = json.loads(body) if len(body) <= _LARGEST_ANSWER else None
+        except (ValueError, RecursionError):
+            data = None
+        if not isinstance(data, dict):
+            raise ArchiveUnavailable(url, "the archive answered 200, and something else than it should")
+        return data
+
+    def _path_of(self, name: str) -> str:
+        return f"/b/{self._url.root}/o/{quote(self._prefix + name, safe='')}"
+
+    # Reading
+
     def _pieces(
         self, item: ArchiveObject, start: int, stop: int, responses: deque[requests.Response]
     ) -> Generator[bytes]:
         """The range, as it comes from what is put into ``responses``."""
         url = self.url_of(item.name)
+        if not (item.generation or item.crc32c):
+            raise ArchiveRefused(url, "the archive states neither a `generation` nor a `crc32c` of it")
         try:
-            with _translated(url), self._response(item, start, stop) as response:
+            with translated(url), self._response(item, start, stop) as response:
                 responses.append(response)
-                _check(response)
-                yield from pieces_of(response, stop - start)
+                before = _bytes_before(url, response, item, start, stop)
+                with self._in_time(url, response) as watched:
+                    yield from _from(before, watched.pieces(pieces_of(response, before + stop - start)))
         except ObjectNotFound as error:
             raise ObjectChanged(url, item.generation) from error
 
-    def _response(self, item: ArchiveObject, start: int, stop: int) -> requests.Response:
+    def _response(self, item: ArchiveObject, start: int, stop: int) -> Any:
         """The archive's answer to who asks for a range.
 
         Asked for by the client's own session: the client's own downloads pass 8 KiB at a time through Python, or hold
         a whole range in memory before the first byte can be used.
         """
-        client = _client()
-        name = quote(self._prefix + item.name, safe="")
-        address = f"{client.api_endpoint}/download/storage/v1/b/{self._url.root}/o/{name}"
-        query = {"alt": "media", "generation": item.generation}
-        # Not compressed on the way: the archive states the crc32c of an object as it is stored.
-        headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "gzip"}
-        response: requests.Response = client._http.get(
-            address, params=query, headers=headers, stream=True, timeout=self._timeout
-        )
-        return response
+        path = f"/download/storage/{current_client().version}{self._path_of(item.name)}"
+        query = {"alt": "media", **({"generation": item.generation} if item.generation else {})}
+        # As it is stored, which is what the archive states the crc32c of: what is stored packed would be unpacked for
+        # those who do not take it so, and what is not might be packed on its way for those who would.
+        headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "gzip" if item.encoding else "identity"}
+        try:
+            return answer_of(path, self._url.root, query, headers, self._timeout, self._payer)
+        except Refusal as error:
+            if error.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise
+            raise ObjectChanged(self.url_of(item.name), item.generation) from error
 
-    def url_of(self, name: str) -> str:
-        """See :class:`~staging.archives.base.Archive`."""
-        return f"{self._url}/{name}"
+    @contextmanager
+    def _in_time(self, url: str, response: Any) -> Iterator[WatchedRead]:
+        """Read from a response, each piece of which has to come in time.
 
-    def _bucket(self) -> Any:
-        return _client().bucket(self._url.root)
+        Raises:
+            ArchiveUnavailable: one did not.
 
-    def _described(self, blob: Any) -> ArchiveObject:
-        return ArchiveObject(blob.name.removeprefix(self._prefix), blob.size, blob.crc32c or "", str(blob.generation))
-
-
-def _check(response: requests.Response) -> None:
-    """Find out whether ``response`` brings the range that it was asked for."""
-    if response.status_code == 200:
-        raise ConnectionError("the archive took no notice of the range")
-    if response.status_code != 206:
-        raise api.from_http_response(response)  # type: ignore[no-untyped-call]
-
-
-@functools.lru_cache(maxsize=1)
-def _client_of(process: int) -> storage.Client:
-    """One client for a process: it keeps its connections, and a forked process must not share them."""
-    del process
-    try:
-        client = storage.Client(project=None)  # reading belongs to no project
-    except google.auth.exceptions.DefaultCredentialsError:
-        if os.environ.get(environment_vars.CREDENTIALS):
-            raise  # somebody named credentials, and they are no good
-        client = storage.Client.create_anonymous_client()
-    adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=_CONNECTIONS)
-    for scheme in ("http://", "https://"):
-        client._http.mount(scheme, adapter)
-    return client
+        """
+        seconds = _PATIENCE_WITH_A_PIECE * self._timeout[1]
+        with _watch.over(seconds, functools.partial(interrupt, [response])) as watched:
+            try:
+                yield watched
+            except Exception as error:
+                if not watched.was_too_slow:
+                    raise
+                raise ArchiveUnavailable(url, f"the archive sent next to nothing for {seconds:g} s") from error
 
 
-def _client() -> storage.Client:
-    return _client_of(os.getpid())
+def _bytes_before(url: str, response: Any, item: ArchiveObject, start: int, stop: int) -> int:
+    """How many bytes ``response`` brings before the range that was asked for, where it brings that.
 
+    Raises:
+        ObjectChanged, ArchiveUnavailable
+        RangesIgnored: it brings all of the object, of which the range is not the end.
 
-@contextmanager
-def _translated(url: str) -> Iterator[None]:
-    """Turn what Google's client raises about ``url`` into this project's errors."""
-    try:
-        yield
-    except (api.GoogleAPICallError, InvalidResponse) as error:
-        raise _refusal(url, error) from error
-    except google.auth.exceptions.InvalidOperation as error:  # what anonymous credentials say to a 401
-        raise AccessDenied(url, "the archive asks for credentials, and this devserver has none") from error
-    except google.auth.exceptions.GoogleAuthError as error:
-        raise AccessDenied(url, f"the devserver's credentials do not work ({type(error).__name__})") from error
-    except _TRANSIENT as error:
-        raise ArchiveUnavailable(url, _plain(error)) from error
-
-
-def _refusal(url: str, error: api.GoogleAPICallError | InvalidResponse) -> ArchiveError:
-    """What an answer of the archive that is not a success means for ``url``."""
-    response = error.response
-    status = int(response.status_code if response is not None else error.code or 500)
-    if status == 404:
-        return ObjectNotFound(url)
-    if 400 <= status < 500 and status not in _PASSING_STATUSES:
-        return AccessDenied(url, f"the archive answered {status}")
-    headers = response.headers if response is not None else {}
-    retry_after, date = headers.get("Retry-After", ""), headers.get("Date", "")
-    return ArchiveUnavailable(url, f"the archive answered {status}", _seconds(retry_after, date))
-
-
-def _seconds(retry_after: str, date: str) -> float:
-    """The seconds that a Retry-After header asks for, as a number or as a date (RFC 9110, 10.2.3); 0 for none.
-
-    A date is compared with the one of the answer: the clock here may say anything.
     """
-    if retry_after.isascii() and retry_after.isdigit():
-        return float(retry_after)
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - parsedate_to_datetime(date).timestamp())
-    except ValueError:
-        return 0.0
+    generation, encoding = (response.headers.get(name, "") for name in ("X-Goog-Generation", "Content-Encoding"))
+    if generation and item.generation and generation != item.generation:
+        raise ObjectChanged(url, item.generation)
+    if encoding.lower() not in ("", "identity", item.encoding):
+        raise ArchiveUnavailable(url, "what lies between here and the archive packed it on its way")
+    if response.status_code == HTTPStatus.OK:
+        if stop != item.size:
+            raise RangesIgnored
+        return start
+    answered = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if answered is None or (int(answered[1]), int(answered[2]) + 1) != (start, stop):
+        raise ArchiveUnavailable(url, "the archive sent another range than the one that it was asked for")
+    return 0
 
 
-def _plain(error: BaseException) -> str:
-    """``error`` in few words: the libraries' own texts name hosts, objects and addresses of memory."""
-    chain: list[BaseException] = [error]
-    while (deeper := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(deeper)
-    for kinds, words in _IN_FEW_WORDS:
-        if any(isinstance(link, kinds) for link in chain):
-            return words
-    return f"the connection to the archive failed ({type(error).__name__})"
+def _from(before: int, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """What ``pieces`` bring behind the first bytes, so many."""
+    for piece in pieces:
+        if before >= len(piece):
+            before -= len(piece)
+            continue
+        yield piece[before:] if before else piece
+        before = 0
+        del piece  # so that its memory serves for the next one
+
+
+def _described(name: str, data: Mapping[str, Any]) -> ArchiveObject:
+    """The object that the archive describes, or what is wrong with the description."""
+    fault = ""
+    crc32c, generation, encoding = (data.get(key) or "" for key in ("crc32c", "generation", "contentEncoding"))
+    size = data.get("size", "0" if crc32c == _CRC32C_OF_NOTHING else None)
+    if not _NUMBER.fullmatch(str(size)):
+        fault = f"the archive states {'no' if size is None else 'a wrong'} `size` of it"
+    elif not (isinstance(crc32c, str) and len(crc32c) in (0, len(_CRC32C_OF_NOTHING))):
+        fault = "the archive states a wrong `crc32c` of it"
+    elif data.get("customerEncryption"):
+        fault = "it is encrypted with a key of its owner's (`customerEncryption`), which this devserver does not have"
+    encoding = str(encoding).strip().lower()[:_LONGEST_ENCODING].removeprefix("x-")
+    return ArchiveObject(name, 0 if fault else int(str(size)), str(crc32c), str(generation), encoding, fault)

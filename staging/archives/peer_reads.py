@@ -34,6 +34,7 @@ class PeersFirst:
         self._archive = archive
         self.list = archive.list
         self.describe = archive.describe
+        self.states_crc32c = archive.states_crc32c
         self.url_of = archive.url_of
 
     def read(self, item: ArchiveObject, start: int, stop: int) -> ObjectStream:

@@ -8,6 +8,7 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,7 +70,9 @@ _CREDENTIALS, _CLOUD_CONFIGURATION = "GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK
 _USUAL_CREDENTIALS = "application_default_credentials.json"
 _LARGEST_CREDENTIALS = 1024 * 1024  # bytes
 _USUAL_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_ADDRESS_VARIABLES = ("STORAGE_EMULATOR_HOST", "API_ENDPOINT_OVERRIDE")
 _DNS = 53
+_VOLUME = "..data/"
 _ADDRESS = re.compile(r"https?://[^\s/\"]+")
 
 
@@ -108,15 +111,26 @@ def credentials() -> Iterator[str]:
     default = str(Path.home() / ".config" / "gcloud") if "HOME" in os.environ else ""
     usual = f"{os.environ.get(_CLOUD_CONFIGURATION) or default}/{_USUAL_CREDENTIALS}"
     named = os.environ.get(_CREDENTIALS) or usual
-    yield os.path.abspath(named)  # noqa: PTH100 - a link stays one
+    yield from _with_what_replaces_it(os.path.abspath(named))  # noqa: PTH100 - a link stays one
     source = _read(named).get("credential_source")
     if isinstance(source, dict) and isinstance(source.get("file"), str):
-        yield source["file"]
+        yield from _with_what_replaces_it(source["file"])
+
+
+def _with_what_replaces_it(path: str) -> Iterator[str]:
+    """The file; and its directory where that is a volume of Kubernetes, all files of which are links by way of a link
+    ``..data`` that is put in place anew with every change.
+    """
+    yield path
+    with suppress(OSError):
+        if os.readlink(path).startswith(_VOLUME):  # noqa: PTH115
+            yield os.path.dirname(path)  # noqa: PTH120
 
 
 def archive_ports() -> set[int]:
     """The ports of the archive, of what gives tokens for it, of proxies on the way there, and of name servers."""
-    addresses = [os.environ.get("STORAGE_EMULATOR_HOST", ""), f"http://{os.environ.get('GCE_METADATA_HOST', '')}"]
+    addresses = [os.environ.get(name, "") for name in _ADDRESS_VARIABLES]
+    addresses += [f"http://{os.environ.get('GCE_METADATA_HOST', '')}"]
     for name in _PROXY_VARIABLES:
         addresses += [os.environ.get(name, ""), os.environ.get(name.upper(), "")]
     for path in credentials():

@@ -147,6 +147,7 @@ def _of_artifact(build_path: str, name: str, told: Event | ArtifactView) -> byte
         "bytes_done": told.bytes_done,
         "bytes_total": told.bytes_total,
         "cause": cause_json(told.cause),
+        "trouble": told.trouble,
     })  # fmt: skip
 
 

@@ -65,6 +65,10 @@ SCHEMAS: Mapping[str, Json] = {
         size={"type": "integer", "minimum": 0, "description": "Bytes on disk, of those files."},
         staged_at=_TIME,
         cause={"anyOf": [reference("Cause"), {"type": "null"}]},
+        trouble={
+            "type": "string",
+            "description": "What is being tried again at the moment, and why; empty where all goes well.",
+        },
     ),
     "Build": _object(
         "One build.",
@@ -196,6 +200,7 @@ def artifact_json(view: ArtifactView) -> Json:
         "size": view.size,
         "staged_at": _time(view.staged_at or None),
         "cause": cause_json(view.cause),
+        "trouble": view.trouble,
     }
 
 

@@ -83,7 +83,8 @@
     artifacts.set(data.artifact, data);
     if ([...artifacts.values()].every((artifact) => FINAL_STATES.has(artifact.state))) works.delete(data.build);
     const isShown = [undefined, data.build].includes(document.querySelector("[data-live]")?.dataset.of);
-    if (isShown && (!before || before.state !== data.state)) scheduleRefresh(REFRESH_AFTER);
+    const isNews = !before || before.state !== data.state || before.trouble !== data.trouble;
+    if (isShown && isNews) scheduleRefresh(REFRESH_AFTER);
     showBuild(data.build);
   }
 

@@ -23,6 +23,7 @@ class Artifact(TypedDict):
     size: int
     staged_at: str | None
     cause: Cause | None
+    trouble: str
 
 
 class Lease(TypedDict):

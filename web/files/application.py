@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ from web import rendering
 from web.answers import Observer, Read, Served
 from web.error_pages import RETRY_AFTER, error_answer, prefers_json
 from web.files import buckets, listing, paths
+from web.files.decoded import DecodedBody
 from web.files.objects import StagedFile, staged_file
 from web.files.ranges import NotSatisfiable, parse_ranges
 from web.files.readers import Readers
@@ -35,6 +37,7 @@ from web.http.gateway import FileBody, FileRange
 Environment = Mapping[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
+_REFUSED = re.compile(r"q\s*=\s*0(\.0*)?")  # the quality that means never
 _CONDITIONS = ("If-Match", "If-Unmodified-Since", "If-None-Match", "If-Modified-Since", "If-Range")
 # What a browser may show, by what the name ends with, in whichever case; it saves all else.
 TYPES = {
@@ -62,6 +65,8 @@ class StaticFiles:
     """Serves what lies below a directory, and nothing else: links that leave it are not followed, the devserver's own
     records are not shown.
     """
+
+    tells_encodings = True  # whether a file is served as what its object is encoded as, or for what it is stored as
 
     def __init__(
         self,
@@ -100,7 +105,7 @@ class StaticFiles:
         for observer in self._observers:
             observer.begins(served)
         is_head = environ["REQUEST_METHOD"] == "HEAD"
-        if isinstance(answer.body, FileBody):
+        if isinstance(answer.body, (FileBody, DecodedBody)):
             answer.body.on_end = partial(self._ended, served)
             if is_head:
                 answer.body.close()
@@ -178,7 +183,7 @@ class StaticFiles:
         except BaseException:
             os.close(found.descriptor)
             raise
-        if not isinstance(answer.body, FileBody):
+        if not isinstance(answer.body, (FileBody, DecodedBody)):
             os.close(found.descriptor)
         return answer
 
@@ -188,24 +193,19 @@ class StaticFiles:
         staged = staged_file(self.directory, path, size)
         if staged:
             self._on_use(staged.build_path)
+        is_encoded = bool(staged and staged.encoding and self.tells_encodings)
+        if staged and is_encoded and not accepts(environ.get("HTTP_ACCEPT_ENCODING", ""), staged.encoding):
+            return self._decoded_answer(environ, found, staged)
         validators = _validators_of(staged, status)
-        etag = validators.etag
-        headers = {
-            "Content-Security-Policy": FILE_POLICY,
-            "Last-Modified": validators.last_modified,
-            "ETag": etag,
-            "Accept-Ranges": "bytes",
-        }
-        if staged and has_own_place(staged.build_path):
-            headers["Cache-Control"] = "no-store"  # without its query, the address is another build's
-        if staged and staged.crc32c:
-            headers["X-Goog-Hash"] = f"crc32c={staged.crc32c}"
+        headers = {**_headers_of(staged, validators), "Accept-Ranges": "bytes"}
+        if staged:
+            headers |= _headers_of_bytes(staged, is_encoded)
         content_type = content_type_of(path)
         asked = {name: environ[key] for name, key in _CONDITION_KEYS.items() if key in environ}
-        if environ.get(_ACCEL_KEY) == buckets.ACCEL and not asked and _is_of_bucket(environ):
+        if environ.get(_ACCEL_KEY) == buckets.ACCEL and not (asked or is_encoded) and _is_of_bucket(environ):
             return _Answer(HTTPStatus.OK, {**headers, **self._for_nginx(path)})
         if is_failed_precondition(asked, validators):
-            of_file = {"Last-Modified": validators.last_modified, "ETag": etag}
+            of_file = {"Last-Modified": validators.last_modified, "ETag": validators.etag}
             return _error(environ, HTTPStatus.PRECONDITION_FAILED, of_file)
         if is_known(asked, validators):
             return _Answer(HTTPStatus.NOT_MODIFIED, headers, staged=staged, file_size=size)
@@ -222,6 +222,47 @@ class StaticFiles:
         address = f"/static/{buckets.INTERNAL}{path[len(self.directory) + 1 :]}"
         located = quote(os.fsencode(address))
         return {buckets.ACCEL: located, "Content-Type": content_type_of(path), "Content-Length": "0"}
+
+    def _decoded_answer(self, environ: Environment, found: paths.Found, staged: StagedFile) -> _Answer:
+        """A file that is stored encoded, for a client that does not take it so: all of it, of a length unknown yet."""
+        generation = staged.item.generation if staged.item else ""
+        validators = Validators(f'"{generation}-decoded"', int(found.status.st_mtime))
+        headers = {**_headers_of(staged, validators), "Accept-Ranges": "none", "Vary": "Accept-Encoding"}
+        asked = {name: environ[key] for name, key in _CONDITION_KEYS.items() if key in environ}
+        if is_failed_precondition(asked, validators):
+            return _error(environ, HTTPStatus.PRECONDITION_FAILED, headers)
+        if is_known(asked, validators):
+            return _Answer(HTTPStatus.NOT_MODIFIED, headers, staged=staged)
+        headers["Content-Type"] = content_type_of(found.path)
+        body = DecodedBody(found.descriptor, self.readers.begin(staged.build_path))
+        return _Answer(HTTPStatus.OK, headers, body, staged=staged)
+
+
+def _headers_of(staged: StagedFile | None, validators: Validators) -> dict[str, str]:
+    """What every answer says that brings a file, or some of it."""
+    headers = {
+        "Content-Security-Policy": FILE_POLICY,
+        "Last-Modified": validators.last_modified,
+        "ETag": validators.etag,
+    }
+    if staged and has_own_place(staged.build_path):
+        headers["Cache-Control"] = "no-store"  # without its query, the address is another build's
+    return headers
+
+
+def _headers_of_bytes(staged: StagedFile, is_encoded: bool) -> dict[str, str]:
+    """What is said of a file's bytes as they are stored."""
+    encoding = {"Content-Encoding": staged.encoding, "Vary": "Accept-Encoding"} if is_encoded else {}
+    return {**encoding, "X-Goog-Hash": f"crc32c={staged.crc32c}"} if staged.crc32c else encoding
+
+
+def accepts(accept_encoding: str, encoding: str) -> bool:
+    """Whether a client says that it takes ``encoding``; one that says nothing of encodings knows of none."""
+    for one in accept_encoding.lower().split(","):
+        name, _, quality = one.partition(";")
+        if name.strip() in (encoding, "*"):
+            return not _REFUSED.fullmatch(quality.strip())
+    return False
 
 
 def _is_of_bucket(environ: Environment) -> bool:

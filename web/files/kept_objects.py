@@ -20,6 +20,8 @@ class KeptObjects(StaticFiles):
     Who asks holds it to the archive's checksum.
     """
 
+    tells_encodings = False
+
     def find(self, environ: Environment, url_path: str) -> paths.Found:
         """See :class:`StaticFiles`."""
         query = {key: values[-1] for key, values in parse_qs(environ["QUERY_STRING"]).items()}

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from staging.archives import ArchiveObject
 from staging.build_names import directory_of
+from staging.encodings import Encoded, read_encodings
 from staging.errors import RecordUnreadable
 from staging.file_lists import FileRecord, list_if_understood, list_of
 from staging.in_mind import InMind
@@ -27,6 +28,7 @@ class StagedFile(NamedTuple):
         file: the path in the build.
         item: the object that the file is, or None where it is a part of one.
         crc32c: of its content, as the archive writes it; empty where it is not known at once.
+        encoding: what it is besides what its name says, as HTTP's Content-Encoding.
 
     """
 
@@ -34,6 +36,7 @@ class StagedFile(NamedTuple):
     file: str
     item: ArchiveObject | None
     crc32c: str = ""
+    encoding: str = ""
 
 
 def staged_file(static_dir: str, path: str, size: int) -> StagedFile | None:
@@ -53,8 +56,10 @@ def staged_file(static_dir: str, path: str, size: int) -> StagedFile | None:
             continue
         file = path[len(directory_of(name)) + len(static_dir) + (2 if name else 1) :]
         item = whole.files.get(file)
+        if item is not None and item.size == size:
+            return StagedFile(name, file, item, item.crc32c, whole.encoding_of(file, item))
         if item is not None:
-            return StagedFile(name, file, item, item.crc32c) if item.size == size else StagedFile(name, file, None)
+            return StagedFile(name, file, None)
         record = whole.unpacked.get(file)
         if record is not None and record.size == size:
             return StagedFile(name, file, None, record.crc32c)
@@ -87,12 +92,18 @@ class _WholeFiles(NamedTuple):
     archive_url: str
     files: Mapping[str, ArchiveObject]
     unpacked: Mapping[str, FileRecord]
+    encodings: Mapping[str, Encoded]
+
+    def encoding_of(self, file: str, item: ArchiveObject) -> str:
+        """How the file is encoded that is this object."""
+        encoded = self.encodings.get(file)
+        return encoded.encoding if encoded and encoded.generation == item.generation else ""
 
 
 def _read(places: BuildPlaces, _status: os.stat_result) -> _WholeFiles:
     manifest = Manifest.if_readable(places)
     if manifest is None:
-        return _WholeFiles("", {}, {})
+        return _WholeFiles("", {}, {}, {})
     files = {
         published: item
         for record in manifest.artifacts.values()
@@ -107,7 +118,7 @@ def _read(places: BuildPlaces, _status: os.stat_result) -> _WholeFiles:
         for path, one in (list_if_understood(list_of(places, name)) or {}).items()
         if path not in files
     }
-    return _WholeFiles(manifest.archive_url, files, unpacked)
+    return _WholeFiles(manifest.archive_url, files, unpacked, read_encodings(places) if files else {})
 
 
 _WHOLE_FILES = InMind(_read)

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from staging.encodings import ENCODED
 from staging.layout import RESERVED_NAME
 from web.files.application import DEFAULT_TYPE, FILE_POLICY, TYPES
 from web.files.buckets import ACCEL, INTERNAL
@@ -64,6 +65,10 @@ http {{{locally}
         ~^(200|206|304)(GET|HEAD)$ 1;
         default 0;
     }}
+    map $uri $mark {{
+        "~^/static(?<mark_folder>/.*/|/)(?<mark_name>[^/]+)$" "$mark_folder{marks}/$mark_name";
+        default "";
+    }}
     access_log off;
     # A condition on the state of a file. nginx knows a state by time and size alone, and what two builds' tarballs hold
     # may have both in common.
@@ -100,6 +105,10 @@ http {{{locally}
             access_log {use_log} use buffer=64k flush=2s if=$is_use;
             max_ranges {most_ranges};
             error_page {passed_on} {ask_at_once} = @devserver;
+            # What is stored encoded is for the devserver to serve, which knows how.
+            if (-f {marked}) {{
+                return {ask_at_once};
+            }}
             # Whose file is asked for, only the devserver knows: a path may be two buckets', and a name be encoded.
             if ($args ~* "bucket|%") {{
                 return {ask_at_once};
@@ -196,6 +205,8 @@ def configuration(
         default_type=DEFAULT_TYPE,
         policy=FILE_POLICY,
         static_dir=quoted("--static-dir", f"{static_dir}/"),
+        marked=f'{quoted("--static-dir", str(static_dir))[:-1]}$mark"',
+        marks=f"{RESERVED_NAME}/{ENCODED}",
         links_from=quoted("--static-dir", f"from={static_dir}"),
         devserver=devserver,
         listen=listening("--listen", listen, certificate),
