@@ -212,7 +212,7 @@ def _named(entries: Iterable[CatalogueEntry], archive: Archive, attempt: Attempt
     """The first object of each entry that is there, of those that it may be."""
     objects = []
     for entry in entries:
-        for name in entry.exact_names or ():
+        for name in filter(may_be_file, entry.exact_names or ()):
             with suppress(ObjectNotFound):
                 objects.append(attempt(partial(archive.describe, name)))
                 break
