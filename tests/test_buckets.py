@@ -26,6 +26,19 @@ from tests.servers import DevServer, cause_of, check_success, eventually
 pytestmark = pytest.mark.shared_server
 
 A, B = "assets-public", "assets-private"
+SPELLINGS = [
+    "gs_bucket={B}",
+    "gs%5Fbucket={B}",
+    "%67s_bucket={B}",
+    "GS_BUCKET={B}",
+    "Gs_Bucket={B}",
+    "gs_bucket=&gs_bucket={B}",
+    "gs_bucket={B}&gs_bucket={B}",
+    "x=1&gs_bucket=%61ssets-private",
+    "gs_bucket=gs://{B}",
+    "gs_bucket=gs%3A%2F%2F{B}/",
+]
+TWO_OR_NONE = [f"gs_bucket={A}&gs_bucket={B}", "gs_bucket=no/bucket", "gs_bucket=%00", "GS_BUCKET=.."]
 
 
 def content_of(bucket: str, name: str) -> bytes:
@@ -101,21 +114,7 @@ def test_eight_clients_stage_and_read_both_at_once(server: DevServer, pair: Pair
     assert first in {content_of(bucket, f"{pair.path}/x.bin") for bucket in (A, B)}
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "gs_bucket={B}",
-        "gs%5Fbucket={B}",
-        "%67s_bucket={B}",
-        "GS_BUCKET={B}",
-        "Gs_Bucket={B}",
-        "gs_bucket=&gs_bucket={B}",
-        "gs_bucket={B}&gs_bucket={B}",
-        "x=1&gs_bucket=%61ssets-private",
-        "gs_bucket=gs://{B}",
-        "gs_bucket=gs%3A%2F%2F{B}/",
-    ],
-)
+@pytest.mark.parametrize("query", SPELLINGS)
 def test_a_bucket_is_understood_in_every_spelling(server: DevServer, archive: FakeArchive, query: str) -> None:
     pair = Pair(archive, "tast/spelled")
     pair.stage(server, A)
@@ -124,9 +123,7 @@ def test_a_bucket_is_understood_in_every_spelling(server: DevServer, archive: Fa
     assert (answer.status_code, answer.content) == (200, content_of(B, f"{pair.path}/x.bin"))
 
 
-@pytest.mark.parametrize(
-    "query", [f"gs_bucket={A}&gs_bucket={B}", "gs_bucket=no/bucket", "gs_bucket=%00", "GS_BUCKET=.."]
-)
+@pytest.mark.parametrize("query", TWO_OR_NONE)
 def test_a_query_that_names_two_buckets_or_none_is_refused(server: DevServer, archive: FakeArchive, query: str) -> None:
     pair = Pair(archive, "tast/spelled")
     pair.stage(server, A)

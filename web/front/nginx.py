@@ -128,7 +128,6 @@ http {{{locally}
             etag off;
             add_header ETag $upstream_http_etag;
             add_header X-Goog-Hash $upstream_http_x_goog_hash;
-            add_header Cache-Control $upstream_http_cache_control;
             add_header X-Content-Type-Options nosniff;
             add_header Content-Security-Policy {policy};
             access_log {use_log} use buffer=64k flush=2s if=$is_use;

@@ -55,6 +55,7 @@ http {{{locally}
         default $named_build;
     }}
     map $arg_build $named_build {{
+        "~^{archive}(?<named_target>{part}){slash}+(?<named_version>{part})" $named_target/$named_version;
         "~^{slash}*(?<query_target>{part}){slash}+(?<query_version>{part})" $query_target/$query_version;
         "~^{slash}*(?<query_part>{part}){end}" $query_part;
         default $addressed_build;
