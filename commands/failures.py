@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import click
 
-from web.client import ClientError, ServerUnreachable, StillStaging
+from web.client import ClientError, NotTrusted, ServerUnreachable, StillStaging
 
 
 class CommandFailed(click.ClickException):
@@ -37,6 +37,8 @@ def told() -> Iterator[None]:
     """Turn what a client of the devserver raises into the end of the command."""
     try:
         yield
+    except NotTrusted as error:
+        raise NotReachable(error.with_option("--ca-file")) from error
     except ServerUnreachable as error:
         raise NotReachable(str(error)) from error
     except StillStaging as error:

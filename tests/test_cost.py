@@ -22,7 +22,9 @@ from tests.builds import Build, tarball
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
 from tests.servers import DevServer, cause_of, check_success, eventually
-from web.client.errors import RequestRefused, error_of
+from web.client.answers import error_of
+from web.client.errors import RequestRefused
+from web.client.routes import Route
 
 pytestmark = pytest.mark.shared_server
 
@@ -192,9 +194,9 @@ def test_no_page_keeps_a_client_from_reading_it() -> None:
     answer.status_code = 400
     answer._content = b"\n" * 200_000
     began = monotonic()
-    assert str(error_of(answer)) == "status 400"
+    assert str(error_of(answer, Route("http://lab"))) == "http://lab answers 400, and not as a devserver does"
     answer._content = b"<pre>\nno\nInvalidParameter: x &lt; y\n  </pre></pre>"
-    error = error_of(answer)
+    error = error_of(answer, Route("http://lab"))
     assert isinstance(error, RequestRefused)
     assert str(error) == "InvalidParameter: x < y"
     assert monotonic() - began < MOST_SECONDS

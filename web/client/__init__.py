@@ -3,17 +3,20 @@
 It needs ``requests`` alone, and nothing else of the project.
 """
 
-from web.client.client import Client
-from web.client.errors import (
+from .addresses import shown
+from .client import Client
+from .connection import checked_token
+from .errors import (
     ClientError,
+    NotTrusted,
     RequestRefused,
     ServerBusy,
     ServerUnreachable,
     StagingFailed,
     StillStaging,
 )
-from web.client.events import StatusEvent
-from web.client.shapes import Artifact, Build, CatalogueArtifact, Cause, Lease
+from .events import StatusEvent
+from .shapes import Artifact, Build, CatalogueArtifact, Cause, Lease
 
 __all__ = [
     "Artifact",
@@ -23,10 +26,13 @@ __all__ = [
     "Client",
     "ClientError",
     "Lease",
+    "NotTrusted",
     "RequestRefused",
     "ServerBusy",
     "ServerUnreachable",
     "StagingFailed",
     "StatusEvent",
     "StillStaging",
+    "checked_token",
+    "shown",
 ]

@@ -11,26 +11,27 @@ from typing import Any, TypeVar
 
 import requests
 
-from web.client.connection import CONNECT_TIMEOUT, Access, Headers, new_session
-from web.client.devservers import Devservers
-from web.client.errors import (
+from .addresses import shown
+from .answers import error_of, no_answer, object_in
+from .connection import CONNECT_TIMEOUT, Access, Headers, answered
+from .devservers import Devservers
+from .errors import (
     ClientError,
     NoDownload,
     NotHere,
     ServerBusy,
     ServerUnreachable,
+    Silent,
     StillStaging,
-    error_of,
-    object_in,
-    unreachable,
 )
-from web.client.events import LAST_KINDS, StatusEvent, streamed
-from web.client.retry import Retry
-from web.client.ring import key_of
+from .events import LAST_KINDS, StatusEvent, streamed
+from .retry import Retry
+from .ring import key_of
 
 ANSWER_TIMEOUT = 60.0  # seconds, of what does not wait for anything
 _API = "/api/v1"
 _HEADER = re.compile(rb"[^\x00-\x20\x7f]+")  # what may be in a header; a build with more is told apart by its URL
+_NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._:/@+=-]")  # what a devserver would put a _ for as well
 T = TypeVar("T")
 
 
@@ -56,37 +57,53 @@ class Asking:
             return [self]
         return [Asking([url], 0.0, self._request_id, self._access) for url in urls]
 
+    @property
+    def first_url(self) -> str:
+        """The URL of its devserver, where it is one; of several, of the first that was given."""
+        return self.devservers.all()[0]
+
     def json(self, method: str, path: str, member: str = "", build: str = "", **request: Any) -> Any:
         """What the JSON API answers: an object that has this ``member``, or nothing where none is named."""
+
+        def is_one(answer: requests.Response) -> bool:
+            content = object_in(answer.content or b"{}")
+            return content is not None and (not member or member in content)
+
         try:
-            answer = self.answer(method, _API + path, ANSWER_TIMEOUT, build, **request)
+            answer = self.answer(method, _API + path, ANSWER_TIMEOUT, build, is_one, **request)
         except StillStaging:
             raise ServerUnreachable(f"{self} does not answer") from None
-        content = object_in(answer.content or b"{}")
-        if content is None or (member and member not in content):
-            raise ServerUnreachable(f"{self} does not answer as a devserver does")
-        return content
+        return object_in(answer.content or b"{}")
 
     def answer(
-        self, method: str, path: str, timeout: float | None, build: str = "", **request: Any
+        self,
+        method: str,
+        path: str,
+        timeout: float | None,
+        build: str,
+        is_one: Callable[[requests.Response], bool],
+        **request: Any,
     ) -> requests.Response:
-        """The answer to a request; where nobody is there, or has room, it is made again for a while."""
+        """The answer to a request; where nobody is there, or has room, it is made again for a while.
+
+        ``is_one`` says of what looks like a success whether it is a devserver's.
+        """
         retry, named = Retry(timeout, self._patience), self._headers(build)
 
         def ask(url: str) -> requests.Response:
             left = retry.seconds_left()
             connecting = CONNECT_TIMEOUT if left is None else min(CONNECT_TIMEOUT, left)
-            options = {"headers": named, "timeout": (connecting, left), **self._access.of_a_request, **request}
+            options = {"headers": named, "timeout": (connecting, left), **request}
+            route = self._access.route_to(url)
             try:
-                with new_session() as session:
-                    answer = session.request(method, url + path, **options)
-            except requests.ReadTimeout:
+                with answered(method, route, path, self._access, **options) as answer:
+                    if not 200 <= answer.status_code < 300:
+                        raise error_of(answer, route)
+                    if not is_one(answer):
+                        raise no_answer(route)
+                    return answer
+            except Silent:
                 raise StillStaging(f"no answer after {timeout:g} s; the devserver goes on") from None
-            except requests.RequestException as cause:
-                raise unreachable(url, cause) from None
-            if not 200 <= answer.status_code < 300:
-                raise error_of(answer)
-            return answer
 
         while True:
             try:
@@ -132,10 +149,10 @@ class Asking:
 
         def events() -> Iterator[tuple[str, StatusEvent]]:
             try:
-                yield from streamed(f"{url}{_API}{path}", last_id, headers, self._access)
-                error = ServerUnreachable(f"{url} ended the stream")
-            except requests.RequestException as cause:
-                error = unreachable(url, cause)
+                yield from streamed(url, f"{_API}{path}", last_id, headers, self._access)
+                error = ServerUnreachable(f"{shown(url)} ended the stream")
+            except ServerUnreachable as cause:
+                error = cause
             self.devservers.lost(url)
             raise error
 
@@ -144,9 +161,9 @@ class Asking:
 
     def _headers(self, build: str) -> Headers:
         """What names one call, however often it is tried, and for a web server in front, its build."""
-        headers: Headers = {"X-Request-ID": self._request_id or secrets.token_hex(6)}
+        headers: Headers = {"X-Request-ID": _NOT_IN_AN_ID.sub("_", self._request_id) or secrets.token_hex(6)}
         key = key_of(build).encode(errors="replace")
         return {**headers, "X-Build-Path": key} if _HEADER.fullmatch(key) else headers
 
     def __str__(self) -> str:
-        return ", ".join(self.devservers.all())
+        return ", ".join(map(shown, self.devservers.all()))

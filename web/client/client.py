@@ -6,12 +6,18 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
 
-from web.client import listing
-from web.client.asking import ANSWER_TIMEOUT, Asking
-from web.client.connection import Access
-from web.client.errors import NoDownload, ServerUnreachable, StillStaging
-from web.client.events import StatusEvent
-from web.client.shapes import Build, CatalogueArtifact, Lease
+import requests
+
+from . import listing
+from .addresses import shown
+from .asking import ANSWER_TIMEOUT, Asking
+from .connection import Access, checked_token
+from .errors import NoDownload, ServerUnreachable, StillStaging
+from .events import StatusEvent
+from .shapes import Build, CatalogueArtifact, Lease
+
+_SUCCESS = ("Success",)
+_WORDS = {"/is_staged": ("True", "False")}  # of the others, that it is done
 
 
 class Client:
@@ -36,7 +42,8 @@ class Client:
         ``REQUESTS_CA_BUNDLE`` names, or the usual ones. The devserver's log has the ``request_id`` in every line of
         what is asked for; without one, each call has an id of its own.
         """
-        self._asking = Asking([url] if isinstance(url, str) else url, patience, request_id, Access(token, ca))
+        access = Access(checked_token(token), ca)
+        self._asking = Asking([url] if isinstance(url, str) else url, patience, request_id, access)
 
     def download(
         self, archive_url: str, timeout: float | None = None, lease: str | float | None = None, holder: str = ""
@@ -130,6 +137,10 @@ class Client:
         """
         return listing.builds(self._asking, prefix)
 
+    def away(self) -> list[str]:
+        """The URLs of the devservers, of several, that do not answer, and whose builds are not in :meth:`builds`."""
+        return [shown(url) for url in self._asking.devservers.away()]
+
     def build(self, build_path: str) -> Build:
         """One build; raises like :meth:`start`, where nothing is known of it too."""
         build: Build = self._asking.json("GET", _address_of(build_path), "build", build_path)
@@ -196,8 +207,12 @@ class Client:
         self._ask("/wait_for_status", {"archive_url": archive_url, **limit}, longest)
 
     def _ask(self, method: str, query: Mapping[str, str | list[str]], timeout: float | None) -> str:
-        """The text of an RPC's answer."""
-        return self._asking.answer("GET", method, timeout, str(query["archive_url"]), params=query).text
+        """The text of an RPC's answer, which is one of a few words."""
+
+        def is_one(answer: requests.Response) -> bool:
+            return answer.text in _WORDS.get(method, _SUCCESS)
+
+        return self._asking.answer("GET", method, timeout, str(query["archive_url"]), is_one, params=query).text
 
 
 def _less(timeout: float | None, began: float) -> float | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from urllib.parse import urlsplit
 
-import requests
-
-from web.client.connection import Access, new_session
-from web.client.ring import Ring, key_of
+from .addresses import told_apart_by
+from .connection import Access, answered
+from .errors import ClientError
+from .ring import Ring, key_of
 
 _HEALTH_TIMEOUT = 2.0  # seconds
 _BELIEVED = 5.0  # seconds for which what was found out is believed
@@ -19,7 +18,7 @@ class Devservers:
     """The devservers of a lab, and which of them answer. Where there is one alone, it is never asked how it is."""
 
     def __init__(self, urls: Sequence[str], access: Access) -> None:
-        """They are told apart by host and port, as they are written.
+        """They are told apart by host, port and path, as they are written.
 
         Raises:
             ValueError: there is none.
@@ -28,7 +27,7 @@ class Devservers:
         if not urls:
             raise ValueError("there is no devserver to ask; it should be one URL or several: http://devserver:8080")
         self._access = access
-        self._urls = {urlsplit(url).netloc: url.rstrip("/") for url in urls}
+        self._urls = {told_apart_by(url.rstrip("/")): url.rstrip("/") for url in urls}
         self._ring = Ring(list(self._urls))
         self._found: dict[str, tuple[bool, float]] = {}  # by URL: whether it answered, and when that was
 
@@ -63,16 +62,20 @@ class Devservers:
 
     def is_one_lost(self) -> bool:
         """Whether one of several does not answer."""
-        return len(self._urls) > 1 and not all(map(self.is_well, self._urls.values()))
+        return bool(self.away())
+
+    def away(self) -> list[str]:
+        """The URLs of those, of several, that do not answer."""
+        return [url for url in self.all() if len(self._urls) > 1 and not self.is_well(url)]
 
     def lost(self, url: str) -> None:
         """Take note that a devserver cannot be reached, or broke off."""
         self._found[url] = False, time.monotonic()
 
     def _answers(self, url: str) -> bool:
-        options = {"timeout": _HEALTH_TIMEOUT, **self._access.of_a_request}
+        route = self._access.route_to(url)
         try:
-            with new_session() as session:
-                return session.get(f"{url}/check_health", **options).status_code < 500
-        except requests.RequestException:
+            with answered("GET", route, "/check_health", self._access, timeout=_HEALTH_TIMEOUT) as answer:
+                return answer.status_code < 500
+        except ClientError:
             return False

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import requests
 
-from web.client.connection import CONNECT_TIMEOUT, Access, Headers, new_session
-from web.client.errors import error_of, object_in
+from .answers import error_of, no_answer, object_in
+from .connection import CONNECT_TIMEOUT, Access, Headers, answered
 
 LAST_KINDS = ("outcome", "removed")
 _SILENCE = 60.0  # seconds; the server says something every fifteen
@@ -28,14 +28,20 @@ class StatusEvent(NamedTuple):
     data: Mapping[str, Any]
 
 
-def streamed(address: str, last_id: str, headers: Headers, access: Access) -> Iterator[tuple[str, StatusEvent]]:
-    """The events of one connection, behind the one that ``last_id`` names."""
+def streamed(url: str, path: str, last_id: str, headers: Headers, access: Access) -> Iterator[tuple[str, StatusEvent]]:
+    """The events of one connection, behind the one that ``last_id`` names.
+
+    Raises:
+        ClientError
+
+    """
     headers = {**headers, "Last-Event-ID": last_id} if last_id else headers
-    timeout = (CONNECT_TIMEOUT, _SILENCE)
-    options = {"headers": headers, "stream": True, "timeout": timeout, **access.of_a_request}
-    with new_session() as session, session.get(address, **options) as answer:
+    timeout, route = (CONNECT_TIMEOUT, _SILENCE), access.route_to(url)
+    with answered("GET", route, path, access, headers=headers, stream=True, timeout=timeout) as answer:
         if answer.status_code != 200:
-            raise error_of(answer)
+            raise error_of(answer, route)
+        if not answer.headers.get("Content-Type", "").startswith("text/event-stream"):
+            raise no_answer(route)
         yield from _parsed_events(answer)
 
 

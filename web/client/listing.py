@@ -7,9 +7,9 @@ from heapq import merge
 from itertools import groupby
 from operator import itemgetter
 
-from web.client.asking import Asking
-from web.client.errors import ServerUnreachable
-from web.client.shapes import Build
+from .asking import Asking
+from .errors import ServerUnreachable
+from .shapes import Build
 
 _PAGE = 1000  # builds that are asked for at once
 Ranked = tuple[str, int, Build]  # a build with its path, and how soon its devserver is asked for it
@@ -36,7 +36,7 @@ def _reached(asking: Asking) -> list[Asking]:
     if len(everybody) == 1:
         return everybody
     asking.json("GET", "/version")  # waits for the first, where none is there
-    return [one for one in everybody if asking.devservers.is_well(str(one))]
+    return [one for one in everybody if asking.devservers.is_well(one.first_url)]
 
 
 def _ranked(one: Asking, everybody: Asking, prefix: str) -> Iterator[Ranked]:
@@ -44,11 +44,11 @@ def _ranked(one: Asking, everybody: Asking, prefix: str) -> Iterator[Ranked]:
     try:
         for build in _listed(one, prefix):
             path = build["build"]
-            yield path, everybody.devservers.of(path).index(str(one)), build
+            yield path, everybody.devservers.of(path).index(one.first_url), build
     except ServerUnreachable:
         if one is everybody:
             raise
-        everybody.devservers.lost(str(one))
+        everybody.devservers.lost(one.first_url)
 
 
 def _listed(asking: Asking, prefix: str) -> Iterator[Build]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from web.client.errors import LONGEST_PAUSE, ClientError, NotTrusted
+from .errors import LONGEST_PAUSE, ClientError, NeverReachable
 
 
 class Retry:
@@ -24,6 +24,6 @@ class Retry:
         self._failures += 1
         pause = getattr(error, "retry_after", 0.0) or min(0.25 * 2.0**self._failures, LONGEST_PAUSE)
         ends = self._until if self._deadline is None else min(self._until, self._deadline)
-        if isinstance(error, NotTrusted) or time.monotonic() + pause > ends:
+        if isinstance(error, NeverReachable) or time.monotonic() + pause > ends:
             raise error
         time.sleep(pause)
