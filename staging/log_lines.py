@@ -34,6 +34,11 @@ def formatter(line_format: str, **fields: Any) -> logging.Formatter:
     return _JsonLines(usual) if line_format == JSON else _TextLines(usual)
 
 
+def stamp(moment: float) -> str:
+    """A moment as the lines of text have it, with its zone: ``[26/Oct/2026:02:30:00 +0200]``."""
+    return strftime("[%d/%b/%Y:%H:%M:%S %z]", localtime(moment))
+
+
 def log_to_stderr(line_format: str, **fields: Any) -> None:
     """Have this process, a worker, log what libraries have to say, and what ends a thread of it."""
     handler = logging.StreamHandler(sys.stderr)
@@ -71,7 +76,7 @@ class _TextLines(_Lines):
         fields = self.fields_of(record)
         message = record.getMessage()
         if fields:
-            message = " ".join((strftime("[%d/%b/%Y:%H:%M:%S]", localtime(record.created)), fields["tag"], message))
+            message = " ".join((stamp(record.created), fields["tag"], message))
             message += f" [request {fields['request_id']}]" if "request_id" in fields else ""
         return "\n".join(filter(None, (message, self.traceback_of(record))))
 

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import requests
 
 from artifacts.job import StageRequest, StagingOptions, run_stage_request
-from staging import request_ids
+from staging import log_lines, request_ids
 from tests.builds import Build, make_build
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
@@ -177,3 +178,37 @@ def test_what_a_worker_says_itself_has_the_id(tmp_path: Path, line_format: str) 
     else:
         assert "WORKER a library speaks [request task-42/a]\n" in said.stderr
         assert "WORKER a thread ended [request task-42/a]\nTraceback" in said.stderr
+
+
+# Times
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/St_Johns", "UTC"])
+def test_every_time_has_its_zone(tmp_path: Path, zone: str) -> None:
+    server = DevServer(tmp_path, "--log-dir", str(tmp_path / "logs"), environment={"TZ": zone})
+    try:
+        server.get("/check_health")
+        server.get("/static/")
+    finally:
+        server.close()
+    offset = subprocess.run(
+        ["date", "+%z"], env={"TZ": zone}, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    stamp = re.compile(rf"\[\d\d/[A-Z][a-z][a-z]/\d{{4}}:\d\d:\d\d:\d\d {re.escape(offset)}\]")
+    requests_logged = (tmp_path / "logs" / "access.log").read_text().splitlines()
+    assert len(requests_logged) == 2
+    for line in (*requests_logged, *(tmp_path / "logs" / "devserver.log").read_text().splitlines()):
+        assert stamp.search(line), line
+    combined = re.compile(rf'127\.0\.0\.1 - - {stamp.pattern} "GET /\S+ HTTP/1\.1" 200 \d+ "[^"]*" "[^"]*" "[^"]*"')
+    assert all(combined.fullmatch(line) for line in requests_logged)
+
+
+def test_the_hour_that_is_twice_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert log_lines.stamp(1792888200) == "[25/Oct/2026:02:30:00 +0200]"
+        assert log_lines.stamp(1792888200 + 3600) == "[25/Oct/2026:02:30:00 +0100]"
+    finally:
+        monkeypatch.undo()
+        time.tzset()

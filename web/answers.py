@@ -36,10 +36,7 @@ class Read(NamedTuple):
 
 
 class Observer(Protocol):
-    """Is told of every answer twice, in the thread that gives it: what takes long here, clients wait for."""
-
-    def begins(self, served: Served) -> None:
-        """The answer is known, and nothing of it is sent."""
+    """Is told of every answer once it is over, in the thread that gave it."""
 
     def ends(self, served: Served, sent: int) -> None:
         """So many bytes of its body were sent: all, or fewer where the client went away."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from io import TextIOWrapper
 from logging import FileHandler
 from pathlib import Path
+from time import monotonic, time
 from typing import Any
 
 import cherrypy
@@ -17,6 +20,10 @@ from staging.errors import ConfigurationError
 from staging.log_lines import JSON, with_fields
 from web.answers import Served
 from web.callers import REQUEST_ID_KEY
+
+_WITHOUT_A_BODY = (204, 304)
+_SECONDS_BETWEEN_COMPLAINTS = 60.0
+_NEVER = logging.CRITICAL + 1
 
 
 def configure_logs(logfile: Path | None, log_dir: Path | None, production: bool, line_format: str) -> None:
@@ -35,15 +42,39 @@ def configure_logs(logfile: Path | None, log_dir: Path | None, production: bool,
     if logfile is not None:
         log.error_file = str(logfile)
     for handler in (*log.error_log.handlers, *log.access_log.handlers):
+        handler.handleError = _Complaints(handler)
         handler.setFormatter(log_lines.formatter(line_format, tag="DEVSERVER") if line_format == JSON else _TEXT)
     # CherryPy makes text of a line before any handler sees it: here it is told what a line consists of instead.
     LogManager.error = _log
-    LogManager.access_log_format += ' "{i}"'
+    requests = AccessLog(line_format)
+    LogManager.access = lambda _: requests.log_of_cherrypy()
     if line_format == JSON:
-        LogManager.access = _log_access
         log_lines.log_to_stderr(JSON, tag="LIBRARY")
         for logger in (log.error_log, log.access_log):
             logger.propagate = False
+
+
+class _Complaints:
+    """Says on standard error that the lines of a log cannot be written: now and then, or once where they never will be.
+
+    In place of ``logging``'s own way, which is twenty lines of stack for each line of the log.
+    """
+
+    def __init__(self, handler: logging.Handler) -> None:
+        self._handler = handler
+        self._next = float("-inf")
+
+    def __call__(self, _record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, BrokenPipeError):  # whoever read it is gone for good
+            self._handler.setLevel(_NEVER)
+        if monotonic() < self._next:
+            return
+        self._next = monotonic() + _SECONDS_BETWEEN_COMPLAINTS
+        stream = getattr(self._handler, "stream", None)
+        name = getattr(self._handler, "baseFilename", getattr(stream, "name", "the screen"))
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"the log cannot be written to {name} ({getattr(error, 'strerror', None) or error})\n")
 
 
 def reopened_logs() -> Callable[[], None]:
@@ -79,34 +110,49 @@ def log_line(tag: str, text: str, **fields: str) -> None:
 
 
 class AccessLog:
-    """Logs every request that CherryPy knows nothing of as CherryPy logs its own, in the combined log format."""
+    """Logs every request once its answer is over, with the bytes of its body that were sent: in the combined log format
+    with the request's id behind it, or as an object of JSON.
+    """
 
     def __init__(self, line_format: str) -> None:
-        self._line_format = line_format
-
-    def begins(self, served: Served) -> None:
-        """See :class:`~web.answers.Observer`: a request is logged when its answer begins."""
-        log = cherrypy.log.access_log
-        if not any(handler.level <= logging.INFO for handler in log.handlers):
-            return
-        if self._line_format == JSON:
-            _log_as_fields(served.environ, served.environ["REMOTE_ADDR"], served.status, served.size)
-        else:
-            log.info(_combined(served))
+        self._write = _write_fields if line_format == JSON else _write_text
 
     def ends(self, served: Served, sent: int) -> None:
-        """See :class:`~web.answers.Observer`."""
+        """See :class:`~web.answers.Observer`: a request that CherryPy knows nothing of."""
+        if any(handler.level <= logging.INFO for handler in cherrypy.log.access_log.handlers):
+            self._write(served.environ, int(served.status), sent)
+
+    def log_of_cherrypy(self) -> None:
+        """Log the request that CherryPy has answered in this thread."""
+        request, response = cherrypy.serving.request, cherrypy.serving.response
+        status = int((response.output_status or b"0").split()[0])
+        length = dict.get(response.headers, "Content-Length")
+        has_body = request.method != "HEAD" and status not in _WITHOUT_A_BODY
+        self._write(request.wsgi_environ, status, int(length) if length and has_body else 0)
 
 
-def _combined(served: Served) -> str:
-    environ = served.environ
+def _write_text(environ: Mapping[str, Any], status: int, sent: int) -> None:
     request = f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']} {environ['SERVER_PROTOCOL']}"
     texts = (request, environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", ""), environ[REQUEST_ID_KEY])
     quoted = [_quoted(text) for text in texts]
-    return (
-        f'{environ["REMOTE_ADDR"]} - - {cherrypy.log.time()} "{quoted[0]}" {int(served.status)} {served.size} '
+    cherrypy.log.access_log.info(
+        f'{environ["REMOTE_ADDR"]} - - {log_lines.stamp(time())} "{quoted[0]}" {status} {sent} '
         f'"{quoted[1]}" "{quoted[2]}" "{quoted[3]}"'
     )
+
+
+def _write_fields(environ: Mapping[str, Any], status: int, sent: int) -> None:
+    fields = with_fields(
+        tag="ACCESS",
+        client=environ["REMOTE_ADDR"],
+        request_id=environ[REQUEST_ID_KEY],
+        status=status,
+        bytes=sent,
+        referer=environ.get("HTTP_REFERER", ""),
+        user_agent=environ.get("HTTP_USER_AGENT", ""),
+    )
+    request = f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']}"
+    cherrypy.log.access_log.info("%s", request, extra=fields)
 
 
 def _log(
@@ -114,28 +160,6 @@ def _log(
 ) -> None:
     """In place of CherryPy's ``LogManager.error``."""
     self.error_log.log(severity, msg, exc_info=traceback, extra=with_fields(tag=context))
-
-
-def _log_access(_: LogManager) -> None:
-    """In place of CherryPy's ``LogManager.access``."""
-    request, response = cherrypy.serving.request, cherrypy.serving.response
-    status = (response.output_status or b"0").split()[0]
-    size = str(dict.get(response.headers, "Content-Length") or "0")
-    _log_as_fields(request.wsgi_environ, request.remote.ip, int(status), int(size))
-
-
-def _log_as_fields(environ: Mapping[str, Any], client: str, status: int, size: int) -> None:
-    request = f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']}"
-    fields = with_fields(
-        tag="ACCESS",
-        client=client,
-        request_id=environ[REQUEST_ID_KEY],
-        status=int(status),
-        bytes=size,
-        referer=environ.get("HTTP_REFERER", ""),
-        user_agent=environ.get("HTTP_USER_AGENT", ""),
-    )
-    cherrypy.log.access_log.info("%s", request, extra=fields)
 
 
 def _quoted(text: str) -> str:

@@ -139,7 +139,7 @@ def _teller(options: dict[str, Any], metrics: Metrics) -> Callable[[Served], Non
     log = access_log(options)
 
     def on_refusal(answer: Served) -> None:
-        log.begins(answer)
+        log.ends(answer, 0 if answer.environ["REQUEST_METHOD"] == "HEAD" else answer.size)
         metrics.serving.count_request("refused", answer.status)
 
     return on_refusal

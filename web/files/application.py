@@ -102,8 +102,6 @@ class StaticFiles:
         if buckets.ACCEL in answer.headers:  # nginx tells of what it sends
             return ()
         served = _served(environ, answer)
-        for observer in self._observers:
-            observer.begins(served)
         is_head = environ["REQUEST_METHOD"] == "HEAD"
         if isinstance(answer.body, (FileBody, DecodedBody)):
             answer.body.on_end = partial(self._ended, served)

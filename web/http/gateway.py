@@ -19,6 +19,7 @@ from cheroot.wsgi import Gateway_10
 
 from web.callers import REQUEST_ID_HEADER, REQUEST_ID_KEY, request_id_of
 from web.error_pages import RETRY_AFTER, error_answer
+from web.http.forwarded import peer_address
 from web.http.request import Body
 
 _ALWAYS_ANSWERED = "/check_health"  # also where no thread is left but the reserve
@@ -56,10 +57,9 @@ class FileBody:
 
     def __iter__(self) -> Iterator[bytes]:
         """The body through Python, for a server that knows nothing better."""
-        for part in self._parts:
-            for piece in [part] if isinstance(part, bytes) else self._pieces(part):
-                yield piece
-                self._sent += len(piece)
+        for piece in self._all_pieces():
+            yield piece
+            self._sent += len(piece)
 
     def send_to(self, client: socket.socket) -> None:
         """Send the body; a client may be slow, but not silent.
@@ -82,7 +82,7 @@ class FileBody:
         timeout = client.gettimeout()
         client.settimeout(_LOOK)
         try:
-            for piece in self:
+            for piece in self._all_pieces():
                 self._send_bytes(client, piece)
         finally:
             client.settimeout(timeout)
@@ -113,6 +113,10 @@ class FileBody:
         finally:
             self._sent += sending.position
 
+    def _all_pieces(self) -> Iterator[bytes]:
+        for part in self._parts:
+            yield from [part] if isinstance(part, bytes) else self._pieces(part)
+
     def _pieces(self, part: FileRange) -> Iterator[bytes]:
         position = part.start
         while position < part.stop:
@@ -129,6 +133,7 @@ class SendfileGateway(Gateway_10):
     def get_environ(self) -> Any:
         """The WSGI environment, with the client's socket."""
         environment = super().get_environ()  # type: ignore[no-untyped-call]
+        environment["REMOTE_ADDR"] = peer_address(environment["REMOTE_ADDR"])
         self.req.server.trusted_proxies.apply(environment)
         environment[SOCKET_KEY] = self.req.conn.socket
         environment[REQUEST_ID_KEY] = request_id_of(environment)

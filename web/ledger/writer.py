@@ -61,9 +61,6 @@ class LedgerWriter(SimplePlugin):  # type: ignore[misc]
 
     stop.priority = 60  # type: ignore[attr-defined]  # after the HTTP server's 25, which still answers
 
-    def begins(self, served: Served) -> None:
-        """See :class:`~web.answers.Observer`."""
-
     def ends(self, served: Served, sent: int) -> None:
         """See :class:`~web.answers.Observer`."""
         if served.build and served.status in _SERVED and served.environ["REQUEST_METHOD"] == "GET":

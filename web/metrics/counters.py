@@ -143,9 +143,6 @@ class ServingCounters:
         """Count one row for which the ledger had no room."""
         self._dropped_rows.inc()
 
-    def begins(self, served: Served) -> None:
-        """See :class:`~web.answers.Observer`."""
-
     def ends(self, served: Served, sent: int) -> None:
         """See :class:`~web.answers.Observer`."""
         self.count_request(served.environ["SCRIPT_NAME"].strip("/"), served.status)
