@@ -12,7 +12,7 @@ FUZZ_PACKAGES := libarchive-tools p7zip-full zip zstd
 GSUTIL := .venv-gsutil
 PROMTOOL := $(BIN)/promtool
 
-.PHONY: help demo cluster-demo test test-fronts coverage fuzz hostile chaos faults soak bench simulation paint evictionbench clusterbench imagebench screenshots dashboard check audit lock wheel format clean
+.PHONY: help demo cluster-demo test test-fronts coverage fuzz hostile chaos faults soak bench simulation paint evictionbench clusterbench imagebench screenshots dashboard check audit lock install-check wheel format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -141,6 +141,10 @@ audit: $(VENV)/ready ## ask for known vulnerabilities alone; AUDIT_ARGS=--requir
 lock: $(VENV)/ready ## write the lock files, after a change of setup.py; LOCK_ARGS=--upgrade takes the newest of everything
 	$(BIN)/python .ci/lock.py $(LOCK_ARGS)
 	@touch $(VENV)/ready
+
+install-check: $(VENV)/ready ## install nothing, and each extra alone, into clean environments, and start all of it there; CHECK_ARGS="--only 3.13"
+	./debian-packages redis-tools
+	$(BIN)/python .ci/install_check.py $(CHECK_ARGS)
 
 wheel: $(VENV)/ready ## build the wheel: the same bytes for the same commit, in dist/
 	rm -rf build

@@ -26,7 +26,8 @@ RUNTIME = [
     "tomli>=2,<3; python_version < '3.11'",
 ]
 DEMO = ["gcp-storage-emulator>=2024.8"]
-CLUSTER = ["celery>=5.5,<6", "redis>=6,<9"]
+# Kombu, by which Celery speaks to Redis, imports packaging there and asks for it only in an extra that bounds redis.
+CLUSTER = ["celery>=5.5,<6", "redis>=6,<9", "packaging>=24"]
 LZ4 = ["lz4>=4.3,<5"]
 BENCH = ["simpy>=4.1", "matplotlib>=3.9"]
 # Each release has wheels for some Pythons; building it takes a compiler that comes with libFuzzer.
