@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from commands import environment, old_options, streams
 from commands.encoding import use_utf8
+from commands.help import GroupedHelp
 from commands.local import LOCAL, MACHINERY
 from commands.options import check_environment, server_in_front
-from commands.printing import printable
 from commands.remote import REMOTE
 from devserver_settings import SETTINGS
 from staging.errors import ConfigurationError
@@ -39,6 +40,7 @@ def serve(options: dict[str, Any]) -> None:
         ConfigurationError: an option's value cannot be used.
 
     """
+    streams.silence_closed()
     # Not above: worker processes import this module as their main one.
     from wiring.signals import Signals
 
@@ -68,11 +70,13 @@ def _version() -> str:
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     for setting in reversed(SETTINGS):
         command = setting.as_option()(command)
-    return command
+    return old_options.take_old_options(command)
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}, invoke_without_command=True
+    cls=GroupedHelp,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    invoke_without_command=True,
 )
 @click.version_option(_version(), prog_name="devserver")
 @_with_settings
@@ -87,11 +91,13 @@ def command_line(context: click.Context, /, server: Sequence[str], **options: An
     Every option can also be given in the environment variable that stands with it. The commands that ask a running
     devserver have options of their own.
     """  # noqa: D301 - click's own mark for lines that stay as they are
-    check_environment(context, None if context.invoked_subcommand is None else _USED.get(context.invoked_subcommand))
-    if context.invoked_subcommand is None:
+    asked = context.invoked_subcommand
+    check_environment(context, None if asked is None else _USED.get(asked))
+    _point_out_variables(is_to_serve=asked in (None, "serve", "worker"))
+    if asked is None:
         if server:
             raise click.UsageError("--server goes with a command that asks a devserver: devserver builds --server URL")
-        serve(options)
+        _serve_unless_told_not_to(context, options)
     else:
         context.obj = options
         context.meta[MACHINERY] = lambda: _without_a_server(options)
@@ -110,7 +116,28 @@ def serve_command(context: click.Context, /, **options: Any) -> None:
     """  # noqa: D301
     typed = ParameterSource.COMMANDLINE
     behind = {key: value for key, value in options.items() if context.get_parameter_source(key) is typed}
-    serve({**context.obj, **behind})
+    _serve_unless_told_not_to(context, {**context.obj, **behind})
+
+
+def _serve_unless_told_not_to(context: click.Context, options: dict[str, Any]) -> None:
+    """Serve, unless an option of earlier devservers says that no server is wanted."""
+    is_to_serve = not old_options.is_no_server_wanted(context)
+    if told := old_options.told_of(context):
+        streams.complain(told)
+    if is_to_serve:
+        serve(options)
+
+
+def _point_out_variables(*, is_to_serve: bool) -> None:
+    """Say which variables of the environment look like options and are none."""
+    known = [*(setting.environment_variable for setting in SETTINGS), *environment.OF_COMMANDS]
+    for text in environment.unknown_variables(os.environ, known, is_sure=is_to_serve):
+        streams.complain(text)
+    if is_to_serve and _of_kubernetes:
+        streams.complain(f"Kubernetes' own, of a service: {', '.join(_of_kubernetes)}; it is no option here")
+
+
+_of_kubernetes: list[str] = []
 
 
 for _command in (*REMOTE, *LOCAL):
@@ -182,6 +209,8 @@ def worker(options: dict[str, Any], at_once: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status. Whatever goes wrong is one line on standard error."""
+    streams.open_all()
+    _of_kubernetes.extend(environment.drop_addresses_of_services(os.environ))
     try:
         if arguments is None:
             use_utf8()
@@ -189,16 +218,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.Abort:
         return _FAILED
     except click.ClickException as error:
-        print(f"devserver: {printable(error.format_message())}", file=sys.stderr)
+        streams.complain(error.format_message())
         return error.exit_code
     except ConfigurationError as error:
-        print(f"devserver: {printable(str(error))}", file=sys.stderr)
+        streams.complain(str(error))
         return _USAGE_ERROR
     except OSError as error:
         if not _is_of_output(error):
             raise
-        print(f"devserver: the standard output cannot be written: {error.strerror}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is left of it
+        streams.complain(f"the standard output cannot be written: {error.strerror}")
+        streams.give_up_output()
         return _FAILED
     return 0
 

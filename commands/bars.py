@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Mapping
+from contextlib import ExitStack
 from time import monotonic
 from typing import Any
 
@@ -14,6 +16,7 @@ from rich.text import Text
 
 from commands.display import Display, is_not_tried
 from commands.printing import printable
+from commands.terminal import giving_back
 from staging.units import in_bytes
 
 _GOOD = ("staged", "absent")
@@ -22,29 +25,41 @@ _WIDEST_BAR = 30
 # Columns of the terminal from which on there is room for more than names and states: names are not cut for its sake.
 _ROOM_FOR_AMOUNTS, _ROOM_FOR_BARS, _ROOM_FOR_ALL = 52, 72, 100
 _NARROW_BAR = 10
+_USUAL_WIDTH, _USUAL_HEIGHT = 80, 25
+_ELLIPSIS = "\u2026"  # by which rich marks what it cuts
 _STYLES = {"staged": "green", "absent": "green", "failed": "red", "cancelled": "dim", "not tried": "dim"}
 _SPEED_OVER = 5.0  # seconds over which a rate is taken
 _SHORTEST = 0.5  # seconds over which one can be told
 
 
+def console() -> Console:
+    """The terminal; one that is said to have no columns has 80."""
+    found = Console()
+    return found if found.width > 0 else Console(width=_USUAL_WIDTH, height=_USUAL_HEIGHT)
+
+
 class Bars(Display):
     """Bars that move as the bytes come, and a line below them for all of it."""
 
-    def __init__(self) -> None:
-        width = Console().width
-        self._progress = Progress(*_columns(width))
+    def __init__(self, where: Console) -> None:
+        width = where.width
+        self._progress = Progress(*_columns(width), console=where)
         self._tasks: dict[str, TaskID] = {}
         self._all: TaskID | None = None
         self._latest: dict[str, Mapping[str, Any]] = {}
         self._speed = _Speed()
         self._tells_speed = width >= _ROOM_FOR_ALL
+        self._given_back = ExitStack()
+        self._show_cursor = where.show_cursor
 
     def __enter__(self) -> Bars:  # noqa: PYI034 - typing has no Self before Python 3.11
+        self._given_back.enter_context(giving_back(self._show_cursor))
         self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+        self._given_back.close()
 
     def show(self, event: Mapping[str, Any]) -> None:
         """See :class:`Display`."""
@@ -96,12 +111,22 @@ class _Field(ProgressColumn):
         # Where the terminal is too narrow, names are what is shortened.
         super().__init__(Column(no_wrap=field != "name", min_width=width))
         self._field = field
+        self._has_ellipsis = _is_printed(_ELLIPSIS)
 
     def render(self, task: Task) -> Text:
         """See rich's own column."""
         text = printable(task.fields[self._field])
         style = _STYLES.get(text, "") if self._field == "state" else ""
-        return Text(text, style, no_wrap=True, overflow="ellipsis")
+        return Text(text, style, no_wrap=True, overflow="ellipsis" if self._has_ellipsis else "crop")
+
+
+def _is_printed(letter: str) -> bool:
+    """Whether the terminal's encoding has a letter."""
+    try:
+        letter.encode(sys.stdout.encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def _columns(width: int) -> list[ProgressColumn]:

@@ -1,35 +1,46 @@
-"""What a shell completes: names of artifacts, and the paths of the builds that a devserver has."""
+"""What a shell completes: the builds and the artifacts of the devserver that the command would ask."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import TYPE_CHECKING
+
 import click
 
-_PATIENCE = 0.5  # seconds; somebody has pressed Tab
-_MOST = "100"
+if TYPE_CHECKING:
+    from web.client import Client
+
+_PATIENCE = 0.7  # seconds; somebody has pressed Tab
+_MOST = 100
 
 
-def artifact_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """The names of the built-in catalogue."""
-    from artifacts.catalogue import read_catalogue
+def artifact_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The names of the devserver's catalogue; of the built-in one where it does not answer at once."""
+    names = _asked(context, lambda client: [entry["name"] for entry in client.catalogue()])
+    if not names:
+        from artifacts.catalogue import read_catalogue
 
-    return [entry.name for entry in read_catalogue().entries if entry.name.startswith(incomplete)]
+        names = [entry.name for entry in read_catalogue().entries]
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def build_paths(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """The builds on the devservers that the command would ask; none of one that does not answer at once."""
-    return sorted({path for url in context.params["server"] for path in _paths_at(url, incomplete)})
+    """The builds on the devservers that the command would ask; none where they do not answer at once."""
+    return _asked(context, lambda client: (build["build"] for build in islice(client.builds(incomplete), _MOST)))
 
 
-def _paths_at(url: str, incomplete: str) -> list[str]:
-    import json
-    from http.client import HTTPException
-    from urllib.parse import urlencode
-    from urllib.request import urlopen
+def _asked(context: click.Context, ask: Callable[[Client], Iterable[str]]) -> list[str]:
+    """What the devserver says to whoever asks as the command would: with its token, certificates and proxy."""
+    from commands.deadline import Deadline
+    from commands.options import Server
+    from web.client import ClientError
 
-    query = urlencode({"prefix": incomplete, "limit": _MOST})
+    options = context.params
+    if not options.get("server"):  # what is written there is none
+        return []
+    server = Server(options["server"], options.get("token"), options.get("ca_file"))
     try:
-        # The option takes no other scheme than HTTP's.
-        with urlopen(f"{url}/api/v1/builds?{query}", timeout=_PATIENCE) as answer:  # noqa: S310
-            return [build["build"] for build in json.load(answer)["builds"]]
-    except (OSError, HTTPException, ValueError, KeyError, TypeError, RecursionError):
+        return Deadline(_PATIENCE).answer(lambda: list(ask(server.client(0.0))))
+    except (ClientError, KeyError, TypeError):
         return []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from commands.display import is_not_tried
 from commands.naming import find
 from commands.options import Server
-from commands.printing import columns, print_json, say
+from commands.printing import columns, moment, print_json, say
 from staging.units import in_bytes
-from web.client import Artifact, Build, ServerUnreachable
+from web.client import Artifact, Build, ServerUnreachable, shown
 
 _NO_PATIENCE = 0.0  # who looks wants to know now
 _GIB = 1024**3
@@ -30,13 +31,26 @@ _FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
 
 
 def show_builds(server: Server, prefix: str, as_json: bool) -> None:
-    """List the builds whose paths begin with ``prefix``."""
-    builds = list(server.client(_NO_PATIENCE).builds(prefix))
+    """List the builds whose paths begin with ``prefix``.
+
+    Raises:
+        ServerUnreachable: one of several servers is not there; the builds of the others were listed.
+
+    """
+    client = server.client(_NO_PATIENCE)
+    builds = list(client.builds(prefix))
     if as_json:
         print_json(builds)
-        return
-    for line in columns([(build["build"], _state(build), _on_disk(build), _last_use(build)) for build in builds]):
-        say(line)
+    else:
+        for line in columns([_line_of(build) for build in builds]):
+            say(line)
+    if away := client.away():
+        raise ServerUnreachable(f"the builds of {', '.join(away)} are missing: no answer came from there")
+
+
+def _line_of(build: Build) -> tuple[str, ...]:
+    held = "pinned" if build["pinned"] else "leased" if build["leases"] else ""
+    return (build["build"], _state(build), _on_disk(build), _last_use(build), held)
 
 
 def show_build(server: Server, name: str, as_json: bool) -> None:
@@ -64,22 +78,33 @@ def show_server(server: Server, as_json: bool) -> None:
 
     """
     lost: list[ServerUnreachable] = []
+    told: list[dict[str, Any]] = []
     for one in server.each():
+        url = shown(one.urls[0])
         try:
-            _show_one(one, as_json)
+            told.append({"server": url, **_state_of_server(one)})
         except ServerUnreachable as error:
             lost.append(error)
+            told.append({"server": url, "error": str(error)})
+            continue
+        if not as_json:
+            _say_state(told[-1])
+    if as_json and len(told) > 1:
+        print_json(told)
+    elif as_json and not lost:
+        print_json(told[0])
     if lost:
-        raise lost[0]
+        raise ServerUnreachable("; ".join(map(str, lost)))
 
 
-def _show_one(server: Server, as_json: bool) -> None:
-    client, url = server.client(_NO_PATIENCE), server.urls[0]
-    version, health = client.version(), client.health()
-    if as_json:
-        print_json({"server": url, "version": version, "health": health})
-        return
-    say(f"devserver {version} at {url}")
+def _state_of_server(server: Server) -> dict[str, Any]:
+    client = server.client(_NO_PATIENCE)
+    return {"version": client.version(), "health": client.health()}
+
+
+def _say_state(state: dict[str, Any]) -> None:
+    health = state["health"]
+    say(f"devserver {state['version']} at {state['server']}")
     for line in columns([_figure(name, health[name]) for name in _in_order(health)]):
         say(f"  {line}")
 
@@ -142,11 +167,11 @@ def _fetched(one: Artifact) -> str:
 
 
 def _last_use(build: Build) -> str:
-    return f"used {build['last_used'][:16]}" if build["last_used"] else ""
+    return f"used {moment(build['last_used'])}" if build["last_used"] else ""
 
 
 def _holds(build: Build) -> list[str]:
-    leases = [f"leased until {one['until'][:19]} by {one['holder'] or 'somebody'}" for one in build["leases"]]
+    leases = [f"leased until {moment(one['until'])} by {one['holder'] or 'somebody'}" for one in build["leases"]]
     return ["pinned", *leases] if build["pinned"] else leases
 
 

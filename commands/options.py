@@ -10,8 +10,14 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
+from commands.environment import fault_of_value
+
 if TYPE_CHECKING:
     from web.client import Client
+
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # generic from click 8.4 on
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -41,6 +47,14 @@ _WRONG = "devserver.wrong"  # and what was wrong with values of the environment
 
 class Option(click.Option):
     """An option whose errors name the environment where the value is from there, and there alone."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """As click's own, but for what is no value: a badly read file of variables left its quotation marks."""
+        value = super().resolve_envvar_value(ctx)
+        if value and (fault := fault_of_value(value)) and not (self.name == "token" and value.strip() == value[:-1]):
+            ctx.set_parameter_source(self.name or "", ParameterSource.ENVIRONMENT)
+            raise click.BadParameter(fault, ctx, self)
+        return value
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
         """See click's own."""
@@ -87,7 +101,7 @@ class Number(click.FloatRange):
     name = "number"
 
 
-class Written(click.ParamType[Any]):
+class Written(ParamType):
     """A number that people write with a unit."""
 
     def __init__(self, name: str, parsed: Callable[[str], float | None], right: str) -> None:
@@ -104,7 +118,7 @@ class Written(click.ParamType[Any]):
         return number
 
 
-class Address(click.ParamType[Any]):
+class Address(ParamType):
     """The address of a devserver."""
 
     name = "url"
@@ -183,8 +197,23 @@ timeout = click.option(
     help="Wait no longer than that; the devserver goes on.",
 )
 
+
+def _checked_token(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """The token, without the line end that a file has; what cannot be one is not shown."""
+    if value is None:
+        return None
+    from web.client import RequestRefused, checked_token
+
+    try:
+        return checked_token(value)
+    except RequestRefused as error:
+        raise click.BadParameter(str(error)) from None
+
+
 _TOKEN = click.option(
     "--token",
+    cls=Option,
+    callback=_checked_token,
     metavar="TOKEN",
     envvar="DEVSERVER_TOKEN",
     show_envvar=True,
@@ -192,6 +221,7 @@ _TOKEN = click.option(
 )
 _CA_FILE = click.option(
     "--ca-file",
+    cls=Option,
     type=click.Path(exists=True, dir_okay=False),
     envvar="DEVSERVER_CA_FILE",
     show_envvar=True,

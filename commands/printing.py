@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import click
+
+from staging.units import in_utc
 
 
 def printable(text: str) -> str:
@@ -25,6 +28,11 @@ def say(text: str) -> None:
 def print_json(data: Any) -> None:
     """Print what a script reads; all but plain ASCII is escaped."""
     click.echo(json.dumps(data, indent=2).replace("\x7f", "\\u007f"))
+
+
+def moment(text: str) -> str:
+    """A moment that the JSON API tells, as people read it, with its zone."""
+    return in_utc(datetime.fromisoformat(text).timestamp())
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -41,7 +41,9 @@ def _display(as_json: bool) -> Display:
     if as_json:
         return Display()
     if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
-        from commands.bars import Bars  # rich takes a tenth of a second to import
+        from commands.bars import Bars, console  # rich takes a tenth of a second to import
 
-        return Bars()
+        where = console()
+        if where.is_interactive:  # which knows more names of terminals that can do nothing
+            return Bars(where)
     return Lines()

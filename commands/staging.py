@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from commands.deadline import Deadline
 from commands.failures import left_alone
-from commands.following import check, follow
+from commands.following import Events, check, follow
 from commands.naming import find
 from commands.options import Server
 from commands.printing import print_json, say
 from commands.progress import fitting_display
-from web.client import Build, Client, StagingFailed, StillStaging
+from web.client import Artifact, Build, Client, StagingFailed, StillStaging
 
 # A devserver that is not there when it is asked first is told at once; one that starts anew meanwhile is waited for.
 _NO_PATIENCE = 0.0
@@ -77,8 +77,11 @@ def stage(server: Server, wish: Wish, to_the_end: bool, manner: Manner) -> None:
     path = deadline.answer(lambda: client.start(*wish))
     awaited = deadline.answer(lambda: _awaited(client, wish, to_the_end))
     _follow(server, path, awaited, deadline, manner.as_json, awaited.shown)
+    build = deadline.answer(lambda: client.build(path))
+    is_over = to_the_end or not build["under_way"]
+    if wish.names or is_over:
+        _check_settled(build, awaited)
     if not manner.as_json:
-        is_over = to_the_end or not client.build(path)["under_way"]
         waiting = f"devserver wait {path}{wish.options}"
         say(f"{path}: staged" if is_over else f"{path}: {_so_far(wish)}; `{waiting}` waits for the rest")
 
@@ -114,6 +117,22 @@ def _awaited(client: Client, wish: Wish, to_the_end: bool) -> _Awaited:
     usual = [entry for entry in client.catalogue() if not entry["on_request"]]
     names = [entry["name"] for entry in usual if to_the_end or entry["synchronous"]]
     return _Awaited(names, [entry["name"] for entry in usual])
+
+
+def _check_settled(build: Build, awaited: _Awaited) -> None:
+    """Find out whether anything that was asked for has failed already, whether or not it was waited for.
+
+    Raises:
+        StagingFailed: the cause.
+
+    """
+    names = awaited.shown or ()
+    settled: Events = {one["name"]: {**one, "artifact": one["name"]} for one in build["artifacts"] if _is_settled(one)}
+    check(settled, [name for name in names if name in settled], awaited.required)
+
+
+def _is_settled(artifact: Artifact) -> bool:
+    return artifact["state"] in ("staged", "absent", "failed", "cancelled")
 
 
 def _so_far(wish: Wish) -> str:

@@ -15,8 +15,14 @@ def make(name: str, scopes: str) -> None:
 
     Raises:
         ConfigurationError: the name or a scope is none.
+        ClickException: there is no standard error.
 
     """
     secret, token = make_token(name, [scope.strip() for scope in scopes.split(",") if scope.strip()])
+    # First what is told this once: a line that nobody has the token of is of no use in the file.
+    try:
+        sys.stderr.write(f"The token, which is kept nowhere: {secret}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        raise click.ClickException("no token is made: standard error, which it is told on, cannot be written") from None
     say(token.line)
-    click.echo(f"The token, which is kept nowhere: {secret}", file=sys.stderr)

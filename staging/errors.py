@@ -128,14 +128,14 @@ class ArchiveNotAllowed(RequestError):
 
 
 class InvalidParameter(RequestError):
-    """The parameter ``name`` is missing or has a value that cannot be used."""
+    """The parameter ``name`` has a value that cannot be used; without a name, ``reason`` says it all."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(name, reason)
         self.name, self.reason = name, reason
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
+        return f"{self.name}: {self.reason}" if self.name else self.reason
 
 
 class ArchiveError(DevServerError):

@@ -30,7 +30,7 @@ def eventually(question: Callable[[], T], timeout: float = 20.0) -> T:
 
 
 # The kind of nginx that stands before every devserver of the tests: "nginx", of one; "spread", of several; or none.
-FRONT = "DEVSERVER_TEST_FRONT"
+FRONT = "TESTED_FRONT"
 
 
 class Front:

@@ -68,6 +68,10 @@ class Terminal:
         eventually(lambda: psutil.Process(self._process.pid).status() == psutil.STATUS_SLEEPING)
         self._screen.send(keys)
 
+    def signal(self, number: int) -> None:
+        """Send the command a signal, which nobody types."""
+        self._process.send_signal(number)
+
     def end(self) -> tuple[int, str]:
         """The exit status of the command, once it has ended, and all that the terminal was told to show."""
         self._screen.read()

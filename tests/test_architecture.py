@@ -157,8 +157,10 @@ LAYERS = (
     ("web.api.openapi",),
     ("web.api.application",),
     ("web.api",),
-    ("web.client.errors", "web.client.ring", "web.client.shapes"),
-    ("web.client.connection", "web.client.retry"),
+    ("web.client.addresses", "web.client.errors", "web.client.ring", "web.client.shapes"),
+    ("web.client.proxies", "web.client.retry"),
+    ("web.client.routes",),
+    ("web.client.answers", "web.client.connection"),
     ("web.client.events", "web.client.devservers"),
     ("web.client.asking",),
     ("web.client.listing",),
@@ -166,9 +168,19 @@ LAYERS = (
     ("web.client",),
     ("web.application",),
     ("web",),
-    ("commands.encoding", "commands.printing", "commands.failures", "commands.naming", "commands.deadline"),
-    ("commands.options", "commands.display", "commands.completion"),
-    ("commands.bars", "commands.following"),
+    (
+        "commands.encoding",
+        "commands.printing",
+        "commands.failures",
+        "commands.naming",
+        "commands.deadline",
+        "commands.environment",
+        "commands.help",
+        "commands.old_options",
+        "commands.terminal",
+    ),
+    ("commands.options", "commands.display", "commands.streams"),
+    ("commands.bars", "commands.completion", "commands.following"),
     ("commands.progress",),
     (
         "commands.staging",
@@ -206,10 +218,16 @@ def imports_of(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            module = ".".join(filter(None, [_package_of(path) if node.level else "", node.module]))
             for alias in node.names:
-                submodule = f"{node.module}.{alias.name}"
-                yield submodule if submodule in LEVELS else node.module
+                submodule = f"{module}.{alias.name}"
+                yield submodule if submodule in LEVELS else module
+
+
+def _package_of(path: Path) -> str:
+    """The package that a file's relative imports begin at: its own, for each has one dot."""
+    return ".".join(path.parent.relative_to(PROJECT).parts)
 
 
 MODULES = list(own_modules())

@@ -79,8 +79,8 @@ def test_check_health_counts_what_is_being_staged(server: DevServer, archive: Fa
 @pytest.mark.parametrize(
     ("query", "cause"),
     [
-        ("", "InvalidParameter: archive_url: this parameter is missing; give it as in archive_url=gs://"),
-        ("?archive_url=", "InvalidParameter: archive_url: this parameter is missing"),
+        ("", "InvalidParameter: Error: archive_url= is required! Give it as in archive_url=gs://"),
+        ("?archive_url=", "InvalidParameter: Error: archive_url= is required!"),
         ("?archive_url=http://a/b/c", "InvalidArchiveUrl: 'http://a/b/c' is not an archive URL: it should look like"),
         ("?archive_url=gs://a/b", "InvalidArchiveUrl: 'gs://a/b' is not an archive URL: it should name a target and"),
         ("?archive_url=gs%3A%2F%2Fa%2Fb%2F..%2Fc", "InvalidArchiveUrl: "),

@@ -31,7 +31,8 @@ def text(name: str, value: Any, example: str = "") -> str:
     """The value of the parameter ``name``, which has to be given, once; ``example`` shows how."""
     given = optional_text(name, value)
     if not given:
-        raise InvalidParameter(name, f"this parameter is missing; give it as in {name}={example}")
+        # The words of the first devservers, which clients look for and print.
+        raise InvalidParameter("", f"Error: {name}= is required! Give it as in {name}={example}")
     return given
 
 

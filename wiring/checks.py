@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ def checked_static_dir(options: dict[str, Any]) -> Path:
 
     """
     static_dir = usable_directory("--static-dir", options["static_dir"])
-    _check_address(options["host"], options["port"])
+    _check_address(own_address(options["host"]), options["port"])
     for option in _FILES:
         if options[option]:
             _check_writable(f"--{option}", options[option], options[option].absolute().parent)
@@ -50,6 +51,13 @@ def _check_case(static_dir: Path) -> None:
             "directory: files whose names differ by case alone would be one. Use a file system that tells them apart "
             "(of ext4, a directory without the attribute of chattr +F)",
         )
+
+
+def own_address(host: str) -> str:
+    """The address to listen on: ``localhost`` is 127.0.0.1, whichever of its two a hosts file has first, for that is
+    where commands and scripts ask.
+    """
+    return "127.0.0.1" if host.lower() == "localhost" else host
 
 
 def usable_directory(option: str, path: Path) -> Path:
@@ -157,6 +165,9 @@ def _check_writable(option: str, path: Path, directory: Path) -> None:
 
 def _check_address(host: str, port: int) -> None:
     """Find out whether the address is free, to say so in one line."""
+    if os.environ.pop("LISTEN_PID", "") == str(os.getpid()):  # of another process, it means nothing
+        wanted = "the devserver opens its own: take the .socket unit away, and give --host and --port"
+        raise ConfigurationError("LISTEN_FDS", f"a socket was passed on by systemd; {wanted}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -164,3 +175,5 @@ def _check_address(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         raise ConfigurationError("--host, --port", f"cannot listen on {host}:{port} ({error.strerror})") from error
+    except UnicodeError as error:
+        raise ConfigurationError("--host", f"{host!r} is no name of a machine, and no address") from error

@@ -20,7 +20,7 @@ from web.metrics.counters import Metrics
 from web.plugins import ConnectionsPlugin, DownloadsPlugin, EvictorPlugin, PortFile
 from web.verification import VerificationPlugin
 from web.watchdog import Notifier, WatchdogPlugin
-from wiring.checks import certificate, checked_static_dir, trusted_proxies
+from wiring.checks import certificate, checked_static_dir, own_address, trusted_proxies
 from wiring.executors import keep_in_touch, say_what_holds
 from wiring.files import Files, front_listener, make_files
 from wiring.reloading import Part, Reload
@@ -45,7 +45,7 @@ def serve(options: dict[str, Any], version: str, signals: Signals) -> None:
     bus = cherrypy.engine
     speak_plainly(bus)
     configure_logs(options["logfile"], options["log_dir"], options["production"], options["log_format"])
-    server.configure(options["host"], options["port"], options["max_threads"], certificate(options))
+    server.configure(own_address(options["host"]), options["port"], options["max_threads"], certificate(options))
     server.trust_proxies(trusted_proxies(options))
     metrics = Metrics()
     server.tell_refusals(lambda status: metrics.serving.count_request("refused", status))

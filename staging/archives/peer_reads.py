@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from http import HTTPStatus
 from time import monotonic
-from typing import Any
 
 import requests
 import urllib3
@@ -22,7 +21,7 @@ _TIME_TO_CONNECT, _LONGEST_SILENCE = 2.0, 5.0
 # A peer that brings fewer bytes a second than this, over so many seconds, is no better than the archive.
 _LEAST_RATE, _TIME_TO_TELL = 256 * 1024, 5.0
 _CONNECTIONS = 64
-_NO_PROXY: Any = {"http": None, "https": None}  # whatever the environment has for the world outside of the lab
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _TROUBLES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
@@ -80,7 +79,6 @@ class PeersFirst:
             stream=True,
             timeout=(_TIME_TO_CONNECT, min(_LONGEST_SILENCE, self._peers.stall_timeout)),
             allow_redirects=False,
-            proxies=_NO_PROXY,
         )
 
     def _is_sent(self, url: str, item: ArchiveObject, response: requests.Response) -> bool:
@@ -164,6 +162,9 @@ def _session_of(process: int) -> requests.Session:
     """One session for a process: it keeps its connections, and a forked process must not share them."""
     del process
     session = requests.Session()
+    # No proxy, whatever the environment has for the world outside of the lab; the certificates it names are the lab's.
+    session.trust_env = False
+    session.verify = next((os.environ[name] for name in _BUNDLES if os.environ.get(name)), True)
     adapter = requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS)
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)

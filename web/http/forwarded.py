@@ -15,6 +15,7 @@ UNIX = "unix:"  # the clients of a socket of the machine's, who have no address;
 
 _FOR, _PROTO, _HOST = "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST"
 _MOST_HOPS = 32
+_MAPPED = "::ffff:"
 _SCHEMES = ("http", "https")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,255}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 _WITH_PORT = re.compile(r"(?P<v4>[0-9.]+):[0-9]{1,5}|\[(?P<v6>[0-9A-Fa-f:.]+)\](:[0-9]{1,5})?")
@@ -86,12 +87,17 @@ def checked_network(text: str) -> str:
 
 def _address(hop: str) -> str | None:
     """The address that an entry of ``X-Forwarded-For`` names; some proxies write a port behind it."""
-    hop = hop.strip()
+    hop = hop.strip().partition("%")[0]  # without a zone, which may be any text
     match = _WITH_PORT.fullmatch(hop)
     try:
         return str(_plain(ip_address((match["v4"] or match["v6"]) if match else hop)))
     except ValueError:
         return None
+
+
+def peer_address(text: str) -> str:
+    """The address of a connection's other end; that of an IPv4 client, where the socket listens on ``::``, as such."""
+    return text.removeprefix(_MAPPED) if text.startswith(_MAPPED) and "." in text else text
 
 
 def _is_of_this_machine(peer: str) -> bool:

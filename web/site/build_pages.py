@@ -66,6 +66,7 @@ class BuildPage:
     last: int
     found: int
     total: int
+    taken: int
     is_read: bool
     words: str
     previous: str
@@ -98,6 +99,7 @@ def page_of(builds: BuildList, place: Place) -> BuildPage:
         last=end,
         found=len(found),
         total=len(now),
+        taken=sum(one.size for one in now.newest),
         is_read=now.is_whole,
         words=place.words,
         previous=_previous(found, start, place.words),
