@@ -42,7 +42,7 @@ files = importlib.metadata.files("devserver") or []
 place = pathlib.Path(importlib.metadata.distribution("devserver").locate_file("")).resolve()
 import devserver, web, commands, demo, artifacts, wiring, staging, downloader
 ours = (devserver, web, commands, demo, artifacts, wiring, staging, downloader)
-sys.exit(", ".join(one.__name__ for one in ours if place not in pathlib.Path(one.__file__).resolve().parents))
+sys.exit(", ".join(one.__name__ for one in ours if place not in pathlib.Path(one.__file__).resolve().parents) or 0)
 """
 
 
@@ -150,8 +150,8 @@ def _check_server(environment: Environment, *options: str) -> None:
     """Have a server stage a build from a directory by a worker process, and every command ask it."""
     root = environment.directory / "archive"
     build = root / _BUILD
-    (build / "debug").mkdir(parents=True, exist_ok=True)
-    (build / "debug" / "symbols.txt").write_text("what is staged")
+    (build / "debug" / "breakpad").mkdir(parents=True, exist_ok=True)
+    (build / "debug" / "breakpad" / "symbols.txt").write_text("what is staged")
     environment.run("tar", "-czf", str(build / "debug.tgz"), "-C", str(build), "debug")
     portfile = environment.directory / "port"
     portfile.unlink(missing_ok=True)

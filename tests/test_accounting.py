@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -162,8 +161,7 @@ def test_an_answer_without_a_body_has_no_bytes(ways: dict[str, Way], name: str) 
     way = ways[name]
     sent = way.sent()
     assert way.curl("large.bin", "--head")[0] == 200
-    long_from_now = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 1e6))
-    assert way.curl("large.bin", "--header", f"If-Modified-Since: {long_from_now}")[0] == 304
+    assert way.curl("large.bin", "--header", "If-None-Match: *")[0] == 304
     assert way.curl("small.bin") == (200, 10)
     assert eventually(lambda: way.sent() > sent)
     assert way.sent() == sent + 10
