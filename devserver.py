@@ -210,10 +210,10 @@ def worker(options: dict[str, Any], at_once: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status. Whatever goes wrong is one line on standard error."""
     streams.open_all()
-    _of_kubernetes.extend(environment.drop_addresses_of_services(os.environ))
     try:
         if arguments is None:
             use_utf8()
+        _of_kubernetes.extend(environment.drop_addresses_of_services(os.environ))
         command_line.main(arguments, prog_name="devserver", standalone_mode=False)
     except click.Abort:
         return _FAILED
