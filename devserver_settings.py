@@ -14,12 +14,14 @@ from staging.log_lines import LINE_FORMATS, TEXT
 from staging.tree import UnpackLimits
 from staging.units import DURATIONS, SIZES, parsed_duration, parsed_size
 
-_BESIDE_US = Path(__file__).resolve().parent / "static"
+_OURS = Path(__file__).resolve().parent
 
 
 def default_static_dir() -> Path:
     """``static`` beside the devserver's code where that is a checkout; an installed one serves ``./static``."""
-    return _BESIDE_US if _BESIDE_US.is_dir() else Path("static")
+    # Of an installed one, what is called static there is another package's.
+    is_checkout = (_OURS / "static").is_dir() and (_OURS / "setup.py").is_file()
+    return _OURS / "static" if is_checkout else Path("static")
 
 
 @dataclass(frozen=True)

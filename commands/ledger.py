@@ -12,14 +12,26 @@ from pathlib import Path
 import click
 
 from commands.printing import say
+from staging.archives import ArchiveUrl
+from staging.errors import InvalidArchiveUrl
 from web.ledger.records import Row, rows_of
 
 
 def show(path: Path, build: str, client: str, since: float, as_json: bool) -> None:
     """Print the rows of the ledger in the file ``path``: of a build, of a client, and since a moment, where given."""
     with _told(path):
-        for row in rows_of(path, build.strip("/"), client, since):
+        for row in rows_of(path, _path_of(build), client, since):
             say(json.dumps(row._asdict()) if as_json else _line(row))
+
+
+def _path_of(build: str) -> str:
+    """The build path that is meant; of an archive's URL, what of it is below the bucket."""
+    if "://" not in build:
+        return build.strip("/")
+    try:
+        return ArchiveUrl.parse(build, any_depth=True).build_path
+    except InvalidArchiveUrl as error:
+        raise click.UsageError(f"--build: {error}") from None
 
 
 def _line(row: Row) -> str:

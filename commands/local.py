@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from commands.options import Written
+from commands.options import ClientAddress, Written
 from commands.options import as_json as json_option
 from staging.presence import real_path
 from staging.units import DURATIONS, SIZES, parsed_duration, parsed_size
@@ -40,8 +40,8 @@ def catalog(options: dict[str, Any], file: Path | None, as_json: bool) -> None:
 
 
 @click.command("ledger")
-@click.option("--build", default="", metavar="PATH", help="What was served of this build alone.")
-@click.option("--client", default="", metavar="ADDRESS", help="What was served to this client alone.")
+@click.option("--build", default="", metavar="BUILD", help="What was served of this build, a path or a URL, alone.")
+@click.option("--client", default="", type=ClientAddress(), help="What was served to this client alone.")
 @click.option(
     "--since",
     type=Written("time", parsed_duration, DURATIONS),

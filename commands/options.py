@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -127,6 +128,20 @@ class Address(ParamType):
         """See click's own."""
         del param, ctx
         return _address(str(value))
+
+
+class ClientAddress(ParamType):
+    """The address of a client, in the spelling in which it is logged."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click's own."""
+        try:
+            address = ip_address(str(value)) if value else ""
+        except ValueError:
+            self.fail(f"{value!r} is no address; it should look like 10.0.0.7 or 2001:db8::7", param, ctx)
+        return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _addresses(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:

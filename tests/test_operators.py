@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
+import devserver_settings
 from commands.environment import unknown_variables
 from devserver import command_line
 from tests.conftest import StartServer
@@ -22,6 +24,7 @@ from tests.servers import PROJECT, DevServer, eventually
 from tests.stub_server import Answer, stub
 from tests.terminal import COMMAND, environment, in_a_pipe
 from web.http.forwarded import TrustedProxies, peer_address
+from web.ledger.records import Ledger, Row
 
 pytestmark = pytest.mark.shared_server
 
@@ -385,3 +388,75 @@ def test_completion_asks_as_the_command_would() -> None:
 def test_completion_of_what_is_not_there_offers_and_says_nothing(url: str) -> None:
     offered = completed("devserver wait ", DEVSERVER_SERVER=url)
     assert (offered.stdout.strip(), offered.stderr) == ("", "")
+
+
+# The ledger
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger with a row for each of two clients."""
+    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    written = Ledger(path, 10)
+    written.add([Row(1.0, client, "t/v", "f", 200, 1, True, "") for client in ("2001:db8::7", "10.0.0.7")])
+    written.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "clients"),
+    [
+        (["--client", "2001:DB8:0::7"], ["2001:db8::7"]),
+        (["--client", "::ffff:10.0.0.7"], ["10.0.0.7"]),
+        (["--client", "10.0.0.7"], ["10.0.0.7"]),
+        (["--build", "gs://bucket/t/v"], ["2001:db8::7", "10.0.0.7"]),
+        (["--build", "/t/v/"], ["2001:db8::7", "10.0.0.7"]),
+        (["--build", "gs://bucket/t/w"], []),
+    ],
+)
+def test_clients_and_builds_of_the_ledger_are_named_in_any_spelling(
+    ledger: Path, words: list[str], clients: list[str]
+) -> None:
+    ended = in_a_pipe("--ledger", str(ledger), "ledger", "--json", *words)
+    assert ended.returncode == 0, ended.stderr
+    assert [json.loads(line)["client"] for line in ended.stdout.splitlines()] == clients
+
+
+@pytest.mark.parametrize("words", [["--client", "lab-7"], ["--build", "gs://"]])
+def test_what_is_no_client_and_no_build_is_a_wrong_use(ledger: Path, words: list[str]) -> None:
+    ended = in_a_pipe("--ledger", str(ledger), "ledger", *words)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+
+
+# What is installed beside it
+
+
+def test_another_packages_static_directory_is_not_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "static").mkdir()
+    monkeypatch.setattr(devserver_settings, "_OURS", tmp_path)
+    assert devserver_settings.default_static_dir() == Path("static")
+    (tmp_path / "setup.py").touch()
+    assert devserver_settings.default_static_dir() == tmp_path / "static"
+
+
+# What a port is asked that it does not speak
+
+
+def test_a_compressed_body_is_refused_by_its_name(server: DevServer) -> None:
+    for path in ("/api/v1/builds", "/stage"):
+        answer = requests.post(server.url + path, data=b"\x1f\x8b", headers={"Content-Encoding": "gzip"}, timeout=10)
+        assert answer.status_code == 415
+        assert "Content-Encoding 'gzip'" in answer.json()["detail"] if "/api" in path else "gzip" in answer.text
+    answer = requests.post(f"{server.url}/check_health", data=b"", headers={"Content-Encoding": "identity"}, timeout=10)
+    assert answer.status_code == 405
+
+
+@pytest.mark.not_behind("nginx", "which says so itself")
+@pytest.mark.not_behind("spread", "which says so itself")
+def test_who_greets_a_plain_port_in_tls_is_answered_at_once(server: DevServer) -> None:
+    hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x55" * 505  # without a line end in it
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+        client.sendall(hello)
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"this port speaks plain HTTP" in answer

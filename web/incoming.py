@@ -13,6 +13,7 @@ from cherrypy import _cpreqbody, _cprequest
 
 from web.cookies import cookies_of
 from web.errors import error_page
+from web.methods import refuse_encoded_body
 
 _MOST_PARTS = 100  # of a multipart body
 # What CherryPy fails to read, and nobody needs: the one is a part's of a body, the other of a time before UTF-8.
@@ -47,6 +48,7 @@ def _read_body() -> None:
     request = cherrypy.serving.request
     if not request.process_request_body:
         return
+    refuse_encoded_body()
     request.process_request_body = False
     request.body.processors = {
         "application/x-www-form-urlencoded": _cpreqbody.process_urlencoded,

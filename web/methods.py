@@ -57,6 +57,13 @@ def refuse_other_sites() -> None:
         raise OtherSite(cherrypy.request.script_name + cherrypy.request.path_info)
 
 
+def refuse_encoded_body() -> None:
+    """Go on unless the body is compressed, or written in another way that nothing here reads (RFC 9110, 8.4)."""
+    coding = cherrypy.serving.request.headers.get("Content-Encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        raise cherrypy.HTTPError(415, f"the body has the Content-Encoding {coding[:40]!r}, and should have none")
+
+
 def documented(handler: Handler) -> Handler:
     """Have a handler of several parameters answer with its documentation where it is given none of them; a program
     that prefers JSON is told that it forgot them.

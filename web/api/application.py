@@ -37,7 +37,7 @@ from web.api.schemas import SCHEMAS
 from web.error_pages import RETRY_AFTER, problem
 from web.http.clients import WaitingRoom
 from web.http.gateway import SOCKET_KEY
-from web.methods import refuse_other_sites
+from web.methods import refuse_encoded_body, refuse_other_sites
 
 _STATUSES: dict[type[DevServerError], HTTPStatus] = {
     NotStaged: HTTPStatus.NOT_FOUND,
@@ -156,6 +156,7 @@ class _Seated:
 
 
 def _body() -> bytes:
+    refuse_encoded_body()
     return bytes(cherrypy.request.rfile.read())
 
 

@@ -33,6 +33,7 @@ _MORE = 1024  # bytes beyond a bound, by which a request is known to be beyond i
 _REQUEST_LINE = re.compile(rb"[!-~]+ [^ \r\n]+ HTTP/1\.[01]\r\n")
 _TIMED_OUT = "timed out"  # what cheroot knows a timeout by
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_TLS = b"\x16\x03"  # how a client greets: RFC 8446, 5.1
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _UNSEEN = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -64,7 +65,7 @@ class TimedReader(StreamReader):
 
     def has_head(self) -> bool:
         """Whether there is a whole head, or what can be judged without the rest of it."""
-        if self._is_at_end:
+        if self._is_at_end or self.speaks_tls:
             return True
         buffer, start = self._read_buf, self._read_pos
         if buffer.startswith(b"\r\n", start):  # one empty line is forgiven
@@ -75,6 +76,11 @@ class TimedReader(StreamReader):
         if line_end < 0:
             return len(buffer) - start > LONGEST_LINE + _MORE
         return len(buffer) - line_end > LARGEST_HEAD + _MORE or not _REQUEST_LINE.match(buffer, start)
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether what is here is the beginning of TLS, on a connection that is none of it."""
+        return self._read_buf.startswith(_TLS, self._read_pos)
 
     @property
     def has_begun(self) -> bool:
@@ -150,6 +156,9 @@ class BoundedRequest(CPWSGIHTTPRequest):  # type: ignore[misc]
     def parse_request(self) -> None:
         """Read the head."""
         self.conn.rfile.allow(TIME_FOR_HEAD)
+        if self.conn.rfile.speaks_tls:  # in which there may be no end of a line
+            self.simple_response("400", "this port speaks plain HTTP; the address begins with http://")
+            return
         self.rfile = SizeCheckWrapper(self.conn.rfile, LONGEST_LINE)
         has_line = False
         try:
