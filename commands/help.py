@@ -16,13 +16,21 @@ _OPTIONS = {
     "Where it listens, and what it serves": ("host", "port", "static-dir", "portfile", "pidfile", "resume"),
     "Logs": ("logfile", "log-dir", "production", "log-format", "ledger", "ledger-max-rows"),
     "Archives and artifacts": (
-        *("archive-root", "allow-archive", "catalog", "run-packager", "stall-timeout", "retry-deadline"),
+        *(
+            "archive-root",
+            "allow-archive",
+            "user-project",
+            "catalog",
+            "run-packager",
+            "stall-timeout",
+            "retry-deadline",
+        ),
     ),
     "Who may ask": ("allow-host", "tls-cert", "tls-key", "tokens", "require-token-to-read"),
     "A server in front": ("front", "front-log", "trusted-proxy"),
     "Room on the disk": ("max-bytes", "min-free", "max-age", "keep-objects", "verify-every"),
     "How much at once": ("max-downloads", "max-queue", "max-downloads-per-client", "max-artifacts", "max-threads"),
-    "Unpacking": ("unpack-max-bytes", "unpack-max-files", "unpack-max-memory"),
+    "Unpacking": ("unpack-max-bytes", "unpack-max-files", "unpack-max-memory", "unpack-max-ratio"),
     "Workers, clusters and peers": (
         *("executor", "broker", "stage-inline", "worker-writes", "worker-silence", "peer", "peer-token"),
     ),
