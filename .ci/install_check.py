@@ -180,7 +180,8 @@ def _check_worker(environment: Environment, *, is_to_work: bool) -> None:
             raise Failed(f"without what a cluster takes, a worker says:\n{said}")
         return
     with _redis(environment) as broker:
-        options = ["--broker", broker, "--static-dir", "builds", "--archive-root", str(environment.directory)]
+        root = environment.directory / "archive"  # of the server's as well: URLs mean the same to both
+        options = ["--broker", broker, "--static-dir", "builds", "--archive-root", str(root)]
         with environment.running("worker", environment.devserver, *options, "worker"):
             _check_server(environment, "--executor", "celery", "--broker", broker)
 

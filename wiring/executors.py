@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from time import time
 from typing import Any
 
 import cherrypy
+from cherrypy._cplogging import LogManager
 
 from artifacts.bounds import JobBounds
 from artifacts.job import NAME, StageRequest, StagingOptions
@@ -19,7 +21,7 @@ from staging.executors.base import Executor
 from staging.executors.confinement import Confinement, tighten_umask, what_holds
 from staging.executors.orphans import adopt_orphans
 from staging.executors.process import ProcessExecutor
-from staging.log_lines import log_to_stderr
+from staging.log_lines import log_to_stderr, stamp
 from staging.records.decoding import as_data
 from staging.retry import Patience
 from staging.tree import UnpackLimits
@@ -104,6 +106,7 @@ def work(options: dict[str, Any], at_once: int) -> int:
     static_dir = usable_directory("--static-dir", options["static_dir"])
     executor = _local_executor(options)
     log_to_stderr(options["log_format"], tag="WORKER")
+    LogManager.time = lambda _: stamp(time())  # which has no zone of its own
     say_what_holds()
     jobs = Jobs(staging_options(options, static_dir), allowed_archives(options["allow_archive"]))
     silence, patience = options["worker_silence"], options["retry_deadline"]
