@@ -15,6 +15,7 @@ from tests.fake_archive import FakeArchive
 from tests.nginx import free_port, in_front_of, running_nginx, written
 from tests.servers import DevServer, eventually
 from tests.test_buckets import SPELLINGS, TWO_OR_NONE, A, B, content_of
+from web.access.tokens import SCOPES, make_token
 from web.ledger.records import rows_of
 
 PATH = "tast/cros/firmware"
@@ -201,3 +202,22 @@ def test_the_ledger_and_the_last_use_are_of_the_build_that_was_read(one: Front) 
     eventually(lambda: rows(PATH) and {(200, size, True), (206, 10, False)} <= set(rows(name)))
     used = requests.get(f"{one.address}/api/v1/builds/gs%3A%2F%2F{B}%2F{PATH.replace('/', '%2F')}", timeout=10).json()
     assert used["last_used"]
+
+
+def test_a_bucket_opens_nothing_without_a_token(archive: FakeArchive, tmp_path: Path) -> None:
+    secret, token = make_token("lab", SCOPES)
+    (tmp_path / "tokens").write_text(f"{token.line}\n")
+    (tmp_path / "tokens").chmod(0o600)
+    guarded = ("--tokens", str(tmp_path / "tokens"), "--require-token-to-read")
+    server = started(tmp_path, archive, *guarded, "--front", "nginx")
+    known = {"Authorization": f"Bearer {secret}"}
+    try:
+        with in_front_of(server, tmp_path / "run", *guarded) as address:
+            for bucket in (A, B):
+                query = {"archive_url": f"gs://{bucket}/{PATH}", "files": "x.bin"}
+                assert requests.get(f"{address}/stage", params=query, headers=known, timeout=30).text == "Success"
+            url = f"{address}/static/{PATH}/x.bin?gs_bucket={B}"
+            assert requests.get(url, timeout=10).status_code == 401
+            assert requests.get(url, headers=known, timeout=10).content == content_of(B, "x.bin")
+    finally:
+        server.close()
