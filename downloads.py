@@ -12,6 +12,7 @@ from typing import NamedTuple
 from artifacts.catalogue import Catalogue, CatalogueEntry
 from devserver_util import check_build_directory, has_something, staged_manifest
 from download import Download, Means, Order
+from looking_again import LookingAgain
 from staging import request_ids
 from staging.admission import Admission
 from staging.archives import ArchiveUrl
@@ -81,6 +82,7 @@ class Downloads:
         self._means = means
         self._admission = admission
         self._soundness = soundness
+        self._again = LookingAgain(means, self.ordered)
         self._changed = Condition()
         self._running: set[Download] = set()
         self._has_come_back = False
@@ -207,7 +209,10 @@ class Downloads:
         for share in shares:
             self._means.board.note(build.name, f"joined the download of request {share.status.request_id or '-'}")
         if download is None:
+            if order.is_whole and not shares:
+                self._again.at_what_lacks(order)
             return shares
+        self._again.note(build.name)
         download.write_order()
         self._start(download)
         return [*shares, Share(download.status, frozenset(names))]

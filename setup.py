@@ -70,7 +70,16 @@ setup(
     long_description_content_type="text/markdown",
     license="BSD-3-Clause",
     python_requires=">=3.10",
-    py_modules=["comeback", "devserver", "devserver_settings", "devserver_util", "download", "downloader", "downloads"],
+    py_modules=[
+        "comeback",
+        "devserver",
+        "devserver_settings",
+        "devserver_util",
+        "download",
+        "downloader",
+        "downloads",
+        "looking_again",
+    ],
     packages=find_packages(
         include=["artifacts", "artifacts.*", "commands", "demo", "staging", "staging.*", "web", "web.*", "wiring"]
     ),

@@ -92,6 +92,7 @@ LAYERS = (
     ("artifacts",),
     ("devserver_util", "comeback"),
     ("download",),
+    ("looking_again",),
     ("downloads",),
     ("downloader",),
     ("web.rendering", "web.visitors", "web.parameters", "web.answers", "web.callers", "web.cookies"),

@@ -12,7 +12,7 @@ import requests
 
 from commands.bars import _looks
 from commands.display import Lines
-from tests.builds import FULL_PAYLOAD, Build
+from tests.builds import FULL_PAYLOAD, NTON_PAYLOAD, Build, make_build
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive, Fault
 from tests.servers import PROJECT, DevServer, check_success, eventually
@@ -67,6 +67,24 @@ def test_the_tries_are_counted_and_the_trouble_ends(
     archive.heal()
     check_success(download.result(30))
     assert trouble() == ""
+
+
+def test_what_a_build_lacked_is_looked_for_again(start_server: StartServer, archive: FakeArchive) -> None:
+    build = make_build()
+    late = build.objects.pop(NTON_PAYLOAD)
+    build.upload(archive)
+    server = start_server()
+    server.stage(build.url)
+    assert artifacts_of(server, build)["nton_payload"]["state"] == "absent"
+    archive.put(build.bucket, f"{build.path}/{NTON_PAYLOAD}", late)
+    archive.forget()
+    check_success(server.download(build.url))
+    assert archive.listings == []  # somebody looked a moment ago
+    server.stop()
+    server.start_again()
+    check_success(server.download(build.url))  # by what is here: nobody waits for the archive
+    eventually(lambda: artifacts_of(server, build)["nton_payload"]["state"] == "staged")
+    assert (server.static_dir / build.path / "au" / f"{build.version}_nton" / "update.gz").read_bytes() == late
 
 
 def event(trouble: str, state: str = "pending") -> dict[str, Any]:
