@@ -76,7 +76,7 @@ def test_a_restart_goes_on_from_the_bytes_that_are_here(server: DevServer, archi
         asked = server.ask("/download", archive_url=build.url)
         assert reached.wait(20)
         areas = server.static_dir / ".devserver" / "staging"
-        eventually(lambda: sum(path.stat().st_size for path in areas.rglob("*full*.bin")) > 4_000_000)
+        eventually(lambda: sum(path.stat().st_size for path in areas.rglob("full_payload/**/*")) > 4_000_000)
         assert server.stop() == 0
     assert cause_of(asked.result(10)) == "Cancelled: the devserver is stopping"
     eventually(lambda: archive.reads_now == 0)
