@@ -292,6 +292,16 @@ class Downloader:
         """
         return self._found(self._parsed(archive_url, any_depth=True)).name
 
+    def opened_archive(self, url: ArchiveUrl, stall_timeout: float) -> Archive:
+        """The archive of a build, to ask something of it; ``stall_timeout`` as of :func:`open_archive`.
+
+        Raises:
+            ArchiveNotAllowed
+
+        """
+        self.allowed_archives.check(url)
+        return open_archive(url, stall_timeout, self._options.user_project)
+
     def is_under_way(self, build_path: str) -> bool:
         """Whether something of the build is being staged."""
         return self._board.is_under_way(build_path)

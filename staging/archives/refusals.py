@@ -25,7 +25,7 @@ _SECRETS = re.compile(
 )
 
 
-@dataclass
+@dataclass(eq=False)
 class Refusal(Exception):
     """An answer of the archive that is no success.
 

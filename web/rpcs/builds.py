@@ -11,7 +11,7 @@ import cherrypy
 
 from devserver_util import build_directory, latest_build, latest_official
 from downloader import Downloader
-from staging.archives import Archive, ArchiveUrl, open_archive
+from staging.archives import Archive, ArchiveUrl
 from staging.control_files import AUTOTEST, ControlFiles
 from staging.errors import InvalidParameter, NotStaged
 from staging.layout import BuildPlaces
@@ -162,8 +162,7 @@ class BuildRpcs:
         return as_text(latest_official(self._allowed_archive, archive, path[1], _PATIENCE))
 
     def _allowed_archive(self, url: ArchiveUrl) -> Archive:
-        self._downloader.allowed_archives.check(url)
-        return open_archive(url, _PATIENCE)
+        return self._downloader.opened_archive(url, _PATIENCE)
 
     def _control_files(self, build: Any, gs_bucket: Any) -> ControlFiles:
         given = text("build", build, _EXAMPLE_BUILD)
