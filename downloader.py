@@ -20,7 +20,7 @@ from download import Means, Order
 from downloads import Build, Downloads, Share
 from staging import request_ids, threads
 from staging.admission import Admission
-from staging.archives import EVERY_ARCHIVE, AllowedArchives, ArchiveUrl, open_archive
+from staging.archives import EVERY_ARCHIVE, AllowedArchives, Archive, ArchiveUrl, open_archive
 from staging.board import StatusBoard
 from staging.build_list import BuildList
 from staging.build_locks import BuildLocks
