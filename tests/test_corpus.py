@@ -1,7 +1,7 @@
 """Archives as the world's tools write them: unpacked here and by GNU tar or unzip, they give the same trees.
 
-Compared are names, kinds, bytes, targets of links, which names are one file, times to the second, and modes by the
-devserver's rule: 0755 for directories and for what its owner may execute, 0644 for all else.
+Compared are names, kinds, bytes, holes, targets of links, which names are one file, times to the second, and modes by
+the devserver's rule: 0755 for directories and for what its owner may execute, 0644 for all else.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pytest
 from tests.builds import noise
 from tests.unpacking import run, unpacked
 
+_EXTENT = 65_536  # bytes of data or of a hole: more than a block of any file system
 _TIME = 981_173_106  # of 2001: even, for MS-DOS counts two seconds
 _UTF8 = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
@@ -106,7 +107,12 @@ OTHERS = {
     "git archive --prefix": Case("git", "git archive --format=tar --prefix=a/b/ -o {} HEAD"),
     "git archive, zip": Case("git", "git archive --format=zip -o {} HEAD", "unzip -q {}", "x.zip"),
     "names without ./": Case("long", "tar -cf {} *"),
-    "every name twice": Case("middle", "tar --hard-dereference -cf {} . ."),
+    "every name twice": Case("middle", "tar -cf {} . ."),
+    "a label": Case("long", "tar --label=nightly -cf {} ."),
+    "an incremental dump": Case("long", "tar --listed-incremental={}.snar -cf {} ."),
+    "joined by cat": Case("middle", "(tar -cf - dir; tar -cf - plain empty) >{}", "tar -xif {}"),
+    "joined by tar -A": Case("middle", "tar -cf {} dir && tar -cf {}.2 plain && tar -Af {} {}.2"),
+    "without an end": Case("middle", "tar -cf - . | head -c -10240 >{}", "tar -xf {}"),
     "files without their directories": Case("middle", "find . -type f -o -type l | tar --no-recursion -T - -cf {}"),
     "blocks of one": Case("long", "tar -b 1 -cf {} ."),
     "blocks of 2048": Case("long", "tar -b 2048 -cf {} ."),
@@ -135,6 +141,18 @@ OTHERS = {
     "an empty tarball": Case("short", "tar -cf {} -T /dev/null"),
     "zeros behind gzip": Case("long", "(tar -czf - . ; head -c 1000 /dev/zero) >{}", "gzip -dcq <{} | tar -xf -"),
 }
+SPARSE = {
+    f"sparse, {title}": Case("sparse", f"tar -S {options} -cf - . | {pack} >{{}}", f"{unpack} <{{}} | tar -xf -")
+    for title, options in {
+        "GNU's old format": "--format=oldgnu",
+        "GNU's format": "--format=gnu",
+        "as chromite packs it": "--hole-detection=raw",
+        "pax 0.0": "--format=posix --sparse-version=0.0",
+        "pax 0.1": "--format=posix --sparse-version=0.1",
+        "pax 1.0": "--format=posix --sparse-version=1.0",
+    }.items()
+    for pack, unpack in (("cat", "cat"), ("xz -0 -c", "xz -dc"))
+}
 ZIPS = {
     "zip": "zip -qr {} .",
     "zip -y": "zip -qry {} .",
@@ -154,6 +172,8 @@ CASES = {
     **_gnu_cases(),
     **_bsdtar_cases(),
     **OTHERS,
+    **SPARSE,
+    "sparse, bsdtar": Case("sparse", "bsdtar --format=pax -cf {} .", but=_ORDER),
     **{title: Case("zip", pack, "unzip -q {}", "x.zip") for title, pack in ZIPS.items()},
     # Debian's unzip knows no LZMA.
     "7z -tzip -mm=LZMA": Case("zip", "7z a -bd -tzip -mm=LZMA {} .", "7z x -bd -snld {} >&2", "x.zip"),
@@ -164,7 +184,7 @@ CASES = {
 def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Directories to be packed: each holds what its formats can."""
     directory = tmp_path_factory.mktemp("sources")
-    made = {name: directory / name for name in ("short", "middle", "long", "zip", "git")}
+    made = {name: directory / name for name in ("short", "middle", "long", "sparse", "zip", "git")}
     _fill(made["short"])
     for name in ("zip", "git", "middle", "long"):
         shutil.copytree(made["short"], made[name], symlinks=True)
@@ -173,6 +193,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name in ("middle", "long"):
         _write(made[name] / ("d" * 90) / ("e" * 90) / "f", b"prefix")  # what a prefix in the header holds
     _fill_further(made["long"])
+    _fill_with_holes(made["sparse"])
     for path in made.values():
         _set_times(path)
     git = "git -c user.name=n -c user.email=e -c commit.gpgsign=false"
@@ -202,6 +223,18 @@ def _fill_further(directory: Path) -> None:
     (deep / "link").symlink_to("h" * 200)
     os.link(deep / ("h" * 200), directory / "short name of a long one")
     _write(directory / "back\\slash", b"\\")
+
+
+def _fill_with_holes(directory: Path) -> None:
+    """Files whose data lies at the start, in the middle, in many pieces, at the end, and nowhere."""
+    pieces = {"start": [0], "middle": [1], "many": [*range(0, 60, 2)], "end": [64], "nothing": []}
+    for name, places in pieces.items():
+        _write(directory / "images" / name, b"")
+        with (directory / "images" / name).open("r+b") as file:
+            file.truncate(65 * _EXTENT)
+            for place in places:
+                file.seek(place * _EXTENT)
+                file.write(noise(_EXTENT, f"{name} {place}"))
 
 
 def _write(path: Path, content: bytes, mode: int = 0o644) -> None:
@@ -255,7 +288,24 @@ def _described(path: Path, status: os.stat_result, has_times: bool) -> tuple[obj
         return "link", path.readlink().as_posix()
     if path.is_dir():
         return "directory", int(status.st_mtime) if has_times else None
-    return path.read_bytes(), 0o755 if status.st_mode & stat.S_IXUSR else 0o644, int(status.st_mtime)
+    mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
+    return path.read_bytes(), _data_of(path), mode, int(status.st_mtime)
+
+
+def _data_of(path: Path) -> list[tuple[int, int]]:
+    """From where to where a file has data, and no holes."""
+    found = []
+    with path.open("rb") as file:
+        size = stop = os.fstat(file.fileno()).st_size
+        at = 0
+        while at < size:
+            try:
+                start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError:  # there is no more
+                break
+            stop = at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            found.append((start, stop))
+    return found
 
 
 def test_modes_are_by_the_rule(tmp_path: Path, sources: dict[str, Path]) -> None:
@@ -272,4 +322,4 @@ def test_modes_are_by_the_rule(tmp_path: Path, sources: dict[str, Path]) -> None
 
 
 def test_there_are_enough_of_them() -> None:
-    assert len(CASES) >= 100
+    assert len(CASES) >= 120

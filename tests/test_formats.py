@@ -224,6 +224,13 @@ def test_an_lzma_file_takes_no_more_memory_than_it_may(tmp_path: Path) -> None:
     assert "more memory than the 8.0 MiB that --unpack-max-memory allows" in cause_of(tmp_path, content, limits=SMALL)
 
 
+def test_xz_takes_fewer_threads_where_memory_is_short(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(tarball({"f": noise(1_500_000, "f")}, ""))
+    content = run(tmp_path, "xz -T2 --lzma2=preset=0,dict=64MiB --block-size=512KiB -c x.tar")
+    limits = UnpackLimits(max_memory=80 * 1024**2)
+    assert unpack(tmp_path, content, limits=limits) == {"f": noise(1_500_000, "f")}
+
+
 # Where a stream ends
 
 
