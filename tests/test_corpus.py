@@ -142,7 +142,9 @@ OTHERS = {
     "zeros behind gzip": Case("long", "(tar -czf - . ; head -c 1000 /dev/zero) >{}", "gzip -dcq <{} | tar -xf -"),
 }
 SPARSE = {
-    f"sparse, {title}": Case("sparse", f"tar -S {options} -cf - . | {pack} >{{}}", f"{unpack} <{{}} | tar -xf -")
+    f"sparse, {title} | {pack}": Case(
+        "sparse", f"tar -S {options} -cf - . | {pack} >{{}}", f"{unpack} <{{}} | tar -xf -"
+    )
     for title, options in {
         "GNU's old format": "--format=oldgnu",
         "GNU's format": "--format=gnu",
