@@ -230,6 +230,12 @@ SETTINGS = (
         multiple=True,
     ),
     Setting("stall-timeout", _SECONDS, 30.0, "Seconds without a byte after which one read of the archive is given up."),
+    Setting(
+        "stackwalk",
+        click.STRING,
+        None,
+        "Program that makes a stack of a minidump for /symbolicate_dump, such as minidump_stackwalk.",
+    ),
     Setting("worker-silence", _SECONDS, 15.0, "Seconds without a sign of life after which a worker is taken for hung."),
     Setting("retry-deadline", _SECONDS, 60.0, "Seconds that reads may fail in a row before a download does."),
 )

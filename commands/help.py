@@ -22,6 +22,7 @@ _OPTIONS = {
             "user-project",
             "catalog",
             "run-packager",
+            "stackwalk",
             "stall-timeout",
             "retry-deadline",
         ),
@@ -54,7 +55,7 @@ class GroupedHelp(click.Group):
 
 
 def _name_of(parameter: click.Parameter) -> str:
-    return (parameter.name or "").replace("_", "-")
+    return max(parameter.opts, key=len).lstrip("-").replace("_", "-")
 
 
 def _grouped(groups: Mapping[str, Sequence[str]], names: Iterable[str]) -> list[tuple[str, list[str]]]:

@@ -25,6 +25,7 @@
     │   ├── UnusableDirectory    the build's own leads out of the static directory, or to another file system
     │   ├── NoRoom               nothing that may go makes enough room for it
     │   ├── PackagerFailed
+    │   ├── SymbolicationFailed  no stack was made of a minidump
     │   ├── WorkerDied
     │   ├── RecordError          what is noted on the disk cannot be used
     │   │   ├── RecordUnreadable     it is there, and the disk does not give it: all stays as it was
@@ -41,6 +42,7 @@
     ├── Overloaded               as many downloads are under way as may; may pass
     ├── BuildHeld                somebody pinned or leased it, and it cannot be removed
     ├── NoSuchLease              the build has no such lease, or not any more
+    ├── NoStackwalker            no program was named that makes stacks of minidumps
     ├── NotUnderWay              it is not being staged, and cannot be cancelled
     ├── OtherSite                the page of another site had a browser ask
     ├── TokenNeeded              no token came along, or none that is known
@@ -332,6 +334,24 @@ class NoRoom(StagingError):
     def __str__(self) -> str:
         held = f"; the room is held by {', '.join(self.holders)}" if self.holders else ""
         return f"there is no room for {self.build_path}: {self.reason}{held}"
+
+
+class SymbolicationFailed(StagingError):
+    """The program ``name``, which makes a stack of a minidump, did not make one."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name} made no stack of it: {self.reason}"
+
+
+class NoStackwalker(DevServerError):
+    """The server was not told of a program that makes stacks of minidumps."""
+
+    def __str__(self) -> str:
+        return "this devserver was started without --stackwalk PROGRAM, which makes a stack of a minidump"
 
 
 class PackagerFailed(StagingError):

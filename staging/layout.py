@@ -21,6 +21,7 @@
     <static>/.devserver/locks/+room                  who is making room
     <static>/.devserver/locks/+places                who decides where a build lies
     <static>/.devserver/holds/<key>.json             the build's pin and its leases
+    <static>/.devserver/dumps/dump-*/                minidumps, while stacks are made of them
     <static>/.devserver/on-its-way/<key>/            what is promised to those who stage it, and not there yet
     <static>/.devserver/removing/<key>.json          what was the manifest of a build that is being removed
 
@@ -108,6 +109,11 @@ def kept_object(name: str) -> str:
 def verifying_lock(static_dir: Path) -> Path:
     """The file whose lock says that a devserver reads a build in the background, to verify it."""
     return static_dir / RESERVED_NAME / "verifying"
+
+
+def dumps_directory(static_dir: Path) -> Path:
+    """The directory of minidumps for as long as stacks are made of them."""
+    return static_dir / RESERVED_NAME / "dumps"
 
 
 def orders_directory(static_dir: Path) -> Path:

@@ -10,6 +10,7 @@ import cherrypy
 
 from downloader import Downloader
 from staging.archives.peers import OBJECTS
+from staging.stackwalker import Stackwalker
 from web import errors, incoming, redirects, requests
 from web.access.tokens import TokenFile
 from web.api.application import Api
@@ -23,6 +24,7 @@ from web.requests import Count
 from web.rpcs.builds import BuildRpcs
 from web.rpcs.server import ServerRpcs
 from web.rpcs.staging import StagingRpcs
+from web.rpcs.symbols import SymbolRpcs
 from web.site.assets import AssetHandlers
 from web.site.handlers import SiteHandlers
 from web.site.login import LoginHandlers
@@ -46,7 +48,7 @@ class Dispatcher(cherrypy.dispatch.Dispatcher):  # type: ignore[misc]
         return found
 
 
-class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers, AssetHandlers, LoginHandlers):
+class Root(StagingRpcs, BuildRpcs, SymbolRpcs, ServerRpcs, SiteHandlers, AssetHandlers, LoginHandlers):
     """The root of the web application: every RPC, and the pages."""
 
     def __init__(
@@ -58,11 +60,13 @@ class Root(StagingRpcs, BuildRpcs, ServerRpcs, SiteHandlers, AssetHandlers, Logi
         pages: Pages,
         metrics: MetricsPage,
         tokens: TokenFile | None = None,
+        stackwalker: Stackwalker | None = None,
     ) -> None:
         LoginHandlers.__init__(self, tokens)
         SiteHandlers.__init__(self, pages)
         StagingRpcs.__init__(self, downloader, waiting_room, pages)
         BuildRpcs.__init__(self, downloader, static_dir)
+        SymbolRpcs.__init__(self, downloader, static_dir, waiting_room, stackwalker)
         ServerRpcs.__init__(self, health, metrics)
 
 

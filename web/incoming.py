@@ -13,6 +13,7 @@ from cherrypy import _cpreqbody, _cprequest
 
 from web.cookies import cookies_of
 from web.errors import error_page
+from web.http.request import DUMPS
 from web.methods import refuse_encoded_body
 
 _MOST_PARTS = 100  # of a multipart body
@@ -46,7 +47,7 @@ def install() -> None:
 def _read_body() -> None:
     """Do what CherryPy does next, and tell a client whose body cannot be read that it is the body."""
     request = cherrypy.serving.request
-    if not request.process_request_body:
+    if not request.process_request_body or request.path_info == DUMPS:  # which has its body read by itself
         return
     refuse_encoded_body()
     request.process_request_body = False
@@ -54,14 +55,14 @@ def _read_body() -> None:
         "application/x-www-form-urlencoded": _cpreqbody.process_urlencoded,
         "multipart": _process_multipart,
     }
-    request.body.part_class = _Part
+    request.body.part_class = Part
     try:
         request.body.process()
     except _UNREADABLE:
         raise cherrypy.HTTPError(400, "the body is not what its Content-Type says") from None
 
 
-class _Part(_cpreqbody.Part):  # type: ignore[misc]
+class Part(_cpreqbody.Part):  # type: ignore[misc]
     """A part of a multipart body, which has no parts of its own."""
 
     def __init__(self, *arguments: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from staging.archives.peers import PeerSettings
 from staging.errors import ConfigurationError, InvalidArchiveUrl
 from staging.layout import RESERVED_NAME
 from staging.presence import exists
+from staging.stackwalker import Stackwalker
 from web.access.hosts import checked_name
 from web.http.forwarded import LOOPBACK, checked_network
 from web.http.tls import Certificate
@@ -115,6 +117,22 @@ def peer_settings(options: dict[str, Any]) -> PeerSettings:
     except ValueError as error:
         raise ConfigurationError("--peer-token", str(error)) from error
     return settings
+
+
+def stackwalker(options: dict[str, Any]) -> Stackwalker | None:
+    """What makes stacks of minidumps; None where nobody named a program.
+
+    Raises:
+        ConfigurationError: it cannot be run.
+
+    """
+    named = options["stackwalk"]
+    if named is None:
+        return None
+    program = shutil.which(named)
+    if program is None:
+        raise ConfigurationError("--stackwalk", f"{named} is no program that can be run")
+    return Stackwalker(Path(program).absolute())
 
 
 def certificate(options: dict[str, Any]) -> Certificate | None:

@@ -27,7 +27,7 @@ from web.metrics.gauges import Sources
 from web.metrics.page import MetricsPage
 from web.plugins import BEFORE_THE_SERVER
 from web.site.pages import Pages
-from wiring.checks import allowed_hosts
+from wiring.checks import allowed_hosts, stackwalker
 from wiring.files import Files, access_log
 from wiring.reloading import Part, Reload
 from wiring.staging import Staging
@@ -52,7 +52,8 @@ def mount_web(
     refused_names = RefusedNames(lambda text: cherrypy.log(text, "DEVSERVER"))
     pages = Pages(downloader, holds, staging.catalogue, files.readers, str(static_dir), refused_names.latest)
     metrics_page = MetricsPage(metrics.registry, _sources(static_dir, version, staging, waiting_room))
-    root = application.Root(downloader, health, waiting_room, static_dir, pages, metrics_page, tokens)
+    walker = stackwalker(options)
+    root = application.Root(downloader, health, waiting_room, static_dir, pages, metrics_page, tokens, walker)
     handlers = Handlers(downloader, holds, staging.catalogue, health, version)
     api = Api(handlers, _streams(staging, bus), waiting_room, version)
     application.mount(root, api, files.application, files.objects, metrics.serving.count_request)

@@ -20,7 +20,7 @@ from web.files.ranges import NotSatisfiable, parse_ranges
 from web.front.use_log import parsed as parsed_line
 from web.http.request import _read_headers
 from web.http.request_line import BadLine, parsed
-from web.incoming import _UNREADABLE, _Part, _process_multipart
+from web.incoming import _UNREADABLE, Part, _process_multipart
 
 _LONGEST_NAME = 60  # of what the shell's own matcher is asked of: it takes exponential time
 
@@ -89,7 +89,7 @@ def multipart(data: bytes) -> None:
     headers["Content-Type"] = "multipart/form-data; boundary=" + boundary.decode("latin-1")
     headers["Content-Length"] = str(len(body))
     entity = _cpreqbody.RequestBody(io.BytesIO(body), headers, request_params={})
-    entity.part_class = _Part
+    entity.part_class = Part
     entity.processors = {"multipart": _process_multipart}
     try:
         entity.process()

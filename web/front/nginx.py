@@ -16,6 +16,7 @@ from web.files.buckets import ACCEL, INTERNAL
 from web.files.ranges import MOST_RANGES
 from web.front import passing_on, refusals
 from web.front.values import listening, quoted, user_of
+from web.http.request import DUMPS, LARGEST_DUMP
 from web.http.tls import Certificate
 
 USE_LOG = "use.log"  # in nginx's own directory: a line for each file that was read
@@ -137,6 +138,10 @@ http {{{locally}
         location / {{
             try_files /nothing-of-this-name @devserver;
         }}
+        location = {dumps} {{
+            client_max_body_size {largest_dump};
+            try_files /nothing-of-this-name @devserver;
+        }}
 
         # A harness may wait here for hours.
         location @devserver {{
@@ -195,6 +200,8 @@ def configuration(
     return _CONFIGURATION.format(
         locally=passing_on.LOCALLY,
         bounds=passing_on.BOUNDS,
+        dumps=DUMPS,
+        largest_dump=LARGEST_DUMP,
         who_asks=passing_on.who_asks(trusted),
         headers=passing_on.HEADERS,
         refusal_maps=refusals.maps(),

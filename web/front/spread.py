@@ -10,6 +10,7 @@ from staging.errors import ConfigurationError
 from web.front import passing_on, refusals
 from web.front.nginx import certificate_lines, shown
 from web.front.values import listening
+from web.http.request import DUMPS, LARGEST_DUMP
 from web.http.tls import Certificate
 
 _UPSTREAM = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\]):([0-9]{1,5})")
@@ -102,6 +103,11 @@ http {{{locally}
         location / {{
             proxy_pass http://devservers;
         }}
+        location = {dumps} {{
+            client_max_body_size {largest_dump};
+            proxy_request_buffering off;
+            proxy_pass http://devservers;
+        }}
 
         # What is not here may be with the next one, which had the build while this one was away, or not yet there.
         location ~ ^/(static|builds)/ {{
@@ -158,6 +164,8 @@ def configuration(
         user=user,
         locally=passing_on.LOCALLY,
         bounds=passing_on.BOUNDS,
+        dumps=DUMPS,
+        largest_dump=LARGEST_DUMP,
         who_asks=passing_on.who_asks(trusted),
         headers=passing_on.HEADERS,
         refusal_maps=refusals.maps(),

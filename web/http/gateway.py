@@ -137,7 +137,7 @@ class SendfileGateway(Gateway_10):
         self.req.server.trusted_proxies.apply(environment)
         environment[SOCKET_KEY] = self.req.conn.socket
         environment[REQUEST_ID_KEY] = request_id_of(environment)
-        environment["wsgi.input"] = Body(self.req.rfile)
+        environment["wsgi.input"] = Body(self.req.rfile, self.req.largest_body)
         return environment
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:

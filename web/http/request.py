@@ -15,7 +15,7 @@ import cherrypy
 from cheroot import server as cheroot_server
 from cheroot.errors import MaxSizeExceeded
 from cheroot.makefile import StreamReader
-from cheroot.server import SizeCheckWrapper
+from cheroot.server import ChunkedRFile, KnownLengthRFile, SizeCheckWrapper
 from cherrypy._cpwsgi_server import CPWSGIHTTPRequest
 
 from web.error_pages import error_answer
@@ -25,6 +25,8 @@ LONGEST_LINE = 32 * 1024  # bytes of the request line: a URL may name many artif
 LARGEST_HEAD = 32 * 1024  # bytes of the headers
 MOST_HEADERS = 100
 LARGEST_BODY = 256 * 1024  # bytes
+DUMPS = "/symbolicate_dump"  # the one address that takes a larger one
+LARGEST_DUMP = 100 * 1024 * 1024
 TIME_FOR_HEAD = 30.0  # seconds from its first byte to its last
 TIME_FOR_BODY = 60.0
 
@@ -159,7 +161,7 @@ class BoundedRequest(CPWSGIHTTPRequest):  # type: ignore[misc]
         if self.conn.rfile.speaks_tls:  # in which there may be no end of a line
             self.simple_response("400", "this port speaks plain HTTP; the address begins with http://")
             return
-        self.rfile = SizeCheckWrapper(self.conn.rfile, LONGEST_LINE)
+        self.rfile: Any = SizeCheckWrapper(self.conn.rfile, LONGEST_LINE)
         has_line = False
         try:
             has_line = self.read_request_line()
@@ -232,7 +234,25 @@ class BoundedRequest(CPWSGIHTTPRequest):  # type: ignore[misc]
     def respond(self) -> None:
         """Have the request answered; what it brings has its own time to arrive."""
         self.conn.rfile.allow(TIME_FOR_BODY)
-        super().respond()
+        largest = self.largest_body
+        if self.chunked_read:
+            self.rfile = ChunkedRFile(self.conn.rfile, largest)
+        else:
+            length = int(self.inheaders.get(b"Content-Length", 0))
+            if length > largest:
+                self.simple_response("413", f"the body is larger than {largest} bytes")
+                return
+            self.rfile = KnownLengthRFile(self.conn.rfile, length)
+        self.server.gateway(self).respond()
+        if self.ready:
+            self.ensure_headers_sent()
+        if self.chunked_write:
+            self.conn.wfile.write(b"0\r\n\r\n")
+
+    @property
+    def largest_body(self) -> int:
+        """Bytes that its body may have."""
+        return LARGEST_DUMP if self.path == DUMPS.encode() else LARGEST_BODY
 
     def send_headers(self) -> None:
         """Send the head of the answer, and keep no connection on which there is a body that nobody read."""
@@ -291,8 +311,10 @@ def _read_headers(rfile: Any, headers: dict[bytes, bytes]) -> None:
 class Body:
     """A request's body, as a WSGI application reads it: what is wrong with it is told with a status."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, largest: int = LARGEST_BODY) -> None:
+        """``largest`` is how many bytes it may have, which whoever gives it holds it to."""
         self._source = source
+        self._largest = largest
 
     def read(self, size: int | None = None) -> bytes:
         """At most ``size`` bytes."""
@@ -310,4 +332,4 @@ class Body:
         except ValueError:
             raise cherrypy.HTTPError(400, "the body is not chunked as it should be") from None
         except (MaxSizeExceeded, OSError):
-            raise cherrypy.HTTPError(413, f"the body is larger than {LARGEST_BODY} bytes") from None
+            raise cherrypy.HTTPError(413, f"the body is larger than {self._largest} bytes") from None
