@@ -29,20 +29,40 @@ class Lines(Display):
         self._states: dict[str, str] = {}
         self._told: set[str] = set()
         self._troubles: dict[str, str] = {}
+        self._unbegun: list[tuple[str, str]] = []  # what failed before anything of it came, and what is to be said
+        self._has_spoken = False
+
+    def __exit__(self, *_: object) -> None:
+        """Where nothing of the build came, what the command ends with says why, and says it once."""
+        if self._has_spoken:
+            self._tell_unbegun()
 
     def show(self, event: Mapping[str, Any]) -> None:
         """See :class:`Display`."""
         name, state = event["artifact"], event["state"]
         self._tell_trouble(name, event.get("trouble", ""))
-        if state != self._states.get(name, "pending"):
-            say(f"{name}: {'not tried' if is_not_tried(event) else state}{self._more(event)}")
+        before = self._states.get(name, "pending")
+        if state != before and before == "pending" and state == "failed":
+            self._unbegun.append((name, self._more(event)))
+        elif state != before:
+            self._say(f"{name}: {'not tried' if is_not_tried(event) else state}{self._more(event)}")
         self._states[name] = state
+
+    def _say(self, text: str) -> None:
+        self._has_spoken = True
+        self._tell_unbegun()
+        say(text)
+
+    def _tell_unbegun(self) -> None:
+        for name, more in self._unbegun:
+            say(f"{name}: failed{more}")
+        self._unbegun.clear()
 
     def _tell_trouble(self, name: str, trouble: str) -> None:
         """Say what is tried again, once for each reason: that of the next try is mostly the same."""
         why = trouble.partition(" after: ")[2]
         if why and why != self._troubles.get(name):
-            say(f"{name}: {trouble}")
+            self._say(f"{name}: {trouble}")
         self._troubles[name] = why
 
     def _more(self, event: Mapping[str, Any]) -> str:

@@ -248,9 +248,11 @@ def test_the_time_that_is_given_is_for_asking_too() -> None:
 
 def test_a_cause_is_told_once(server: DevServer, archive: FakeArchive, build: Build) -> None:
     archive.remove(build.bucket, f"{build.path}/stateful.tgz")
-    for url in (build.url, f"{build.url}-nowhere"):
-        ended = ask(server, "stage", url, "--wait")
-        assert ended.stdout.count("ObjectNotFound") == 1
+    assert ask(server, "stage", build.url, "--wait").stdout.count("ObjectNotFound") == 1
+    for words in ([], ["--wait"]):
+        missing = ask(server, "stage", f"{build.url}-nowhere", *words)
+        assert (missing.returncode, missing.stdout) == (1, "")
+        assert missing.stderr == f"devserver: ObjectNotFound: Could not find {build.url}-nowhere\n"
     assert "autotest: not tried\n" in ask(server, "stage", build.url, "--wait").stdout
 
 

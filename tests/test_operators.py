@@ -460,3 +460,58 @@ def test_who_greets_a_plain_port_in_tls_is_answered_at_once(server: DevServer) -
         answer = b"".join(iter(lambda: client.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"this port speaks plain HTTP" in answer
+
+
+# Builds
+
+
+BUILD = {
+    "build": "t/v",
+    "archive_url": "gs://b/t/v",
+    "state": "staged",
+    "under_way": False,
+    "complete": True,
+    "in_part": False,
+    "size": 1,
+    "bytes_done": 1,
+    "bytes_total": 1,
+    "seconds_left": None,
+    "pinned": False,
+    "last_used": "2026-11-28T10:00:00+00:00",
+    "leases": [],
+    "artifacts": [],
+}
+
+
+def artifact(name: str, state: str, cause: str = "") -> dict[str, object]:
+    """An artifact as the JSON API has it."""
+    told = {"kind": "BadTarball", "text": cause} if cause else None
+    return {"name": name, "state": state, "bytes_done": 0, "bytes_total": 0, "cause": told, "files": 0, "size": 0}
+
+
+@pytest.mark.parametrize("under_way", [True, False])
+def test_what_has_failed_by_now_is_a_failure_without_waiting_too(under_way: bool) -> None:
+    artifacts = [artifact("stateful", "staged"), artifact("symbols", "failed", "symbols is none")]
+    build = {**BUILD, "under_way": under_way, "state": "failed", "artifacts": artifacts}
+    with stub(Answer(200, json.dumps(build))) as server:
+        named = ["stage", "gs://b/t/v", "--artifact", "stateful", "--artifact", "symbols", "--server", server.url]
+        ended = in_a_pipe(*named)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr == "devserver: BadTarball: symbols is none\n"
+        assert in_a_pipe(*named, "--json").returncode == 1
+        assert in_a_pipe("stage", "gs://b/t/v", "--artifact", "stateful", "--server", server.url).returncode == 0
+
+
+def test_a_list_says_which_builds_are_kept_and_times_have_a_zone() -> None:
+    lease = {"id": "x", "holder": "suite", "until": "2026-11-28T12:00:00+00:00"}
+    builds = [{**BUILD, "pinned": True}, {**BUILD, "build": "t/w", "leases": [lease]}, {**BUILD, "build": "t/x"}]
+    with stub(Answer(200, json.dumps({"builds": builds, "next": None, **builds[1]}))) as server:
+        lines = in_a_pipe("builds", "--server", server.url).stdout.splitlines()
+        assert [line.split()[-1] for line in lines] == ["pinned", "leased", "UTC"]
+        assert all("used 2026-11-28 10:00:00 UTC" in line for line in lines)
+        shown = in_a_pipe("status", "t/w", "--server", server.url).stdout
+        assert "leased until 2026-11-28 12:00:00 UTC by suite" in shown
+
+
+def test_the_front_page_says_what_builds_and_disk_take(server: DevServer) -> None:
+    assert re.search(r"0 builds,\s+0 bytes · .* of the disk used, .* free", server.get("/index").text)
