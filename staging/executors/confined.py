@@ -12,8 +12,11 @@ from pathlib import Path
 from staging.executors import reach
 from staging.executors.confinement import Confinement
 
-_PROJECT = Path(__file__).resolve().parents[2]
-_START = "import sys; sys.path.insert(0, sys.argv[1]); from staging.executors.confined import main; main(sys.argv[2:])"
+# What is imported is what this process imports, wherever the program is run.
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1])['path']; "
+    "from staging.executors.confined import main; main(sys.argv[1:])"
+)
 
 
 def command(program: str, arguments: Sequence[str], scratch: Path, readable: Sequence[Path], seconds: int) -> list[str]:
@@ -21,8 +24,10 @@ def command(program: str, arguments: Sequence[str], scratch: Path, readable: Seq
 
     It may use a processor for so many seconds.
     """
-    bounds = {"writable": [str(scratch)], "readable": [str(path.resolve()) for path in readable], "seconds": seconds}
-    return [sys.executable, "-c", _START, str(_PROJECT), json.dumps(bounds), program, *arguments]
+    files = {"writable": [str(scratch)], "readable": [str(path.resolve()) for path in readable]}
+    path = [str(Path(entry or ".").absolute()) for entry in sys.path]
+    bounds = json.dumps({**files, "seconds": seconds, "path": path})
+    return [sys.executable, "-I", "-c", _START, bounds, program, *arguments]
 
 
 def main(arguments: Sequence[str]) -> None:
