@@ -47,10 +47,12 @@ def install() -> None:
 def _read_body() -> None:
     """Do what CherryPy does next, and tell a client whose body cannot be read that it is the body."""
     request = cherrypy.serving.request
-    if not request.process_request_body or request.path_info == DUMPS:  # which has its body read by itself
+    if not request.process_request_body:
+        return
+    request.process_request_body = False
+    if request.path_info == DUMPS:  # whose handler reads it
         return
     refuse_encoded_body()
-    request.process_request_body = False
     request.body.processors = {
         "application/x-www-form-urlencoded": _cpreqbody.process_urlencoded,
         "multipart": _process_multipart,
