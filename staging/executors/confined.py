@@ -9,8 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from staging.executors import reach
-from staging.executors.confinement import Confinement
+from staging.executors import confinement, reach
 
 # What is imported is what this process imports, wherever the program is run.
 _START = (
@@ -36,7 +35,8 @@ def main(arguments: Sequence[str]) -> None:
     bounds = json.loads(text)
     resource.setrlimit(resource.RLIMIT_CPU, (bounds["seconds"], bounds["seconds"]))
     program = Path(command_line[0]).resolve()
-    Confinement(
+    confinement.prepare()  # while files may be written still
+    confinement.Confinement(
         writable=tuple(bounds["writable"]),
         readable=tuple(bounds["readable"]),
         runnable=(*reach.runnable(), str(program)),

@@ -206,6 +206,8 @@ class BoundedRequest(CPWSGIHTTPRequest):  # type: ignore[misc]
             return self._refuse("400", "the one Transfer-Encoding is chunked, of HTTP/1.1")
         if length is not None and not _LENGTH.fullmatch(length):
             return self._refuse("400", "Content-Length should be a number of bytes")
+        if length is not None and int(length) > self.largest_body:
+            return self._refuse("413", f"the body is larger than {self.largest_body} bytes")
         if b"Host" not in self.inheaders and self.response_protocol == "HTTP/1.1":
             return self._refuse("400", "a request of HTTP/1.1 has a Host header")
         return self._meets_expectation()
@@ -234,15 +236,10 @@ class BoundedRequest(CPWSGIHTTPRequest):  # type: ignore[misc]
     def respond(self) -> None:
         """Have the request answered; what it brings has its own time to arrive."""
         self.conn.rfile.allow(TIME_FOR_BODY)
-        largest = self.largest_body
         if self.chunked_read:
-            self.rfile = ChunkedRFile(self.conn.rfile, largest)
+            self.rfile = ChunkedRFile(self.conn.rfile, self.largest_body)
         else:
-            length = int(self.inheaders.get(b"Content-Length", 0))
-            if length > largest:
-                self.simple_response("413", f"the body is larger than {largest} bytes")
-                return
-            self.rfile = KnownLengthRFile(self.conn.rfile, length)
+            self.rfile = KnownLengthRFile(self.conn.rfile, int(self.inheaders.get(b"Content-Length", 0)))
         self.server.gateway(self).respond()
         if self.ready:
             self.ensure_headers_sent()

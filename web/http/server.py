@@ -16,7 +16,7 @@ from web.http.accepting import PatientConnections, most_connections, most_files
 from web.http.connection import LingeringConnection
 from web.http.forwarded import TrustedProxies
 from web.http.gateway import SendfileGateway
-from web.http.request import LARGEST_BODY, BoundedRequest
+from web.http.request import LARGEST_DUMP, BoundedRequest
 from web.http.thread_pool import ElasticThreadPool
 from web.http.tls import Certificate, TlsAdapter
 from web.http.unfinished import UNFINISHED
@@ -43,7 +43,7 @@ class WebServer(CPWSGIServer):  # type: ignore[misc]
         super().__init__(cherrypy.server)
         self.gateway = SendfileGateway
         self.ConnectionClass.RequestHandlerClass = BoundedRequest  # in place of CherryPy's own
-        self.max_request_body_size = LARGEST_BODY
+        self.max_request_body_size = LARGEST_DUMP  # of which most addresses take less: BoundedRequest says so
         self.server_name = "devserver"
         self.on_refusal: Callable[[int], None] = lambda _: None
         self.trusted_proxies = TrustedProxies()
