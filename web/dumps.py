@@ -66,12 +66,42 @@ def _parts(scratch: str) -> list[Any]:
         body.fp, body.length = gzip.GzipFile(fileobj=body.fp), None
     body.maxbytes = LARGEST_DUMP
     body.processors = {"multipart": _cpreqbody.process_multipart}
-    body.part_class = type("DumpPart", (Part,), {"make_file": partial(_nameless_file, scratch)})
+    body.part_class = type("DumpPart", (_Part,), {"make_file": partial(_nameless_file, scratch)})
     try:
         body.process()
     except _UNREADABLE:
         raise cherrypy.HTTPError(400, "the body is not what its Content-Type says") from None
+    if body.parts and not getattr(body.fp, "has_end", False):
+        raise cherrypy.HTTPError(400, "the body ends before its last boundary")
     return list(body.parts or ())
+
+
+class _Part(Part):
+    """A part of the body, by which it is known whether the last boundary came."""
+
+    @classmethod
+    def from_fp(cls, fp: Any, boundary: bytes) -> Any:
+        """Read the next part."""
+        fp.lines = getattr(fp, "lines", None) or _Lines(fp)
+        return super().from_fp(fp.lines, boundary)
+
+
+class _Lines:
+    """The lines of a body. That it is at its end, whoever reads the parts says at the last boundary alone."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+        self.readline = body.readline
+
+    @property
+    def done(self) -> bool:
+        """Whether there is no more; CherryPy's reader says so while there are lines in its buffer."""
+        return getattr(self._body, "has_end", False) or (self._body.done and not self._body.buffer)
+
+    def finish(self) -> None:
+        """Take note of the last boundary."""
+        self._body.has_end = True
+        self._body.finish()
 
 
 def _write(path: Path, part: Any) -> None:
