@@ -534,9 +534,8 @@ class Downloader:
     def _file(self, url: ArchiveUrl, name: str) -> CatalogueEntry:
         """The files of that name; one with more wildcards than a pattern may have is an object's own name, or none."""
         if has_too_many_wildcards(name):
-            self.allowed_archives.check(url)
             with suppress(ObjectNotFound):
-                open_archive(url, self._options.patience.stall_timeout).describe(name)
+                self.opened_archive(url, self._options.patience.stall_timeout).describe(name)
                 return file_artifact(name, is_pattern=False)
         return file_artifact(name)
 

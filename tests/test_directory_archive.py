@@ -14,8 +14,15 @@ import pytest
 
 from artifacts.catalogue import file_artifact
 from devserver_util import gather_artifact_downloads
-from staging.archives import Archive, ArchiveObject, ArchiveUrl, Wanted, directory, open_archive, patient
-from staging.errors import ArchiveRefused, ArchiveUnavailable, Cancelled, ObjectChanged, ObjectNotFound
+from staging.archives import Archive, ArchiveObject, ArchiveUrl, Wanted, directory, open_archive, patient, url
+from staging.errors import (
+    ArchiveRefused,
+    ArchiveUnavailable,
+    Cancelled,
+    InvalidArchiveUrl,
+    ObjectChanged,
+    ObjectNotFound,
+)
 from staging.retry import retrying
 from tests.builds import make_build, noise
 from tests.conftest import StartServer
@@ -128,6 +135,18 @@ def test_a_read_that_hangs_can_be_stopped(build: Path, monkeypatch: pytest.Monke
     with pytest.raises(Cancelled):
         next(stream)
     released.set()
+
+
+def test_a_url_below_a_file_server_that_hangs_holds_no_request(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(url, "_PATIENCE", 0.1)
+    monkeypatch.setattr(url, "real_path", lambda _: released.wait(20))
+    with pytest.raises(ArchiveUnavailable, match="its file server did not answer"):
+        opened(build)
+    with pytest.raises(InvalidArchiveUrl):  # what lies elsewhere is no business of the file server's
+        ArchiveUrl.parse("file:///elsewhere/target/version", [build.parents[1]])
+    released.set()
+    eventually(lambda: patient._HANGING._count == 0)
 
 
 def test_two_servers_of_one_file_may_tell_its_time_a_moment_apart(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:

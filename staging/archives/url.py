@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from staging.archives.patient import Hangs, patiently
 from staging.build_names import BUCKET
-from staging.errors import InvalidArchiveUrl
+from staging.errors import ArchiveUnavailable, InvalidArchiveUrl
 from staging.paths import UNPRINTABLE, fault_of_length, fault_of_parts
 from staging.presence import real_path
+
+_PATIENCE = 10.0  # seconds with the file server that an archive root may lie on
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,26 @@ def _below_an_archive_root(text: str, rest: str, archive_roots: Sequence[Path]) 
         raise InvalidArchiveUrl(text, "a file URL has an absolute path: file:///root/target/version")
     if ".." in rest.split("/"):
         raise InvalidArchiveUrl(text, "it must not hold '.' or '..'")
-    path = real_path(rest)
-    for root in sorted(archive_roots, key=lambda root: len(root.parts), reverse=True):
-        # A link may lead elsewhere within the root: the build is still the one that was named.
-        is_below = Path(rest).is_relative_to(root) and path.is_relative_to(real_path(root))
-        if is_below:
-            return str(root), str(Path(rest).relative_to(root))
+    try:
+        root = patiently(lambda: _root_above(rest, archive_roots), _PATIENCE)
+    except Hangs as error:
+        raise ArchiveUnavailable(text, "its file server did not answer for too long") from error
+    if root is not None:
+        return str(root), str(Path(rest).relative_to(root))
     raise InvalidArchiveUrl(
         text, "it lies neither in the static directory nor below an --archive-root of this devserver"
     )
+
+
+def _root_above(rest: str, archive_roots: Sequence[Path]) -> Path | None:
+    """The archive root that a path lies below, as it is written and as links lead; None where there is none."""
+    above = [root for root in archive_roots if Path(rest).is_relative_to(root)]
+    path = real_path(rest) if above else Path(rest)
+    for root in sorted(above, key=lambda root: len(root.parts), reverse=True):
+        # A link may lead elsewhere within the root: the build is still the one that was named.
+        if path.is_relative_to(real_path(root)):
+            return root
+    return None
 
 
 def _check_parts(text: str, parts: list[str]) -> None:
