@@ -378,6 +378,7 @@ def test_a_restart_and_a_crash_while_the_second_is_staged_change_nobodys_place(
     assert not list((server.static_dir / ".devserver/staging").iterdir())
 
 
+@pytest.mark.not_behind("nginx", "nobody knows who reads, and what was used lately is not evicted")
 @pytest.mark.own_server
 def test_verification_and_eviction_know_both(start_server: StartServer, archive: FakeArchive) -> None:
     pair = Pair(archive, "tast/evicted")
