@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 
 from staging.layout import RESERVED_NAME
-from staging.paths import CONTROL_CHARACTERS
+from staging.paths import CONTROL_CHARACTERS, MAX_PART_BYTES, is_too_long
 
-_DEEPEST, _LONGEST_PART, _LONGEST_PATH, _LONGEST_LINK = 100, 255, 3072, 4000  # directories, and bytes
+_LONGEST_LINK = 4000  # bytes
 
 
 class UnsafeMember(Exception):
@@ -25,6 +25,8 @@ def plain(path: str) -> str:
 
 def checked(path: str) -> str:
     """``path`` in its one spelling; empty for the directory that all lies in.
+
+    The rule is that of :func:`staging.paths.fault_of_file`, with the words for a member.
 
     Raises:
         UnsafeMember: it leaves that, or is no name that a file may have.
@@ -44,21 +46,11 @@ def checked(path: str) -> str:
     return "/".join(parts)
 
 
-def is_too_long(path: str, parts: list[str]) -> bool:
-    """Whether no file below a static directory may have such a path."""
-    if len(parts) > _DEEPEST:
-        return True
-    if len(path) <= _LONGEST_PART // 4:  # whatever its characters are
-        return False
-    sizes = [len(os.fsencode(part)) for part in parts]
-    return max(sizes, default=0) > _LONGEST_PART or sum(sizes) + len(sizes) > _LONGEST_PATH
-
-
 def is_harmless(name: str) -> bool:
     """Whether a name without slashes is known at a glance to be one that a file may have."""
     if name in ("", ".", "..", RESERVED_NAME):
         return False
-    return name.isascii() and name.isprintable() and len(name) <= _LONGEST_PART
+    return name.isascii() and name.isprintable() and len(name) <= MAX_PART_BYTES
 
 
 def directories_passed(path: str, directory: str, link: str) -> list[str]:

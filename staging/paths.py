@@ -22,6 +22,7 @@ MAX_PART_BYTES = (
 )
 
 _LONGEST_PATH = 4095  # bytes that Linux takes
+_DEEPEST, _LONGEST_STAGED = 100, 3072  # directories, and bytes, of what is staged below the static directory
 _OWN_FILES = f"{OWN_NAME}/objects/"  # below this, an artifact publishes tarballs that are kept for peers
 _WRONG_PARTS = ("//", "/./", "/../", f"/{OWN_NAME}/")
 
@@ -51,7 +52,20 @@ def fault_of_file(path: str) -> str:
     This is the one rule for names that are yet to come: whatever passes it can be listed, fetched by the link that the
     list has, verified and removed. A name is bytes, as :func:`os.fsencode` gives them, and need not be UTF-8.
     """
-    return "it holds a control character" if CONTROL_CHARACTERS.search(path) else fault_of_path(path)
+    if CONTROL_CHARACTERS.search(path):
+        return "it holds a control character"
+    parts = path.split("/")
+    return fault_of_parts(parts) or ("it is too long, or too deep" if is_too_long(path, parts) else "")
+
+
+def is_too_long(path: str, parts: Sequence[str]) -> bool:
+    """Whether no file below a static directory can have the ``path`` of these ``parts``, by its bytes or its depth."""
+    if len(parts) > _DEEPEST:
+        return True
+    if len(path) <= MAX_PART_BYTES // 4:  # whatever its characters are
+        return False
+    sizes = list(map(_size, parts))
+    return max(sizes, default=0) > MAX_PART_BYTES or sum(sizes) + len(sizes) > _LONGEST_STAGED
 
 
 def may_be_file(path: str) -> bool:

@@ -114,3 +114,19 @@ def test_what_was_unpacked_tells_its_checksum(server: DevServer, shared_archive:
     assert told["X-Goog-Hash"] == f"crc32c={crc32c_of(OLD)}"
     build.replace(OLD)
     assert get(server.url, build).headers["ETag"] == told["ETag"]  # the very bytes, staged anew
+
+
+def test_a_download_of_one_bucket_never_goes_on_with_anothers_bytes(
+    server: DevServer, shared_archive: FakeArchive, address: str
+) -> None:
+    path = f"states/v{next(_NUMBERS)}"
+    for bucket, content in (("first", OLD), ("second", NEW)):
+        shared_archive.put(bucket, f"{path}/image.bin", content)
+        check_success(server.get("/stage", archive_url=f"gs://{bucket}/{path}", files="image.bin"))
+    half = {"Range": f"bytes=0-{SIZE // 2 - 1}"}
+    file = f"{address}/static/{path}/image.bin?gs_bucket="
+    first = requests.get(f"{file}first", headers=half, timeout=20)
+    assert first.content == OLD[: SIZE // 2]
+    rest = {"Range": f"bytes={SIZE // 2}-", "If-Range": first.headers["ETag"]}
+    assert requests.get(f"{file}second", headers=rest, timeout=20).content == NEW
+    assert requests.get(f"{file}first", headers=rest, timeout=20).content == OLD[SIZE // 2 :]

@@ -18,6 +18,8 @@ from urllib.parse import quote, unquote_to_bytes, urljoin
 import pytest
 import requests
 
+from staging.member_names import UnsafeMember, checked
+from staging.paths import fault_of_file
 from tests.builds import BUCKET, tarball
 from tests.conftest import StartServer
 from tests.fake_archive import FakeArchive
@@ -211,6 +213,22 @@ def test_they_are_verified_and_removed_and_nothing_is_left(server: DevServer, st
     assert not list((server.static_dir / staged.path.partition("/")[0]).rglob("*"))
     left = [path for path in (server.static_dir / ".devserver").rglob("*") if path.is_file()]
     assert not [path for path in left if path.name != "alive" and path.parent.name not in ("locks", ".devserver")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(os.fsdecode(name) for name in NAMES),
+        *("x" * 256, "\u00e9" * 128, "/".join("x" * 200 for _ in range(16)), "/".join("d" * 101), "/".join("d" * 100)),
+        *("a\nb", "\x7f", "\x85", "\u2028", ".devserver", "a/.devserver/b", "..", "a/../b", ".", "a\0b"),
+    ],
+)
+def test_there_is_one_rule_for_objects_and_members(name: str) -> None:
+    try:
+        is_member = checked(name) == name
+    except UnsafeMember:
+        is_member = False
+    assert (not fault_of_file(name)) == is_member
 
 
 def test_a_file_system_that_folds_cases_is_refused(tmp_path: Path) -> None:

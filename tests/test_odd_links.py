@@ -33,10 +33,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, shared_archive: FakeArchive
     (folder / "client" / "control").symlink_to("control.again")
     (folder / "client" / "control.again").symlink_to("control")
     (folder / "control").write_bytes(b"x = 1\n")
+    (folder / "X11").symlink_to(".")
     packed = subprocess.run(["tar", "-C", str(folder.parent), "-cjf", "-", "autotest"], check=True, capture_output=True)
     shared_archive.put(BUCKET, f"{BUILD}/test_suites.tar.bz2", packed.stdout)
     check_success(server.get("/stage", archive_url=URL, artifacts="test_suites"))
-    (server.static_dir / BUILD / "autotest" / "X11").symlink_to(".")
     (server.static_dir / BUILD / "autotest" / "up").symlink_to("../autotest")
     (server.static_dir / "links" / "v2").symlink_to("v3")
     (server.static_dir / "links" / "v3").symlink_to("v2")
@@ -106,10 +106,10 @@ def test_verifying_and_removing_ends(server: DevServer) -> None:
     subprocess.run([*command, "--max-bytes", "1M", "gc", "--dry-run"], check=True, capture_output=True, timeout=60)
     folder = server.static_dir / BUILD / "autotest"
     assert requests.delete(f"{server.url}/api/v1/builds/{BUILD.replace('/', '%2F')}", timeout=30).status_code == 204
-    assert sorted(os.listdir(folder)) == ["X11", "up"]  # which are somebody else's  # noqa: PTH208
+    assert sorted(os.listdir(folder)) == ["up"]  # which is somebody else's  # noqa: PTH208
 
 
-@pytest.mark.parametrize(("link", "target"), [("packages/one.tar", "../one.tar")])
+@pytest.mark.parametrize(("link", "target"), [("packages/one.tar", "../one.tar"), ("packages", ".")])
 def test_packages_that_are_links_to_their_copies_are_no_failure(
     server: DevServer, shared_archive: FakeArchive, tmp_path: Path, link: str, target: str
 ) -> None:
@@ -125,3 +125,18 @@ def test_packages_that_are_links_to_their_copies_are_no_failure(
     check_success(server.get("/stage", archive_url=f"gs://{BUCKET}/{path}", artifacts="autotest"))
     assert server.get(f"/static/{path}/autotest/one.tar").content == b"one"
     assert server.get(f"/static/{path}/autotest/packages/one.tar").content == b"one"
+
+
+def test_what_a_mac_puts_beside_each_file_is_no_control_file(
+    server: DevServer, shared_archive: FakeArchive, tmp_path: Path
+) -> None:
+    for name in ("control", "._control", "packages.checksum", "._packages.checksum"):
+        (tmp_path / "autotest" / "t").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "autotest" / "t" / name).write_bytes(
+            b"x = 1\n" if "._" not in name else b"\0\5\x16\7\0\2\0\0Mac OS X"
+        )
+    packed = subprocess.run(["tar", "-C", str(tmp_path), "-cjf", "-", "autotest"], check=True, capture_output=True)
+    shared_archive.put(BUCKET, "mac/v1/test_suites.tar.bz2", packed.stdout)
+    check_success(server.get("/stage", archive_url=f"gs://{BUCKET}/mac/v1", artifacts="test_suites"))
+    assert server.get("/controlfiles", build="mac/v1").text == "t/control"
+    assert server.get("/static/mac/v1/autotest/t/._control").content.endswith(b"Mac OS X")
