@@ -224,7 +224,8 @@ class StaticFiles:
     def _decoded_answer(self, environ: Environment, found: paths.Found, staged: StagedFile) -> _Answer:
         """A file that is stored encoded, for a client that does not take it so: all of it, of a length unknown yet."""
         generation = staged.item.generation if staged.item else ""
-        validators = Validators(f'"{generation}-decoded"', int(found.status.st_mtime))
+        modified = int(found.status.st_mtime)
+        validators = Validators(f'"{generation}-decoded"', modified, changed=modified)
         headers = {**_headers_of(staged, validators), "Accept-Ranges": "none", "Vary": "Accept-Encoding"}
         asked = {name: environ[key] for name, key in _CONDITION_KEYS.items() if key in environ}
         if is_failed_precondition(asked, validators):
