@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import stat
@@ -108,7 +109,7 @@ class DirectoryArchive:
             if real in above:
                 return
             with os.scandir(real) as entries:
-                found = [(entry.name, entry.is_dir()) for entry in entries]
+                found = [(entry.name, _is_directory(entry)) for entry in entries]
         except (FileNotFoundError, NotADirectoryError, ObjectNotFound):
             return
         for name, is_directory in found:
@@ -120,7 +121,12 @@ class DirectoryArchive:
                 yield from self._below(path, wanted, above | {real})
 
     def _described(self, name: str) -> ArchiveObject:
-        status = os.stat(self._inside(name))  # noqa: PTH116
+        try:
+            status = os.stat(self._inside(name))  # noqa: PTH116
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise ObjectNotFound(self.url_of(name)) from None
         if not stat.S_ISREG(status.st_mode):
             raise ObjectNotFound(self.url_of(name))
         return ArchiveObject(name, status.st_size, "", _generation(status))
@@ -148,11 +154,21 @@ class DirectoryArchive:
         return self.url_of(name) if name else str(self._url)
 
     def _cause(self, error: OSError, url: str) -> ArchiveError:
-        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno == errno.ELOOP:
             return ObjectNotFound(url)
         if isinstance(error, PermissionError):
             return AccessDenied(url, "the file's permissions forbid it")
         return ArchiveUnavailable(url, f"its file system says: {error.strerror or type(error).__name__}")
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a directory, or leads to one; links in a circle lead nowhere."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
 
 
 def _may_hold(folder: str, start: str) -> bool:
