@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Condition, Thread
 from time import monotonic
 
@@ -52,8 +52,9 @@ class Watch:
         with self._changed:
             self._reads.add(read)
             if not self._is_running:
-                self._is_running = True
-                Thread(target=self._look, name="watch reads", daemon=True).start()
+                with suppress(RuntimeError):  # the machine has no thread left: the next read tries again
+                    Thread(target=self._look, name="watch reads", daemon=True).start()
+                    self._is_running = True
         try:
             yield read
         finally:
