@@ -55,6 +55,7 @@ def _settings() -> dict[str, Any]:
     timeouts = {"socket_connect_timeout": _TIME_TO_CONNECT, "socket_timeout": _TIME_TO_ANSWER}
     return {
         "broker_transport": "staging.cluster.transport:Transport",
+        "task_default_queue": BACKGROUND,  # which some versions look up whatever a message is sent to
         "task_serializer": "json",
         "accept_content": ["json"],
         "task_ignore_result": True,  # outcomes are events, as all else
