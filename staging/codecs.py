@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 PIECE = 256 * 1024
+_PLAIN_PIECE = 64 * 1024  # as ISA-L is fastest: of more, its buffer is copied each time that it grows
 _BROKEN: tuple[type[Exception], ...] = (
     EOFError,
     OSError,  # of bz2
@@ -97,7 +98,7 @@ class Streams(io.RawIOBase):
                 rest = self._next_stream()
                 if not rest:
                     return 0
-            piece = self._decompress(rest or self._more(), len(target))
+            piece = self._decompress(rest or self._more(), min(len(target), _PLAIN_PIECE))
             rest = b""
             if piece:
                 target[: len(piece)] = piece
