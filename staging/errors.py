@@ -350,6 +350,9 @@ class SymbolicationFailed(StagingError):
 class NoStackwalker(DevServerError):
     """The server was not told of a program that makes stacks of minidumps."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def __str__(self) -> str:
         return "this devserver was started without --stackwalk PROGRAM, which makes a stack of a minidump"
 

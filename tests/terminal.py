@@ -83,10 +83,11 @@ def in_a_terminal(*arguments: str, **variables: str) -> Iterator[Terminal]:
     """Run a command in a terminal of its own, whose Ctrl-C reaches it.
 
     setsid(1) makes it the command's controlling terminal. pexpect's own way forks this process, which has threads.
+    Signals do what they do at a terminal, also where the tests run with some of them ignored: under nohup, for one.
     """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
-    command = ["setsid", "--ctty", *COMMAND, *arguments]
+    command = ["setsid", "--ctty", "env", "--default-signal", *COMMAND, *arguments]
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(**variables))
     os.close(theirs)
     screen = fdspawn(ours, timeout=20, encoding="utf-8")

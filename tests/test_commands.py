@@ -449,8 +449,9 @@ def test_names_cannot_do_anything_to_a_terminal(server: DevServer, archive: Fake
         assert status == 1
         assert (BAR in shown) == bars
         assert "\u202e" not in shown
-        assert r"file:[red]\u202e*" in shown
-        assert "file:[/]image.*" in shown
+        if bars:  # in lines, what is missing is told in one
+            assert r"file:[red]\u202e*" in shown
+            assert "file:[/]image.*" in shown
         assert r"Could not find gs://chromeos-image-archive/x86-mario-release/R17-[bold]\u202e[/link]/[red]" in shown
     assert f"{build.path}".replace("\u202e", r"\u202e") in ask(server, "builds").stdout
     assert ask(server, "builds", "--json").stdout.isascii()
