@@ -366,11 +366,7 @@ def broken_header(content: bytes) -> bytes:
     [lambda c: c[: len(c) // 2], lambda _: b"", lambda c: c[:100] + b"\xff" * 4000 + c[4100:]],
     ids=["cut", "empty", "overwritten"],
 )
-def test_a_broken_tarball_is_refused(
-    tmp_path: Path, request: pytest.FixtureRequest, kind: str, damage: Compress
-) -> None:
-    if "cut-tar.zst" in request.node.name:
-        pytest.xfail("the library tells nobody that a frame was cut off")
+def test_a_broken_tarball_is_refused(tmp_path: Path, kind: str, damage: Compress) -> None:
     content = COMPRESSIONS[kind](tarball({"a": noise(100_000, "a"), "b": noise(100_000, "b")}, ""))
     if kind == "tar":
         content = broken_header(content)
