@@ -167,15 +167,15 @@ def test_a_build_has_so_many_leases_however_they_are_asked_for(server: DevServer
 
 
 def test_a_lease_for_a_build_that_never_comes_goes_with_its_download(server: DevServer, build: Build) -> None:
-    before = held(server)
+    before = set(held(server))
     for number in range(10):
         url = f"gs://{build.bucket}/never/R1-{number}"
         assert server.get("/download", archive_url=url, lease="30d").status_code == 500
         assert server.get("/stage", archive_url=url, files="x", lease="30d").status_code == 500
-    eventually(lambda: held(server) == before)
+    eventually(lambda: before.issuperset(held(server)))  # some of which may end meanwhile
     check_success(server.download(build.url, lease="1h"))  # one that comes is kept
     server.get("/stage", archive_url=build.url, files="none", lease="1h", holder="other")
-    assert len(held(server)) == len(before) + 1
+    assert len(set(held(server)) - before) == 1
 
 
 @pytest.mark.own_server
