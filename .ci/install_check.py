@@ -107,7 +107,7 @@ class Environment:
 
     @contextmanager
     def running(self, name: str, *command: str) -> Iterator[Path]:
-        """Have a program run, whose output is in the file; it has to end well when it is told to."""
+        """Run a program in the background, with its output in a file; it has to end with status 0 on SIGTERM."""
         log = self.directory / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - words made here

@@ -154,7 +154,7 @@ def _is_for(requirement: Requirement, full_version: str) -> bool:
 
 
 def _logical_lines(text: str) -> list[str]:
-    """The lines of a lock file: continued lines are one, with the comment that follows them, which says who asks."""
+    """The lines of a lock file. A continued line is one, with the comment behind it that names what requires it."""
     lines: list[str] = []
     for line in text.replace("\\\n", " ").splitlines():
         if line.startswith("    #") and lines:

@@ -33,10 +33,8 @@ from staging.layout import BuildPlaces, kept_object
 from staging.left_out import LeftOut
 from staging.manifest import ArtifactRecord
 from staging.member_names import plain
-from staging.peeling import peeled
 from staging.programs import Output
 from staging.publishing import StagingArea
-from staging.reading import ObjectReader, OnBytes
 from staging.retry import check, retrying, trouble_of
 from staging.selection import Selection, Unpacked
 from staging.status import Event, Report, State
@@ -102,7 +100,7 @@ class DownloadableArtifact:
         return self._area.claimed(self._site.cancelled, self._site.patience_with_others)
 
     def is_staged(self) -> bool:
-        """Whether the artifact was staged by somebody else while this process waited for that right."""
+        """Whether another process staged the artifact while this one waited for that right."""
         return self._area.is_staged(str(self._site.url))
 
     def tell_that_it_is_staged(self) -> None:
@@ -270,8 +268,8 @@ class Tarball(DownloadableArtifact):
             return crc32c
         with self._copy(packed) as copy, self._transfer.reader(item, self._progress.add, copy_to=copy) as reader:
             try:
-                again = partial(self._reader, item, self._progress.fetch_again)
-                unpacked = unpack_stream(peeled(reader, item), item.name, destination, *settings, again=again)
+                again = partial(self._transfer.reader, item, self._progress.fetch_again)
+                unpacked = unpack_stream(reader, item.name, destination, *settings, again=again)
                 self._note(destination, unpacked)
             except (BadTarball, OSError) as error:
                 # Where the bytes are wrong, that is the cause; of a peer's bytes, whatever they led to.
@@ -281,9 +279,6 @@ class Tarball(DownloadableArtifact):
                     reader.finish()
                 raise
             return reader.finish()
-
-    def _reader(self, item: ArchiveObject, on_bytes: OnBytes) -> ObjectReader:
-        return peeled(self._transfer.reader(item, on_bytes), item, closes=True)
 
     def _copy(self, packed: Path) -> AbstractContextManager[IO[bytes] | None]:
         """The file ``packed``, to be written, where tarballs are to be kept as they came."""
@@ -315,7 +310,7 @@ class Tarball(DownloadableArtifact):
         below = "" if before == "." else f"{before}/"
         self._checksums.update({f"{below}{path}": crc32c for path, crc32c in unpacked.checksums.items()})
         self._holes += unpacked.holes
-        self._left_out.extend([unpacked.left_out])
+        self._left_out.add_all(unpacked.left_out)
         self._found |= unpacked.found
 
 

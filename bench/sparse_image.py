@@ -70,7 +70,7 @@ def _seconds_of_tar(packed: Path, root: Path) -> float:
 
 
 def _seconds_of_devserver(build: Path, image: Path, root: Path) -> float:
-    """How long the image takes to be staged; what it takes on the disk, and whether it is served right, is told."""
+    """How long the image takes to be staged. Prints the room that it takes, and how many ranges are wrong."""
     static, portfile = root / "static", root / "port"
     archive = build.parent.parent
     command = [sys.executable, str(PROJECT / "devserver.py"), "--port=0", f"--portfile={portfile}"]

@@ -31,7 +31,7 @@ def build_paths(context: click.Context, _parameter: click.Parameter, incomplete:
 
 
 def _asked(context: click.Context, ask: Callable[[Client], Iterable[str]]) -> list[str]:
-    """What the devserver says to whoever asks as the command would: with its token, certificates and proxy."""
+    """The devserver's answer to a request made as the command makes it: with its token, certificates and proxy."""
     from commands.deadline import Deadline
     from commands.options import Server
     from web.client import ClientError

@@ -27,7 +27,7 @@ class TimedOut(CommandFailed):
 
 
 class Interrupted(CommandFailed):
-    """Somebody pressed Ctrl-C."""
+    """The command was interrupted with Ctrl-C."""
 
     exit_code = 130  # what shells say of a command that Ctrl-C ended
 

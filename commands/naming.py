@@ -1,4 +1,4 @@
-"""Which build somebody means: by its path, or by its archive URL."""
+"""The build that a command names: by its path, or by its archive URL."""
 
 from __future__ import annotations
 

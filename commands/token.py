@@ -11,7 +11,7 @@ from web.access.tokens import make_token
 
 
 def make(name: str, scopes: str) -> None:
-    """Print the line for the file of tokens, and on standard error the token, which is told this once.
+    """Print the line for the file of tokens, and on standard error the token, which is shown only now.
 
     Raises:
         ConfigurationError: the name or a scope is none.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,11 +37,10 @@ class LeftOut:
         if len(self.names) < MOST_NAMES:
             self.names.append(name)
 
-    def extend(self, others: Iterable[LeftOut]) -> None:
-        """Count those of others, too."""
-        for other in others:
-            self.count += other.count
-            self.names = [*self.names, *other.names][:MOST_NAMES]
+    def add_all(self, others: LeftOut) -> None:
+        """Count those of another tarball, too."""
+        self.count += others.count
+        self.names = [*self.names, *others.names][:MOST_NAMES]
 
 
 def left_out_record(directory: Path, artifact: str) -> Path:

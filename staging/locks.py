@@ -136,14 +136,23 @@ def is_held(descriptor: int) -> bool:
 
 def is_locked(path: Path) -> bool:
     """Whether somebody holds a :class:`FileLock` on ``path``; for a moment, nobody else can take one that is free."""
+    return _is_refused(path, os.O_RDONLY, fcntl.LOCK_SH)
+
+
+def is_locked_by_any(path: Path) -> bool:
+    """Whether somebody holds the ``flock`` on ``path``, alone or with others; for a moment, nobody else can."""
+    return _is_refused(path, os.O_RDWR | os.O_NOFOLLOW, fcntl.LOCK_EX)
+
+
+def _is_refused(path: Path, flags: int, operation: int) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, flags | os.O_CLOEXEC)
     except OSError as error:
         if is_absence(error):
             return False
         raise
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:

@@ -29,7 +29,7 @@ from staging.errors import DISK_ERRORS, InvalidArchiveUrl, NewerFormat, RecordEr
 from staging.file_lists import published_files
 from staging.in_mind import InMind
 from staging.layout import BuildPlaces, claims_directory, places_lock
-from staging.locks import FileLock
+from staging.locks import FileLock, is_locked_by_any
 from staging.manifest import Manifest
 from staging.newer import glimpsed
 from staging.overview import builds_below
@@ -245,30 +245,16 @@ def _read_claim(path: Path) -> _Claim | None:
 
 def _counts(places: BuildPlaces) -> bool:
     """Whether a claim of the places says something."""
-    return _is_being_staged(places.claim) or _has_left_something(places)
+    return is_locked_by_any(places.claim) or _has_left_something(places)
 
 
 def _has_left_something(places: BuildPlaces) -> bool:
     return bool(names_in(places.staging)) or exists(places.holds) or exists(places.removing)
 
 
-def _is_being_staged(claim: Path) -> bool:
-    try:
-        descriptor = os.open(claim, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        let_go(descriptor)
-    return False
-
-
 def _tidy(places: BuildPlaces) -> None:
     """Remove a claim that says no more than what else is there; the caller decides where builds lie."""
-    if not _is_being_staged(places.claim) and (exists(places.manifest) or not _has_left_something(places)):
+    if not is_locked_by_any(places.claim) and (exists(places.manifest) or not _has_left_something(places)):
         remove_file(places.claim)
 
 

@@ -70,9 +70,13 @@ class TreeWriter:
         self._unpacked = 0  # of all, as they came
         self.checksums: dict[str, str] = {}
         """The crc32c of every file, by its path below the directory, as the archive writes it."""
-        self.holes = 0
-        """Bytes of the files that take no room on the disk."""
+        self._holes: dict[str, int] = {}  # bytes of the files that take no room on the disk, by their paths
         self.left_out = LeftOut()
+
+    @property
+    def holes(self) -> int:
+        """Bytes of the files that take no room on the disk."""
+        return sum(self._holes.values())
 
     def has(self, path: str) -> bool:
         """Whether something of that name lies in the tree."""
@@ -128,7 +132,7 @@ class TreeWriter:
         try:
             if sparse is not None:
                 crc32c = write_sparse(descriptor, sparse, content)
-                self.holes += sparse.size - sparse.stored
+                self._holes[self._below(target)] = sparse.size - sparse.stored
             else:
                 for piece in content:
                     write_to_file(descriptor, piece)
@@ -299,6 +303,7 @@ class TreeWriter:
         relative = self._below(target)
         self._parents.clear()  # any of which may have led through it
         self.checksums.pop(relative, None)
+        self._holes.pop(relative, None)
         self._uncertain.pop(relative, None)
         if _kind_of(target) != stat.S_IFDIR:
             os.unlink(target)  # noqa: PTH108

@@ -51,7 +51,7 @@ LAYERS = (
     ("staging.codecs",),
     ("staging.piping",),
     ("staging.decompression",),
-    ("staging.selection", "staging.peeling"),
+    ("staging.selection",),
     ("staging.extraction", "staging.zip_files"),
     ("staging.areas", "staging.merging"),
     ("staging.publishing_lock",),

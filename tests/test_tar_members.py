@@ -132,6 +132,13 @@ def test_a_sparse_file_is_whole_and_its_holes_take_no_room(
     assert unpacked.holes > 40 * MIB
 
 
+def test_a_sparse_file_that_comes_twice_has_its_holes_once(unpacker: Unpacker) -> None:
+    packed = unpacker.made_by(
+        "tar", "--sparse", "--hard-dereference", "-cf", "x.tar", "image.bin", "./image.bin", prepare=MAKE_SPARSE
+    )
+    assert unpacker.unpack(packed).holes < 40 * MIB
+
+
 def test_a_sparse_file_that_is_not_wanted_is_gone_past(unpacker: Unpacker) -> None:
     packed = unpacker.made_by("tar", "--sparse", "-cf", "x.tar", "image.bin", "plain", prepare=MAKE_SPARSE)
     unpacker.unpack(packed, excludes=["image.bin"])

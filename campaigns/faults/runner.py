@@ -191,7 +191,7 @@ def _work(work: Callable[[], dict[str, Any]], writing: int) -> None:
 
 
 def _told(error: Exception) -> str:
-    """The cause as a caller is told it. An exclamation mark comes before what no code raises on purpose."""
+    """The cause as a client gets it, with an exclamation mark before errors that no code raises on purpose."""
     if isinstance(error, InternalFailure):
         return f"{error.kind}: {error}: {error.args[-1].strip().splitlines()[-1]}"
     if isinstance(error, DevServerError):
