@@ -58,6 +58,25 @@ def test_every_line_of_the_work_has_the_clients_id(server: DevServer, archive: F
         assert access.endswith(f'"task-{number}/a"')
 
 
+@pytest.mark.parametrize(
+    "path", ["/api/v1/builds", "/api/v1/openapi.json", "/api/v1/nothing", "/api/v1/builds/no/build"]
+)
+def test_an_answer_of_the_api_is_logged_with_its_bytes(server: DevServer, path: str) -> None:
+    mark = f"bytes-of-{path.replace('/', '-')}"
+    answer = requests.get(server.url + path, headers={"X-Request-ID": mark}, timeout=10)
+    line = eventually(lambda: [line for line in server.log.splitlines() if line.endswith(f'"{mark}"')])[0]
+    assert f'" {answer.status_code} {len(answer.content)} "' in line
+    assert int(answer.headers["Content-Length"]) == len(answer.content)
+
+
+def test_of_a_stream_nobody_knows_the_bytes(server: DevServer, build: Build) -> None:
+    server.stage(build.url)
+    url = f"{server.url}/api/v1/builds/{build.path}/events"
+    assert requests.get(url, headers={"X-Request-ID": "a-stream"}, timeout=10).content
+    line = eventually(lambda: [line for line in server.log.splitlines() if line.endswith('"a-stream"')])[0]
+    assert '" 200 - "' in line
+
+
 def test_who_joins_is_logged_with_his_own_id(server: DevServer, archive: FakeArchive, build: Build) -> None:
     with archive.holding("autotest.tar.bz2"):
         for number in (1, 2):

@@ -128,20 +128,23 @@ class AccessLog:
         status = int((response.output_status or b"0").split()[0])
         length = dict.get(response.headers, "Content-Length")
         has_body = request.method != "HEAD" and status not in _WITHOUT_A_BODY
-        self._write(request.wsgi_environ, status, int(length) if length and has_body else 0)
+        # Of a stream, whose end is not in sight, nobody can tell.
+        sent = (int(length) if length else None) if has_body else 0
+        self._write(request.wsgi_environ, status, sent)
 
 
-def _write_text(environ: Mapping[str, Any], status: int, sent: int) -> None:
+def _write_text(environ: Mapping[str, Any], status: int, sent: int | None) -> None:
     request = f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']} {environ['SERVER_PROTOCOL']}"
     texts = (request, environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", ""), environ[REQUEST_ID_KEY])
     quoted = [_quoted(text) for text in texts]
+    count = "-" if sent is None else sent
     cherrypy.log.access_log.info(
-        f'{environ["REMOTE_ADDR"]} - - {log_lines.stamp(time())} "{quoted[0]}" {status} {sent} '
+        f'{environ["REMOTE_ADDR"]} - - {log_lines.stamp(time())} "{quoted[0]}" {status} {count} '
         f'"{quoted[1]}" "{quoted[2]}" "{quoted[3]}"'
     )
 
 
-def _write_fields(environ: Mapping[str, Any], status: int, sent: int) -> None:
+def _write_fields(environ: Mapping[str, Any], status: int, sent: int | None) -> None:
     fields = with_fields(
         tag="ACCESS",
         client=environ["REMOTE_ADDR"],

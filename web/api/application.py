@@ -73,7 +73,12 @@ class Api:
     @cherrypy.expose  # type: ignore[untyped-decorator]
     def default(self, *path: str, **query: Any) -> Any:
         """Answer any request below /api/v1."""
-        address = "/" + "/".join(path)
+        body = self._answer_or_problem("/" + "/".join(path), query)
+        if isinstance(body, bytes):  # and no stream, whose length nobody knows
+            cherrypy.response.headers["Content-Length"] = str(len(body))
+        return body
+
+    def _answer_or_problem(self, address: str, query: dict[str, Any]) -> Any:
         try:
             return self._answered(address, query)
         except DevServerError as error:
